@@ -1,0 +1,1 @@
+//! Conformance tools for ZEO: live Python peers.

@@ -1,0 +1,226 @@
+//! What the server asks of a storage: many readers, one writer.
+//!
+//! A storage is read through [`View`]s. A view shows the committed state as of one transaction and never
+//! changes; any number of threads read through any number of views without waiting for a commit. Only
+//! [`Voted::finish`] makes a new state, and it returns the view of that state. Whoever tells clients about
+//! commits passes views along *with* the invalidations, so that a reader cannot see a transaction before
+//! it has been told of it (rules S1 to S4 and S8; see [`crate::storage`]'s users).
+//!
+//! This module knows no sockets and no wire format; object data is opaque bytes here.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use zeo_codec::{Oid, Tid};
+
+/// A revision's object data and its place in the object's history, handed over without an intermediate
+/// buffer: the reader asks the sink for room and fills it.
+pub trait DataSink {
+    /// Returns exactly `data_len` bytes to be filled with the data of the revision written by `serial`,
+    /// which `end` superseded (`None`: it is the current one in this view).
+    ///
+    /// Called at most once for each load. If the load fails afterwards, the sink's content is undefined.
+    fn accept(&mut self, serial: Tid, end: Option<Tid>, data_len: usize) -> &mut [u8];
+}
+
+/// What is known of the newest record of an object without reading its data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Current {
+    /// The transaction that wrote the record.
+    pub serial: Tid,
+    /// Whether the record says that the object does not exist (deleted, or its creation undone).
+    pub is_deleted: bool,
+}
+
+/// The committed state of a storage as of one transaction. Immutable.
+pub trait View: Send + Sync + fmt::Debug {
+    /// The last transaction of this state; [`Tid::ZERO`] if there is none.
+    fn last_tid(&self) -> Tid;
+
+    /// Number of objects, as Python's `len(storage)`.
+    fn object_count(&self) -> u64;
+
+    /// Size in bytes, as Python's `getSize()`.
+    fn size_bytes(&self) -> u64;
+
+    /// Loads the revision with the greatest serial below `before`. `Ok(false)`: the object exists, but had
+    /// no revision before that.
+    ///
+    /// # Errors
+    /// [`StorageError::NoSuchObject`] if the object is unknown or that revision is a deletion; otherwise
+    /// what the medium says.
+    fn load_before(&self, oid: Oid, before: Tid, sink: &mut dyn DataSink) -> Result<bool, StorageError>;
+
+    /// Loads the revision that the transaction `serial` wrote; its `end` is not determined (`None`).
+    ///
+    /// # Errors
+    /// [`StorageError::NoSuchObject`] if there is no such object or revision, or it is a deletion.
+    fn load_serial(&self, oid: Oid, serial: Tid, sink: &mut dyn DataSink) -> Result<(), StorageError>;
+
+    /// The newest record of `oid`, `None` if there never was one.
+    ///
+    /// # Errors
+    /// What the medium says.
+    fn current(&self, oid: Oid) -> Result<Option<Current>, StorageError>;
+
+    /// The last `count` transactions, oldest first, with the oids of their records (no duplicates).
+    ///
+    /// # Errors
+    /// What the medium says.
+    fn last_changes(&self, count: usize) -> Result<Vec<(Tid, Vec<Oid>)>, StorageError>;
+}
+
+/// One new record of a transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewRecord {
+    /// The object.
+    pub oid: Oid,
+    /// Its new data, never empty; `None` records that it exists no more.
+    pub data: Option<Bytes>,
+}
+
+/// A transaction to be appended. Conflicts have been checked; this is only what to write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewTransaction {
+    /// Greater than the last tid of the storage.
+    pub tid: Tid,
+    /// Status byte of the transaction record: `b' '`, or `b'p'` for a copied packed transaction.
+    pub status: u8,
+    /// User name, at most 65,535 bytes.
+    pub user: Bytes,
+    /// Description, at most 65,535 bytes.
+    pub description: Bytes,
+    /// Pickled extension dictionary, empty for the empty one, at most 65,535 bytes.
+    pub extension: Bytes,
+    /// The records in the order in which they are written. An object may occur twice: the last one counts.
+    pub records: Vec<NewRecord>,
+}
+
+/// A storage: where views come from and transactions go.
+pub trait Storage: Send + Sync + fmt::Debug {
+    /// The storage's name, as Python's `getName()`; for a file storage the path as configured.
+    fn name(&self) -> &str;
+
+    /// What the storage can do beyond loading and storing.
+    fn features(&self) -> Features;
+
+    /// Whether every write is refused.
+    fn is_read_only(&self) -> bool;
+
+    /// The state after the last finished transaction.
+    fn view(&self) -> Arc<dyn View>;
+
+    /// Hands out `count` oids in sequence, above every oid stored or handed out so far, and returns the
+    /// first of them.
+    ///
+    /// # Errors
+    /// [`StorageError::ReadOnly`]; [`StorageError::OidsExhausted`].
+    fn new_oids(&self, count: u32) -> Result<Oid, StorageError>;
+
+    /// Makes everything ready so that only a failing medium can keep [`Voted::finish`] from succeeding.
+    /// Nothing becomes visible. At most one vote may be outstanding; the caller's commit lock sees to it.
+    ///
+    /// # Errors
+    /// The transaction is refused and the storage is as it was: [`StorageError::ReadOnly`],
+    /// [`StorageError::MetadataTooLong`], [`StorageError::EmptyRecord`], [`StorageError::TidNotRising`],
+    /// [`StorageError::Io`] (for example no room), [`StorageError::Failed`].
+    fn vote(&self, transaction: NewTransaction) -> Result<Box<dyn Voted>, StorageError>;
+
+    /// Writes what speeds up the next start (index files) and releases locks. Later writes are refused.
+    ///
+    /// # Errors
+    /// What the medium says; committed data is safe in any case.
+    fn close(&self) -> Result<(), StorageError>;
+}
+
+/// A transaction that is ready to be committed. Dropping it aborts it.
+pub trait Voted: Send + fmt::Debug {
+    /// Number of bytes that the transaction takes in the storage.
+    fn transaction_len(&self) -> u64;
+
+    /// Makes the transaction durable, then visible to new views, and returns the first of these.
+    ///
+    /// # Errors
+    /// Nothing was acknowledged and nothing became visible. [`StorageError::Io`]: from then on the storage
+    /// refuses to write ([`StorageError::Failed`]), since the state of the medium is unknown.
+    fn finish(self: Box<Self>) -> Result<Arc<dyn View>, StorageError>;
+}
+
+/// Abilities of a storage, from which `get_info` derives the interfaces that it announces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Features {
+    /// `undo`, `undoLog`, `undoInfo`.
+    pub undo: bool,
+    /// `iterator_*`.
+    pub iteration: bool,
+    /// `restorea`.
+    pub restore: bool,
+    /// `record_iternext`.
+    pub record_iteration: bool,
+    /// `deleteObject`.
+    pub external_gc: bool,
+    /// Blobs.
+    pub blobs: bool,
+}
+
+/// Which part of a transaction's metadata was too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Metadata {
+    /// The user name.
+    User,
+    /// The description.
+    Description,
+    /// The pickled extension.
+    Extension,
+}
+
+/// Why a storage could not do as asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StorageError {
+    /// No such object, no such revision of it, or it has been deleted.
+    #[error("no object {0}")]
+    NoSuchObject(Oid),
+    /// The storage was opened for reading only.
+    #[error("the storage is read-only")]
+    ReadOnly,
+    /// A part of the metadata exceeds 65,535 bytes.
+    #[error("{0:?} of the transaction exceeds 65,535 bytes")]
+    MetadataTooLong(Metadata),
+    /// A record without data: FileStorage cannot tell it from a back pointer.
+    #[error("record of object {0} has no data")]
+    EmptyRecord(Oid),
+    /// A tid that does not exceed the last one.
+    #[error("transaction {tid} does not follow {last}")]
+    TidNotRising {
+        /// The tid of the refused transaction.
+        tid: Tid,
+        /// The storage's last one.
+        last: Tid,
+    },
+    /// The greatest possible oid has been handed out.
+    #[error("no object identifiers are left")]
+    OidsExhausted,
+    /// The medium failed; `doing` says during what.
+    #[error("{doing}: {source}")]
+    Io {
+        /// What was being done, with the file's name.
+        doing: String,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+    /// A write failed earlier and left the medium in an unknown state; nothing is written any more.
+    #[error("writing has stopped after a failure: {0}")]
+    Failed(Arc<str>),
+    /// Bytes on the medium that contradict the format.
+    #[error("{file}: {what} at position {pos}")]
+    Corrupt {
+        /// The file.
+        file: String,
+        /// What is wrong.
+        what: String,
+        /// Byte position in the file.
+        pos: u64,
+    },
+}
