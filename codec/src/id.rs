@@ -98,7 +98,10 @@ mod tests {
     #[test]
     fn shows_sixteen_digits() {
         assert_eq!(Oid::from_u64(0x1b).to_string(), "000000000000001b");
-        assert_eq!(Tid::from_slice(&[4, 13, 36, 18, 0x82, 0x22, 0x22, 0x22]).unwrap().to_string(), "040d241282222222");
+        assert_eq!(
+            Tid::from_slice(&[4, 13, 36, 18, 0x82, 0x22, 0x22, 0x22]).unwrap().to_string(),
+            "040d241282222222"
+        );
     }
 
     #[test]

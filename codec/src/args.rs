@@ -1,0 +1,518 @@
+//! The arguments of a call, or the items of a reply that is a tuple, taken one by one.
+//!
+//! Under both framings plain arguments are read straight from the frame. Only where a pickle holds more
+//! than byte strings, text, numbers and lists of oids, the whole message is run through the pickle machine
+//! and the cursor goes on over the values; the result is the same either way (a property test holds them
+//! together).
+
+use alloc::borrow::Cow;
+use alloc::vec::{self, Vec};
+
+use crate::error::{DecodeError, DecodeErrorKind, Expected, MessageError, ShapeError};
+use crate::limits::Limits;
+use crate::msgpack::MsgpackReader;
+use crate::pickle::op::code;
+use crate::pickle::{self, Lexer, Op};
+use crate::value::Value;
+use crate::{Oid, Tid};
+
+/// The fourth element of a message, not yet interpreted.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RawArgs<'a> {
+    /// The rest of a pickle whose first three elements are read: `frame` from `offset` on, with the opcodes
+    /// that close the message.
+    Pickle {
+        /// The whole payload.
+        frame: &'a [u8],
+        /// Where the fourth element begins.
+        offset: usize,
+    },
+    /// The rest of a msgpack message.
+    Msgpack {
+        /// The whole payload.
+        frame: &'a [u8],
+        /// Where the fourth element begins.
+        offset: usize,
+    },
+    /// Already a value.
+    Value(Value<'a>),
+}
+
+/// What ends a message behind its fourth element: `TUPLE STOP`.
+const CLOSE: [u8; 2] = [code::TUPLE, code::STOP];
+
+impl<'a> RawArgs<'a> {
+    fn rest(&self) -> &'a [u8] {
+        match self {
+            Self::Pickle { frame, offset } | Self::Msgpack { frame, offset } => {
+                frame.get(*offset..).unwrap_or_default()
+            }
+            Self::Value(_) => &[],
+        }
+    }
+
+    /// Whether it is `None`.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        match self {
+            Self::Pickle { .. } => self.rest() == [code::NONE, CLOSE[0], CLOSE[1]],
+            Self::Msgpack { .. } => self.rest() == [0xc0],
+            Self::Value(value) => *value == Value::None,
+        }
+    }
+
+    /// The whole element as a value.
+    ///
+    /// # Errors
+    /// If the message turns out to be undecodable.
+    pub fn into_value(self, limits: &Limits) -> Result<Value<'a>, DecodeError> {
+        match self {
+            Self::Pickle { frame, .. } => fourth_of_pickle(frame, limits),
+            Self::Msgpack { frame, offset } => {
+                let mut reader = MsgpackReader::at(frame, offset);
+                let value = reader.value(limits)?;
+                reader.end()?;
+                Ok(value)
+            }
+            Self::Value(value) => Ok(value),
+        }
+    }
+
+    /// A cursor over the element's items.
+    ///
+    /// # Errors
+    /// If the element is no tuple or list, or undecodable.
+    pub fn into_args(self, limits: &Limits) -> Result<Args<'a>, MessageError> {
+        let source = match self {
+            Self::Pickle { frame, offset } => {
+                let mut lexer = Lexer::at(frame, offset);
+                let is_marked = lexer.eat(code::MARK);
+                Source::Pickle { frame, start: lexer.clone(), lexer, is_marked }
+            }
+            Self::Msgpack { frame, offset } => {
+                let mut reader = MsgpackReader::at(frame, offset);
+                match reader.array_len()? {
+                    Some(left) => Source::Msgpack { reader, left },
+                    None => return Err(ShapeError { index: 0, expected: Expected::Sequence }.into()),
+                }
+            }
+            Self::Value(Value::Tuple(items) | Value::List(items)) => Source::Values(items.into_iter()),
+            Self::Value(_) => return Err(ShapeError { index: 0, expected: Expected::Sequence }.into()),
+        };
+        Ok(Args { source, taken_count: 0, limits: *limits })
+    }
+}
+
+fn fourth_of_pickle<'a>(frame: &'a [u8], limits: &Limits) -> Result<Value<'a>, DecodeError> {
+    if let Value::Tuple(items) = pickle::decode(frame, limits)?
+        && let Ok([_, _, _, args]) = <[Value<'a>; 4]>::try_from(items)
+    {
+        return Ok(args);
+    }
+    Err(DecodeError::new(0, DecodeErrorKind::NotAnEnvelope))
+}
+
+/// A cursor over the items of a tuple. Each method takes the next item.
+///
+/// All methods fail with [`MessageError::Shape`] if the item is missing or of another type, and with
+/// [`MessageError::Undecodable`] if the message is damaged there.
+#[derive(Debug, Clone)]
+pub struct Args<'a> {
+    source: Source<'a>,
+    taken_count: usize,
+    limits: Limits,
+}
+
+#[derive(Debug, Clone)]
+enum Source<'a> {
+    Pickle { frame: &'a [u8], start: Lexer<'a>, lexer: Lexer<'a>, is_marked: bool },
+    Msgpack { reader: MsgpackReader<'a>, left: usize },
+    Values(vec::IntoIter<Value<'a>>),
+}
+
+type Taken<T> = Result<T, MessageError>;
+
+impl<'a> Args<'a> {
+    const fn shape(&self, expected: Expected) -> MessageError {
+        MessageError::Shape(ShapeError { index: self.taken_count, expected })
+    }
+
+    /// Leaves the direct reading of a pickle: everything not yet taken becomes values.
+    ///
+    /// Opcodes behind a string can still take it back or wrap it (`POP`, `TUPLE2`), which no peer does. So
+    /// what was taken is compared with what the machine says.
+    fn generalise(&mut self) -> Taken<()> {
+        let Source::Pickle { frame, start, .. } = &self.source else { return Ok(()) };
+        let args = fourth_of_pickle(frame, &self.limits)?;
+        let (Value::Tuple(items) | Value::List(items)) = args else {
+            return Err(MessageError::Shape(ShapeError { index: 0, expected: Expected::Sequence }));
+        };
+        let mut items = items.into_iter();
+        let mut taken = start.clone();
+        for index in 0..self.taken_count {
+            let item = items.next();
+            if item.is_none() || direct_value(&mut taken) != item {
+                return Err(MessageError::Shape(ShapeError { index, expected: Expected::More }));
+            }
+        }
+        self.source = Source::Values(items);
+        Ok(())
+    }
+
+    /// Whether another item follows.
+    ///
+    /// # Errors
+    /// See [`Args`].
+    pub fn has_more(&mut self) -> Taken<bool> {
+        match &self.source {
+            Source::Msgpack { left, .. } => Ok(*left > 0),
+            Source::Values(items) => Ok(items.len() > 0),
+            Source::Pickle { lexer, is_marked, .. } => match (lexer.rest(), is_marked) {
+                ([code::TUPLE, code::TUPLE, code::STOP], true)
+                | (
+                    [code::EMPTY_TUPLE | code::TUPLE1 | code::TUPLE2 | code::TUPLE3, code::TUPLE, code::STOP],
+                    false,
+                ) => {
+                    // `)` is the empty argument tuple only if nothing was taken before.
+                    Ok(self.taken_count > 0 && lexer.peek() == Some(code::EMPTY_TUPLE))
+                }
+                _ => Ok(true),
+            },
+        }
+    }
+
+    /// Checks that everything has been taken.
+    ///
+    /// # Errors
+    /// See [`Args`]; [`Expected::End`] if there is more.
+    pub fn finish(mut self) -> Taken<()> {
+        if let Source::Pickle { lexer, is_marked, .. } = &self.source {
+            let close = match (self.taken_count, is_marked) {
+                (_, true) => code::TUPLE,
+                (0, false) => code::EMPTY_TUPLE,
+                (1, false) => code::TUPLE1,
+                (2, false) => code::TUPLE2,
+                (_, false) => code::TUPLE3,
+            };
+            if self.taken_count <= 3 || *is_marked {
+                if lexer.rest() == [close, CLOSE[0], CLOSE[1]] {
+                    return Ok(());
+                }
+            }
+            self.generalise()?;
+        }
+        match self.source {
+            Source::Msgpack { reader, left: 0 } => Ok(reader.end()?),
+            Source::Values(ref items) if items.len() == 0 => Ok(()),
+            _ => Err(self.shape(Expected::End)),
+        }
+    }
+
+    /// The next item, whatever it is.
+    ///
+    /// # Errors
+    /// See [`Args`].
+    pub fn value(&mut self) -> Taken<Value<'a>> {
+        self.generalise()?;
+        let value = match &mut self.source {
+            Source::Msgpack { left: 0, .. } => return Err(self.shape(Expected::More)),
+            Source::Msgpack { reader, left } => {
+                *left -= 1;
+                reader.value(&self.limits)?
+            }
+            Source::Values(items) => match items.next() {
+                Some(value) => value,
+                None => return Err(self.shape(Expected::More)),
+            },
+            Source::Pickle { .. } => return Err(self.shape(Expected::More)),
+        };
+        self.taken_count += 1;
+        Ok(value)
+    }
+
+    /// A byte string that stands in the frame; `None` if the next item must be taken as a value.
+    fn direct_bytes(&mut self) -> Taken<Option<&'a [u8]>> {
+        let bytes = match &mut self.source {
+            Source::Pickle { lexer, .. } => lexer.eat_bytes(),
+            Source::Msgpack { reader, left } if *left > 0 => {
+                let bytes = reader.bin()?;
+                *left -= usize::from(bytes.is_some());
+                bytes
+            }
+            Source::Msgpack { .. } | Source::Values(_) => None,
+        };
+        self.taken_count += usize::from(bytes.is_some());
+        Ok(bytes)
+    }
+
+    /// Puts the place of the value just taken into an error.
+    pub(crate) const fn bad(&self, expected: Expected) -> MessageError {
+        MessageError::Shape(ShapeError { index: self.taken_count.saturating_sub(1), expected })
+    }
+
+    /// A byte string.
+    ///
+    /// # Errors
+    /// See [`Args`].
+    pub fn bytes(&mut self) -> Taken<Cow<'a, [u8]>> {
+        if let Some(bytes) = self.direct_bytes()? {
+            return Ok(Cow::Borrowed(bytes));
+        }
+        match self.value()? {
+            Value::Bytes(bytes) | Value::Native(bytes) => Ok(bytes),
+            _ => Err(self.bad(Expected::Bytes)),
+        }
+    }
+
+    /// A byte string, or `None`.
+    ///
+    /// # Errors
+    /// See [`Args`].
+    pub fn optional_bytes(&mut self) -> Taken<Option<Cow<'a, [u8]>>> {
+        if let Some(bytes) = self.direct_bytes()? {
+            return Ok(Some(Cow::Borrowed(bytes)));
+        }
+        match self.leaf_or_value()? {
+            Value::None => Ok(None),
+            Value::Bytes(bytes) | Value::Native(bytes) => Ok(Some(bytes)),
+            _ => Err(self.bad(Expected::Bytes)),
+        }
+    }
+
+    /// Bytes or text, as user names and descriptions come (protocol reference 7.5): text as its UTF-8.
+    ///
+    /// # Errors
+    /// See [`Args`].
+    pub fn bytes_or_text(&mut self) -> Taken<Cow<'a, [u8]>> {
+        if let Some(bytes) = self.direct_bytes()? {
+            return Ok(Cow::Borrowed(bytes));
+        }
+        match self.leaf_or_value()? {
+            Value::Bytes(bytes) | Value::Native(bytes) => Ok(bytes),
+            Value::Text(Cow::Borrowed(text)) => Ok(Cow::Borrowed(text.as_bytes())),
+            Value::Text(Cow::Owned(text)) => Ok(Cow::Owned(text.into_bytes())),
+            _ => Err(self.bad(Expected::Bytes)),
+        }
+    }
+
+    fn eight_bytes(&mut self) -> Taken<[u8; 8]> {
+        if let Some(bytes) = self.direct_bytes()? {
+            return bytes.try_into().map_err(|_| self.bad(Expected::EightBytes));
+        }
+        let value = self.value()?;
+        value.as_bytes().and_then(|bytes| bytes.try_into().ok()).ok_or(self.bad(Expected::EightBytes))
+    }
+
+    /// An oid.
+    ///
+    /// # Errors
+    /// See [`Args`].
+    pub fn oid(&mut self) -> Taken<Oid> {
+        self.eight_bytes().map(Oid::from_bytes)
+    }
+
+    /// A tid or serial.
+    ///
+    /// # Errors
+    /// See [`Args`].
+    pub fn tid(&mut self) -> Taken<Tid> {
+        self.eight_bytes().map(Tid::from_bytes)
+    }
+
+    /// A tid, or `None`.
+    ///
+    /// # Errors
+    /// See [`Args`].
+    pub fn optional_tid(&mut self) -> Taken<Option<Tid>> {
+        self.optional_eight().map(|bytes| bytes.map(Tid::from_bytes))
+    }
+
+    /// An oid, or `None`.
+    ///
+    /// # Errors
+    /// See [`Args`].
+    pub fn optional_oid(&mut self) -> Taken<Option<Oid>> {
+        self.optional_eight().map(|bytes| bytes.map(Oid::from_bytes))
+    }
+
+    fn optional_eight(&mut self) -> Taken<Option<[u8; 8]>> {
+        match self.optional_bytes()? {
+            None => Ok(None),
+            Some(bytes) => bytes.as_ref().try_into().map(Some).map_err(|_| self.bad(Expected::EightBytes)),
+        }
+    }
+
+    /// The next item, whatever it is; a single number, text or byte string is read straight from the frame.
+    ///
+    /// # Errors
+    /// See [`Args`].
+    pub fn leaf_or_value(&mut self) -> Taken<Value<'a>> {
+        if let Source::Pickle { lexer, .. } = &mut self.source
+            && let Some(leaf) = leaf(lexer)
+        {
+            self.taken_count += 1;
+            return Ok(leaf);
+        }
+        self.value()
+    }
+
+    /// Text.
+    ///
+    /// # Errors
+    /// See [`Args`].
+    pub fn text(&mut self) -> Taken<Cow<'a, str>> {
+        let text = match self.leaf_or_value()? {
+            Value::Text(text) => Some(text),
+            Value::Native(Cow::Borrowed(bytes)) | Value::Bytes(Cow::Borrowed(bytes)) => {
+                core::str::from_utf8(bytes).ok().map(Cow::Borrowed)
+            }
+            Value::Native(Cow::Owned(bytes)) => alloc::string::String::from_utf8(bytes).ok().map(Cow::Owned),
+            _ => None,
+        };
+        text.ok_or(self.bad(Expected::Text))
+    }
+
+    /// An integer or boolean.
+    ///
+    /// # Errors
+    /// See [`Args`].
+    pub fn int(&mut self) -> Taken<i64> {
+        let number = self.leaf_or_value()?.as_int();
+        number.and_then(|number| number.try_into().ok()).ok_or(self.bad(Expected::Int))
+    }
+
+    /// A non-negative integer.
+    ///
+    /// # Errors
+    /// See [`Args`].
+    pub fn uint(&mut self) -> Taken<u64> {
+        let number = self.leaf_or_value()?.as_int();
+        number.and_then(|number| number.try_into().ok()).ok_or(self.bad(Expected::Int))
+    }
+
+    /// A float, or an integer that stands for one.
+    ///
+    /// # Errors
+    /// See [`Args`].
+    pub fn float(&mut self) -> Taken<f64> {
+        match self.leaf_or_value()? {
+            Value::Float(number) => Ok(number),
+            Value::Int(number) => match i32::try_from(number) {
+                Ok(small) => Ok(small.into()),
+                // Seconds since 1970 that large have no fraction to lose.
+                #[expect(clippy::cast_precision_loss, reason = "what Python's float() does")]
+                Err(_) => Ok(number as f64),
+            },
+            _ => Err(self.bad(Expected::Number)),
+        }
+    }
+
+    /// Whether the next item is true in Python's sense; numbers, booleans and `None`.
+    ///
+    /// # Errors
+    /// See [`Args`].
+    pub fn truth(&mut self) -> Taken<bool> {
+        match self.leaf_or_value()? {
+            Value::None => Ok(false),
+            Value::Bool(bit) => Ok(bit),
+            Value::Int(number) => Ok(number != 0),
+            _ => Err(self.bad(Expected::Bool)),
+        }
+    }
+
+    /// A list or tuple of oids.
+    ///
+    /// # Errors
+    /// See [`Args`].
+    pub fn oids(&mut self) -> Taken<Vec<Oid>> {
+        if let Some(oids) = self.direct_oids()? {
+            self.taken_count += 1;
+            return Ok(oids);
+        }
+        let value = self.value()?;
+        let items = value.as_sequence().ok_or(self.bad(Expected::Sequence))?;
+        items
+            .iter()
+            .map(|item| item.as_bytes().and_then(Oid::from_slice).ok_or(self.bad(Expected::EightBytes)))
+            .collect()
+    }
+
+    fn direct_oids(&mut self) -> Taken<Option<Vec<Oid>>> {
+        match &mut self.source {
+            Source::Values(_) | Source::Msgpack { left: 0, .. } => Ok(None),
+            Source::Pickle { lexer, .. } => {
+                let mut ahead = lexer.clone();
+                let oids = pickled_oids(&mut ahead);
+                if oids.is_some() {
+                    *lexer = ahead;
+                }
+                Ok(oids)
+            }
+            Source::Msgpack { reader, left } => {
+                let mut ahead = reader.clone();
+                let Some(len) = ahead.array_len()? else { return Ok(None) };
+                let mut oids = Vec::with_capacity(len);
+                for _ in 0..len {
+                    match ahead.bin()?.and_then(Oid::from_slice) {
+                        Some(oid) => oids.push(oid),
+                        None => return Ok(None),
+                    }
+                }
+                *reader = ahead;
+                *left -= 1;
+                Ok(Some(oids))
+            }
+        }
+    }
+}
+
+/// A value that is a single opcode; otherwise nothing moves.
+fn leaf<'a>(lexer: &mut Lexer<'a>) -> Option<Value<'a>> {
+    let mut ahead = lexer.clone();
+    let value = match ahead.next_op().ok()? {
+        Op::None => Value::None,
+        Op::Bool(bit) => Value::Bool(bit),
+        Op::Int(number) => Value::Int(number),
+        Op::Float(number) => Value::Float(number),
+        Op::Bytes(bytes) => Value::Bytes(Cow::Borrowed(bytes)),
+        Op::Text(text) => Value::Text(text),
+        Op::Native(bytes) => Value::Native(bytes),
+        _ => return None,
+    };
+    *lexer = ahead;
+    Some(value)
+}
+
+/// Whatever the cursor takes directly, as a value.
+fn direct_value<'a>(lexer: &mut Lexer<'a>) -> Option<Value<'a>> {
+    leaf(lexer).or_else(|| {
+        let oids = pickled_oids(lexer)?;
+        Some(Value::List(oids.into_iter().map(Value::from).collect()))
+    })
+}
+
+/// A list of oids as picklers without a memo write it, in batches of up to 1,000.
+fn pickled_oids(lexer: &mut Lexer<'_>) -> Option<Vec<Oid>> {
+    if !lexer.eat(code::EMPTY_LIST) {
+        return None;
+    }
+    if lexer.peek() != Some(code::MARK) {
+        let mut ahead = lexer.clone();
+        if let Some(bytes) = ahead.eat_bytes()
+            && ahead.eat(code::APPEND)
+        {
+            *lexer = ahead;
+            return Some(alloc::vec![Oid::from_slice(bytes)?]);
+        }
+        // The list is empty; what follows is the next argument.
+        return Some(Vec::new());
+    }
+    // An oid takes ten bytes in a pickle: an upper bound, without trusting the peer.
+    let mut oids = Vec::with_capacity(lexer.rest().len() / 10);
+    while lexer.eat(code::MARK) {
+        while !lexer.eat(code::APPENDS) {
+            oids.push(Oid::from_slice(lexer.eat_bytes()?)?);
+        }
+    }
+    Some(oids)
+}

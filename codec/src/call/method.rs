@@ -1,0 +1,169 @@
+//! The names of all methods, each spelt once.
+
+use core::fmt;
+
+macro_rules! methods {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+        /// A method of the protocol, by its Python name.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        pub enum Method {
+            $($(#[$doc])* #[doc = concat!("`", $name, "`")] $variant,)*
+        }
+
+        impl Method {
+            /// Every method.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The name on the wire.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)*
+                }
+            }
+
+            /// The method of this name.
+            #[must_use]
+            pub fn from_name(name: &[u8]) -> Option<Self> {
+                // The one match on method names; compiled into comparisons by length and content.
+                $(const $variant: &[u8] = $name.as_bytes();)*
+                match name {
+                    $($variant => Some(Self::$variant),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+#[expect(non_upper_case_globals, reason = "the names in the match are those of the variants")]
+mod table {
+    methods! {
+        // Session
+        Register = "register",
+        GetInfo = "get_info",
+        LastTransaction = "lastTransaction",
+        GetInvalidations = "getInvalidations",
+        SetClientLabel = "set_client_label",
+        Ping = "ping",
+        ServerStatus = "server_status",
+        GetAuthProtocol = "getAuthProtocol",
+        AuthGetChallenge = "auth_get_challenge",
+        AuthResponse = "auth_response",
+        GetExtensionMethods = "getExtensionMethods",
+        // Cache verification of ZEO 4
+        Verify = "verify",
+        ZeoVerify = "zeoVerify",
+        EndZeoVerify = "endZeoVerify",
+        // Reading
+        LoadBefore = "loadBefore",
+        LoadSerial = "loadSerial",
+        GetTid = "getTid",
+        History = "history",
+        Load = "load",
+        LoadEx = "loadEx",
+        RecordIternext = "record_iternext",
+        IteratorStart = "iterator_start",
+        IteratorNext = "iterator_next",
+        IteratorRecordStart = "iterator_record_start",
+        IteratorRecordNext = "iterator_record_next",
+        IteratorGc = "iterator_gc",
+        SendBlob = "sendBlob",
+        UndoLog = "undoLog",
+        UndoInfo = "undoInfo",
+        // Committing
+        NewOids = "new_oids",
+        NewOid = "new_oid",
+        TpcBegin = "tpc_begin",
+        Storea = "storea",
+        Restorea = "restorea",
+        DeleteObject = "deleteObject",
+        CheckCurrentSerialInTransaction = "checkCurrentSerialInTransaction",
+        Undoa = "undoa",
+        Undo = "undo",
+        StoreBlobStart = "storeBlobStart",
+        StoreBlobChunk = "storeBlobChunk",
+        StoreBlobEnd = "storeBlobEnd",
+        StoreBlobShared = "storeBlobShared",
+        Vote = "vote",
+        TpcFinish = "tpc_finish",
+        TpcAbort = "tpc_abort",
+        // Administration
+        Pack = "pack",
+        // Server to client
+        InvalidateTransaction = "invalidateTransaction",
+        Info = "info",
+        ReceiveBlobStart = "receiveBlobStart",
+        ReceiveBlobChunk = "receiveBlobChunk",
+        ReceiveBlobStop = "receiveBlobStop",
+        Serialnos = "serialnos",
+        InvalidateVerify = "invalidateVerify",
+        BeginVerify = "beginVerify",
+        EndVerify = "endVerify",
+    }
+}
+
+pub use table::Method;
+
+impl Method {
+    /// Whether servers send it to clients.
+    #[must_use]
+    pub const fn is_from_server(self) -> bool {
+        matches!(
+            self,
+            Self::InvalidateTransaction
+                | Self::Info
+                | Self::ReceiveBlobStart
+                | Self::ReceiveBlobChunk
+                | Self::ReceiveBlobStop
+                | Self::Serialnos
+                | Self::InvalidateVerify
+                | Self::BeginVerify
+                | Self::EndVerify
+        )
+    }
+
+    /// Whether peers call it without waiting for a reply (protocol reference 7 and 8).
+    #[must_use]
+    pub const fn is_one_way(self) -> bool {
+        self.is_from_server()
+            || matches!(
+                self,
+                Self::SetClientLabel
+                    | Self::Verify
+                    | Self::ZeoVerify
+                    | Self::EndZeoVerify
+                    | Self::IteratorGc
+                    | Self::TpcBegin
+                    | Self::Storea
+                    | Self::Restorea
+                    | Self::DeleteObject
+                    | Self::CheckCurrentSerialInTransaction
+                    | Self::Undoa
+                    | Self::StoreBlobStart
+                    | Self::StoreBlobChunk
+                    | Self::StoreBlobEnd
+                    | Self::StoreBlobShared
+            )
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_finds_its_method() {
+        for method in Method::ALL {
+            assert_eq!(Method::from_name(method.name().as_bytes()), Some(*method));
+        }
+        assert_eq!(Method::from_name(b"_private"), None);
+    }
+}

@@ -1,0 +1,290 @@
+//! Every method of the protocol with its arguments, as typed and borrowed values.
+//!
+//! One file for each family, arguments beside the results that they bring. [`Method`] is the only table of
+//! names. Unknown methods stay representable; refusing them is a server's business.
+
+mod admin;
+mod blob;
+mod commit;
+mod iterate;
+mod load;
+mod method;
+mod notify;
+mod register;
+mod undo;
+
+pub use admin::Pack;
+pub use blob::{
+    ReceiveBlobChunk, ReceiveBlobStart, ReceiveBlobStop, SendBlob, StoreBlobChunk, StoreBlobEnd,
+    StoreBlobShared,
+};
+pub use commit::{
+    CheckCurrentSerial, DeleteObject, NewOids, Restorea, Storea, TpcBegin, TransactionRef, TxnId, Undoa,
+};
+pub use iterate::{
+    CurrentRecord, IteratorGc, IteratorNext, IteratorRecordStart, IteratorStart, RecordInfo, RecordIternext,
+    TransactionInfo,
+};
+pub use load::{GetInvalidations, GetTid, History, Invalidations, LoadBefore, LoadSerial, Loaded, Verify};
+pub use method::Method;
+pub use notify::{Info, InvalidateTransaction};
+pub use register::{Register, SetClientLabel};
+pub use undo::{UndoInfo, UndoLog};
+
+use crate::args::{Args, RawArgs};
+use crate::emit::{Emit, EncodeError};
+use crate::envelope::Body;
+use crate::error::MessageError;
+use crate::limits::Limits;
+use crate::value::Value;
+
+/// A tuple with named items, in wire order: the arguments of a method, or a result. [`Body`] writes it.
+pub trait Arguments<'a>: Body + Sized {
+    /// Takes all items.
+    ///
+    /// # Errors
+    /// See [`Args`].
+    fn parse(args: &mut Args<'a>) -> Result<Self, MessageError>;
+}
+
+/// A call in either direction.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Call<'a> {
+    /// A method that takes no arguments.
+    Plain(Method),
+    /// `register`
+    Register(Register<'a>),
+    /// `set_client_label`
+    SetClientLabel(SetClientLabel<'a>),
+    /// `getInvalidations`
+    GetInvalidations(GetInvalidations),
+    /// `loadBefore`
+    LoadBefore(LoadBefore),
+    /// `loadSerial`
+    LoadSerial(LoadSerial),
+    /// `getTid`
+    GetTid(GetTid),
+    /// `history`
+    History(History<'a>),
+    /// `verify` and `zeoVerify` (ZEO 4)
+    Verify(Method, Verify<'a>),
+    /// `record_iternext`
+    RecordIternext(RecordIternext),
+    /// `iterator_start`
+    IteratorStart(IteratorStart),
+    /// `iterator_next` and `iterator_record_next`
+    IteratorNext(Method, IteratorNext),
+    /// `iterator_record_start`
+    IteratorRecordStart(IteratorRecordStart),
+    /// `iterator_gc`
+    IteratorGc(IteratorGc),
+    /// `undoLog`
+    UndoLog(UndoLog),
+    /// `undoInfo`
+    UndoInfo(UndoInfo<'a>),
+    /// `new_oids`
+    NewOids(NewOids),
+    /// `tpc_begin`
+    TpcBegin(TpcBegin<'a>),
+    /// `storea`
+    Storea(Storea<'a>),
+    /// `restorea`
+    Restorea(Restorea<'a>),
+    /// `deleteObject`
+    DeleteObject(DeleteObject),
+    /// `checkCurrentSerialInTransaction`
+    CheckCurrentSerial(CheckCurrentSerial),
+    /// `undoa`
+    Undoa(Undoa<'a>),
+    /// `vote`, `tpc_finish` and `tpc_abort`
+    Transaction(Method, TransactionRef),
+    /// `storeBlobChunk`
+    StoreBlobChunk(StoreBlobChunk<'a>),
+    /// `storeBlobEnd`
+    StoreBlobEnd(StoreBlobEnd<'a>),
+    /// `storeBlobShared`
+    StoreBlobShared(StoreBlobShared<'a>),
+    /// `sendBlob`
+    SendBlob(SendBlob),
+    /// `pack`
+    Pack(Pack),
+    /// `invalidateTransaction` (server to client)
+    InvalidateTransaction(InvalidateTransaction),
+    /// `info` (server to client)
+    Info(Info<'a>),
+    /// `receiveBlobStart` (server to client)
+    ReceiveBlobStart(ReceiveBlobStart),
+    /// `receiveBlobChunk` (server to client)
+    ReceiveBlobChunk(ReceiveBlobChunk<'a>),
+    /// `receiveBlobStop` (server to client)
+    ReceiveBlobStop(ReceiveBlobStop),
+    /// A known method of an older generation whose arguments are kept as they came.
+    Untyped(Method, Value<'a>),
+    /// A method that we do not know.
+    Other {
+        /// Its name.
+        name: alloc::borrow::Cow<'a, [u8]>,
+        /// Its arguments.
+        args: Value<'a>,
+    },
+}
+
+impl<'a> Call<'a> {
+    /// Interprets the arguments of `method`.
+    ///
+    /// # Errors
+    /// [`MessageError::Shape`] for wrong arity or types, [`MessageError::Undecodable`] for damaged bytes.
+    pub fn parse(method: Method, args: RawArgs<'a>, limits: &Limits) -> Result<Self, MessageError> {
+        use Method as M;
+        let all = |args: RawArgs<'a>| args.into_args(limits);
+        Ok(match method {
+            M::Register => Self::Register(whole(all(args)?)?),
+            M::SetClientLabel => Self::SetClientLabel(whole(all(args)?)?),
+            M::GetInvalidations => Self::GetInvalidations(whole(all(args)?)?),
+            M::LoadBefore => Self::LoadBefore(whole(all(args)?)?),
+            M::LoadSerial => Self::LoadSerial(whole(all(args)?)?),
+            M::GetTid => Self::GetTid(whole(all(args)?)?),
+            M::History => Self::History(whole(all(args)?)?),
+            M::Verify | M::ZeoVerify => Self::Verify(method, whole(all(args)?)?),
+            M::RecordIternext => Self::RecordIternext(whole(all(args)?)?),
+            M::IteratorStart => Self::IteratorStart(whole(all(args)?)?),
+            M::IteratorNext | M::IteratorRecordNext => Self::IteratorNext(method, whole(all(args)?)?),
+            M::IteratorRecordStart => Self::IteratorRecordStart(whole(all(args)?)?),
+            M::IteratorGc => Self::IteratorGc(whole(all(args)?)?),
+            M::UndoLog => Self::UndoLog(whole(all(args)?)?),
+            M::UndoInfo => Self::UndoInfo(whole(all(args)?)?),
+            M::NewOids => Self::NewOids(whole(all(args)?)?),
+            M::TpcBegin => Self::TpcBegin(whole(all(args)?)?),
+            M::Storea => Self::Storea(whole(all(args)?)?),
+            M::Restorea => Self::Restorea(whole(all(args)?)?),
+            M::DeleteObject => Self::DeleteObject(whole(all(args)?)?),
+            M::CheckCurrentSerialInTransaction => Self::CheckCurrentSerial(whole(all(args)?)?),
+            M::Undoa => Self::Undoa(whole(all(args)?)?),
+            M::Vote | M::TpcFinish | M::TpcAbort => Self::Transaction(method, whole(all(args)?)?),
+            M::StoreBlobChunk => Self::StoreBlobChunk(whole(all(args)?)?),
+            M::StoreBlobEnd => Self::StoreBlobEnd(whole(all(args)?)?),
+            M::StoreBlobShared => Self::StoreBlobShared(whole(all(args)?)?),
+            M::SendBlob => Self::SendBlob(whole(all(args)?)?),
+            M::Pack => Self::Pack(whole(all(args)?)?),
+            M::InvalidateTransaction => Self::InvalidateTransaction(whole(all(args)?)?),
+            M::Info => Self::Info(whole(all(args)?)?),
+            M::ReceiveBlobStart => Self::ReceiveBlobStart(whole(all(args)?)?),
+            M::ReceiveBlobChunk => Self::ReceiveBlobChunk(whole(all(args)?)?),
+            M::ReceiveBlobStop => Self::ReceiveBlobStop(whole(all(args)?)?),
+            M::GetInfo
+            | M::LastTransaction
+            | M::Ping
+            | M::ServerStatus
+            | M::NewOid
+            | M::StoreBlobStart
+            | M::GetAuthProtocol
+            | M::GetExtensionMethods
+            | M::EndZeoVerify
+            | M::AuthGetChallenge
+            | M::BeginVerify
+            | M::EndVerify => {
+                all(args)?.finish()?;
+                Self::Plain(method)
+            }
+            M::AuthResponse | M::Load | M::LoadEx | M::Undo | M::Serialnos | M::InvalidateVerify => {
+                Self::Untyped(method, args.into_value(limits)?)
+            }
+        })
+    }
+
+    /// The method, if it is one that we know.
+    #[must_use]
+    pub const fn method(&self) -> Option<Method> {
+        Some(match self {
+            Self::Plain(method)
+            | Self::Verify(method, _)
+            | Self::IteratorNext(method, _)
+            | Self::Transaction(method, _)
+            | Self::Untyped(method, _) => *method,
+            Self::Register(_) => Method::Register,
+            Self::SetClientLabel(_) => Method::SetClientLabel,
+            Self::GetInvalidations(_) => Method::GetInvalidations,
+            Self::LoadBefore(_) => Method::LoadBefore,
+            Self::LoadSerial(_) => Method::LoadSerial,
+            Self::GetTid(_) => Method::GetTid,
+            Self::History(_) => Method::History,
+            Self::RecordIternext(_) => Method::RecordIternext,
+            Self::IteratorStart(_) => Method::IteratorStart,
+            Self::IteratorRecordStart(_) => Method::IteratorRecordStart,
+            Self::IteratorGc(_) => Method::IteratorGc,
+            Self::UndoLog(_) => Method::UndoLog,
+            Self::UndoInfo(_) => Method::UndoInfo,
+            Self::NewOids(_) => Method::NewOids,
+            Self::TpcBegin(_) => Method::TpcBegin,
+            Self::Storea(_) => Method::Storea,
+            Self::Restorea(_) => Method::Restorea,
+            Self::DeleteObject(_) => Method::DeleteObject,
+            Self::CheckCurrentSerial(_) => Method::CheckCurrentSerialInTransaction,
+            Self::Undoa(_) => Method::Undoa,
+            Self::StoreBlobChunk(_) => Method::StoreBlobChunk,
+            Self::StoreBlobEnd(_) => Method::StoreBlobEnd,
+            Self::StoreBlobShared(_) => Method::StoreBlobShared,
+            Self::SendBlob(_) => Method::SendBlob,
+            Self::Pack(_) => Method::Pack,
+            Self::InvalidateTransaction(_) => Method::InvalidateTransaction,
+            Self::Info(_) => Method::Info,
+            Self::ReceiveBlobStart(_) => Method::ReceiveBlobStart,
+            Self::ReceiveBlobChunk(_) => Method::ReceiveBlobChunk,
+            Self::ReceiveBlobStop(_) => Method::ReceiveBlobStop,
+            Self::Other { .. } => return None,
+        })
+    }
+}
+
+/// Takes the arguments and nothing behind them.
+fn whole<'a, T: Arguments<'a>>(mut args: Args<'a>) -> Result<T, MessageError> {
+    let parsed = T::parse(&mut args)?;
+    args.finish()?;
+    Ok(parsed)
+}
+
+impl Body for Call<'_> {
+    fn emit(&self, out: &mut impl Emit) -> Result<(), EncodeError> {
+        match self {
+            Self::Plain(_) => {
+                out.tuple(0, |_| {});
+                Ok(())
+            }
+            Self::Register(args) => args.emit(out),
+            Self::SetClientLabel(args) => args.emit(out),
+            Self::GetInvalidations(args) => args.emit(out),
+            Self::LoadBefore(args) => args.emit(out),
+            Self::LoadSerial(args) => args.emit(out),
+            Self::GetTid(args) => args.emit(out),
+            Self::History(args) => args.emit(out),
+            Self::Verify(_, args) => args.emit(out),
+            Self::RecordIternext(args) => args.emit(out),
+            Self::IteratorStart(args) => args.emit(out),
+            Self::IteratorNext(_, args) => args.emit(out),
+            Self::IteratorRecordStart(args) => args.emit(out),
+            Self::IteratorGc(args) => args.emit(out),
+            Self::UndoLog(args) => args.emit(out),
+            Self::UndoInfo(args) => args.emit(out),
+            Self::NewOids(args) => args.emit(out),
+            Self::TpcBegin(args) => args.emit(out),
+            Self::Storea(args) => args.emit(out),
+            Self::Restorea(args) => args.emit(out),
+            Self::DeleteObject(args) => args.emit(out),
+            Self::CheckCurrentSerial(args) => args.emit(out),
+            Self::Undoa(args) => args.emit(out),
+            Self::Transaction(_, args) => args.emit(out),
+            Self::StoreBlobChunk(args) => args.emit(out),
+            Self::StoreBlobEnd(args) => args.emit(out),
+            Self::StoreBlobShared(args) => args.emit(out),
+            Self::SendBlob(args) => args.emit(out),
+            Self::Pack(args) => args.emit(out),
+            Self::InvalidateTransaction(args) => args.emit(out),
+            Self::Info(args) => args.emit(out),
+            Self::ReceiveBlobStart(args) => args.emit(out),
+            Self::ReceiveBlobChunk(args) => args.emit(out),
+            Self::ReceiveBlobStop(args) => args.emit(out),
+            Self::Untyped(_, args) | Self::Other { args, .. } => out.value(args),
+        }
+    }
+}

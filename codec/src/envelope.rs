@@ -1,0 +1,309 @@
+//! What every message after the handshakes is: `(id, flag, name, args)` (protocol reference 3).
+
+use alloc::borrow::Cow;
+use alloc::vec::Vec;
+
+use crate::args::RawArgs;
+use crate::dialect::Dialect;
+use crate::emit::{Emit, EncodeError};
+use crate::error::{DecodeError, DecodeErrorKind};
+use crate::frame;
+use crate::handshake::Framing;
+use crate::limits::Limits;
+use crate::msgpack::{MsgpackReader, MsgpackWriter};
+use crate::pickle::op::code;
+use crate::pickle::{self, Lexer, Op, PickleFlavor, PickleWriter};
+use crate::value::Value;
+use crate::{Oid, Tid};
+
+/// The name of every reply.
+pub const REPLY: &str = ".reply";
+
+/// A message id, echoed by the reply whatever it is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum MsgId<'a> {
+    /// A number: 0 on one-way calls (and on a ZEO 4 client's first call), -1 on keep-alives.
+    Int(i64),
+    /// The `(oid, tid)` of a `loadBefore` of a ZEO 5 client.
+    Load(Oid, Tid),
+    /// Anything else.
+    Other(Value<'a>),
+}
+
+impl MsgId<'_> {
+    /// The id of one-way calls.
+    pub const ONE_WAY: Self = Self::Int(0);
+    /// The id of keep-alives.
+    pub const KEEP_ALIVE: Self = Self::Int(-1);
+
+    /// Copies whatever is borrowed.
+    #[must_use]
+    pub fn into_owned(self) -> MsgId<'static> {
+        match self {
+            Self::Int(number) => MsgId::Int(number),
+            Self::Load(oid, tid) => MsgId::Load(oid, tid),
+            Self::Other(value) => MsgId::Other(value.into_owned()),
+        }
+    }
+
+    fn emit(&self, out: &mut impl Emit) -> Result<(), EncodeError> {
+        match self {
+            Self::Int(number) => out.int(*number),
+            Self::Load(oid, tid) => out.tuple(2, |out| {
+                out.oid(*oid);
+                out.tid(*tid);
+            }),
+            Self::Other(value) => return out.value(value),
+        }
+        Ok(())
+    }
+}
+
+impl<'a> From<Value<'a>> for MsgId<'a> {
+    fn from(value: Value<'a>) -> Self {
+        if let Value::Int(number) = value
+            && let Ok(number) = i64::try_from(number)
+        {
+            return Self::Int(number);
+        }
+        if let Value::Tuple(items) = &value
+            && let [Value::Bytes(oid), Value::Bytes(tid)] = items.as_slice()
+            && let (Some(oid), Some(tid)) = (Oid::from_slice(oid), Tid::from_slice(tid))
+        {
+            return Self::Load(oid, tid);
+        }
+        Self::Other(value)
+    }
+}
+
+/// The second element. ZEO 5 sends booleans on calls, integers on replies; ZEO 4 integers for true.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flag {
+    /// `True` or `False`.
+    Bool(bool),
+    /// An integer: 0, 1 or 2.
+    Int(i64),
+}
+
+impl Flag {
+    /// Flag of a reply that is a result.
+    pub const RESULT: Self = Self::Int(0);
+    /// Flag of a ZEO 5 reply that is an error.
+    pub const ERROR: Self = Self::Int(2);
+
+    /// Whether it is true: a call without reply, or a reply that is an error (ZEO 5).
+    #[must_use]
+    pub const fn is_set(self) -> bool {
+        match self {
+            Self::Bool(bit) => bit,
+            Self::Int(number) => number != 0,
+        }
+    }
+}
+
+/// A message whose arguments have not been interpreted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Envelope<'a> {
+    /// The message id.
+    pub id: MsgId<'a>,
+    /// The flag.
+    pub flag: Flag,
+    /// Name of the method, or [`REPLY`].
+    pub name: Cow<'a, [u8]>,
+    /// The arguments, or the bare result of a reply.
+    pub args: RawArgs<'a>,
+    /// Which pickler it came from, as far as its first bytes and the type of the name tell; under msgpack,
+    /// [`PickleFlavor::Python2Protocol3`] stands for any Python 2 peer.
+    pub flavor: PickleFlavor,
+}
+
+impl<'a> Envelope<'a> {
+    /// Reads as much of a message as is needed to route it.
+    ///
+    /// # Errors
+    /// If the payload is no message. The arguments may still turn out to be undecodable.
+    pub fn parse(payload: &'a [u8], framing: Framing, limits: &Limits) -> Result<Self, DecodeError> {
+        match framing {
+            Framing::Msgpack => Self::parse_msgpack(payload, limits),
+            Framing::Pickle => match Self::parse_plain_pickle(payload) {
+                Some(envelope) => Ok(envelope),
+                None => Self::parse_any_pickle(payload, limits),
+            },
+        }
+    }
+
+    /// Whether this is a reply.
+    #[must_use]
+    pub fn is_reply(&self) -> bool {
+        *self.name == *REPLY.as_bytes()
+    }
+
+    /// Whether the sender of a call waits for no reply.
+    #[must_use]
+    pub const fn is_one_way(&self) -> bool {
+        self.flag.is_set()
+    }
+
+    /// Whether this is a keep-alive, which is dropped silently (protocol reference 3.1).
+    #[must_use]
+    pub fn is_keep_alive(&self) -> bool {
+        self.id == MsgId::KEEP_ALIVE
+    }
+
+    /// A pickle in which each of the first three elements is what Python 3 peers write.
+    fn parse_plain_pickle(payload: &'a [u8]) -> Option<Self> {
+        if !payload.ends_with(&[code::TUPLE, code::STOP]) {
+            return None;
+        }
+        let header_len = if let [code::PROTO, 2..=5, ..] = payload { 2 } else { 0 };
+        let mut lexer = Lexer::at(payload, header_len);
+        if !lexer.eat(code::MARK) {
+            return None;
+        }
+        let id = match lexer.peek()? {
+            code::SHORT_BINBYTES => {
+                let oid = Oid::from_slice(lexer.eat_bytes()?)?;
+                if lexer.peek()? != code::SHORT_BINBYTES {
+                    return None;
+                }
+                let tid = Tid::from_slice(lexer.eat_bytes()?)?;
+                if !lexer.eat(code::TUPLE2) {
+                    return None;
+                }
+                MsgId::Load(oid, tid)
+            }
+            _ => match lexer.next_op().ok()? {
+                Op::Int(number) => MsgId::Int(number.try_into().ok()?),
+                _ => return None,
+            },
+        };
+        let flag = match lexer.next_op().ok()? {
+            Op::Bool(bit) => Flag::Bool(bit),
+            Op::Int(number) => Flag::Int(number.try_into().ok()?),
+            _ => return None,
+        };
+        let (name, flavor) = match lexer.next_op().ok()? {
+            Op::Text(Cow::Borrowed(name)) => (name.as_bytes(), PickleFlavor::Python3),
+            Op::Native(Cow::Borrowed(name)) if header_len == 0 => (name, PickleFlavor::Python2Protocol1),
+            Op::Native(Cow::Borrowed(name)) => (name, PickleFlavor::Python2Protocol3),
+            _ => return None,
+        };
+        let args = RawArgs::Pickle { frame: payload, offset: lexer.offset() };
+        Some(Self { id, flag, name: Cow::Borrowed(name), args, flavor })
+    }
+
+    fn parse_any_pickle(payload: &'a [u8], limits: &Limits) -> Result<Self, DecodeError> {
+        let value = pickle::decode(payload, limits)?;
+        let is_protocol1 = payload.first() != Some(&code::PROTO);
+        Self::from_value(value, is_protocol1).ok_or(DecodeError::new(0, DecodeErrorKind::NotAnEnvelope))
+    }
+
+    fn from_value(value: Value<'a>, is_protocol1: bool) -> Option<Self> {
+        let Value::Tuple(items) = value else { return None };
+        let [id, flag, name, args] = <[Value<'a>; 4]>::try_from(items).ok()?;
+        let flag = match flag {
+            Value::Bool(bit) => Flag::Bool(bit),
+            Value::Int(number) => Flag::Int(number.try_into().ok()?),
+            _ => return None,
+        };
+        let (name, flavor) = match name {
+            Value::Text(Cow::Borrowed(name)) => (Cow::Borrowed(name.as_bytes()), PickleFlavor::Python3),
+            Value::Text(Cow::Owned(name)) => (Cow::Owned(name.into_bytes()), PickleFlavor::Python3),
+            Value::Native(name) | Value::Bytes(name) if is_protocol1 => {
+                (name, PickleFlavor::Python2Protocol1)
+            }
+            Value::Native(name) | Value::Bytes(name) => (name, PickleFlavor::Python2Protocol3),
+            _ => return None,
+        };
+        Some(Self { id: id.into(), flag, name, args: RawArgs::Value(args), flavor })
+    }
+
+    fn parse_msgpack(payload: &'a [u8], limits: &Limits) -> Result<Self, DecodeError> {
+        let mut reader = MsgpackReader::new(payload);
+        let not_an_envelope = DecodeError::new(0, DecodeErrorKind::NotAnEnvelope);
+        if reader.array_len()? != Some(4) {
+            return Err(not_an_envelope);
+        }
+        let id = reader.load_id()?.map_or_else(
+            || reader.value(limits).map(MsgId::from),
+            |(oid, tid)| Ok(MsgId::Load(Oid::from_bytes(oid), Tid::from_bytes(tid))),
+        )?;
+        let flag = match reader.value(limits)? {
+            Value::Bool(bit) => Flag::Bool(bit),
+            Value::Int(number) => Flag::Int(number.try_into().map_err(|_| not_an_envelope)?),
+            _ => return Err(not_an_envelope),
+        };
+        let (name, flavor) = match reader.value(limits)? {
+            Value::Text(Cow::Borrowed(name)) => (name.as_bytes(), PickleFlavor::Python3),
+            Value::Bytes(Cow::Borrowed(name)) => (name, PickleFlavor::Python2Protocol3),
+            _ => return Err(not_an_envelope),
+        };
+        let args = RawArgs::Msgpack { frame: payload, offset: reader.offset() };
+        Ok(Self { id, flag, name: Cow::Borrowed(name), args, flavor })
+    }
+}
+
+/// What stands in the fourth place of a message: the arguments of a call, or a result.
+pub trait Body {
+    /// Writes it.
+    ///
+    /// # Errors
+    /// [`EncodeError`] if the framing has no form for a value in it.
+    fn emit(&self, out: &mut impl Emit) -> Result<(), EncodeError>;
+}
+
+impl Body for Value<'_> {
+    fn emit(&self, out: &mut impl Emit) -> Result<(), EncodeError> {
+        out.value(self)
+    }
+}
+
+/// Appends a message as a whole frame; on an error `out` is as it was.
+///
+/// # Errors
+/// [`EncodeError`] if the framing has no form for a value, or the message exceeds 4 GiB.
+pub fn write_message(
+    out: &mut Vec<u8>,
+    dialect: &Dialect,
+    id: &MsgId<'_>,
+    flag: Flag,
+    name: &str,
+    body: &impl Body,
+) -> Result<(), EncodeError> {
+    let start = frame::begin(out);
+    let result = match dialect.framing {
+        Framing::Pickle => {
+            let mut writer = PickleWriter::new(out, dialect.pickle);
+            writer.start();
+            let result = write_elements(&mut writer, id, flag, name, body);
+            writer.stop();
+            result
+        }
+        Framing::Msgpack => write_elements(&mut MsgpackWriter::new(out), id, flag, name, body),
+    };
+    if let Err(error) = result {
+        start.cancel(out);
+        return Err(error);
+    }
+    if frame::finish(start, out) { Ok(()) } else { Err(EncodeError) }
+}
+
+fn write_elements(
+    out: &mut impl Emit,
+    id: &MsgId<'_>,
+    flag: Flag,
+    name: &str,
+    body: &impl Body,
+) -> Result<(), EncodeError> {
+    let mut result = Ok(());
+    out.tuple(4, |out| {
+        result = id.emit(out);
+        match flag {
+            Flag::Bool(bit) => out.bool(bit),
+            Flag::Int(number) => out.int(number),
+        }
+        out.text(name);
+        result = result.and_then(|()| body.emit(out));
+    });
+    result
+}

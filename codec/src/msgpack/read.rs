@@ -1,0 +1,269 @@
+//! From bytes to values, one at a time.
+
+use alloc::borrow::Cow;
+use alloc::vec::Vec;
+
+use rmp::Marker;
+
+use crate::error::{DecodeError, DecodeErrorKind as Kind};
+use crate::limits::Limits;
+use crate::value::Value;
+
+/// Decodes a message that is exactly one value.
+///
+/// # Errors
+/// Anything a [`DecodeError`] can say.
+pub fn decode<'a>(message: &'a [u8], limits: &Limits) -> Result<Value<'a>, DecodeError> {
+    let mut reader = MsgpackReader::new(message);
+    let value = reader.value(limits)?;
+    reader.end()?;
+    Ok(value)
+}
+
+/// A cursor over the values of a message.
+#[derive(Debug, Clone)]
+pub struct MsgpackReader<'a> {
+    rest: &'a [u8],
+    total_len: usize,
+}
+
+impl<'a> MsgpackReader<'a> {
+    /// Starts at the first byte of `message`.
+    #[must_use]
+    pub const fn new(message: &'a [u8]) -> Self {
+        Self { rest: message, total_len: message.len() }
+    }
+
+    /// Starts inside `message`, at a value.
+    #[must_use]
+    pub fn at(message: &'a [u8], offset: usize) -> Self {
+        Self { rest: message.get(offset..).unwrap_or_default(), total_len: message.len() }
+    }
+
+    /// Offset of the next value.
+    #[must_use]
+    pub const fn offset(&self) -> usize {
+        self.total_len - self.rest.len()
+    }
+
+    /// The next value's first byte, without moving on.
+    #[must_use]
+    pub fn peek(&self) -> Option<Marker> {
+        self.rest.first().map(|byte| Marker::from_u8(*byte))
+    }
+
+    /// Checks that nothing is left.
+    ///
+    /// # Errors
+    /// `TrailingBytes`.
+    pub fn end(&self) -> Result<(), DecodeError> {
+        if self.rest.is_empty() { Ok(()) } else { Err(self.error(Kind::TrailingBytes)) }
+    }
+
+    const fn error(&self, kind: Kind) -> DecodeError {
+        DecodeError::new(self.offset(), kind)
+    }
+
+    fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
+        let (bytes, rest) = self.rest.split_at_checked(len).ok_or(self.error(Kind::Truncated))?;
+        self.rest = rest;
+        Ok(bytes)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+        let (bytes, rest) = self.rest.split_first_chunk().ok_or(self.error(Kind::Truncated))?;
+        self.rest = rest;
+        Ok(*bytes)
+    }
+
+    fn marker(&mut self) -> Result<Marker, DecodeError> {
+        self.array().map(|[byte]| Marker::from_u8(byte))
+    }
+
+    fn len8(&mut self) -> Result<usize, DecodeError> {
+        self.array().map(|[byte]| usize::from(byte))
+    }
+
+    fn len16(&mut self) -> Result<usize, DecodeError> {
+        self.array().map(|bytes| usize::from(u16::from_be_bytes(bytes)))
+    }
+
+    fn len32(&mut self) -> Result<usize, DecodeError> {
+        let len = u32::from_be_bytes(self.array()?);
+        usize::try_from(len).map_err(|_| self.error(Kind::Truncated))
+    }
+
+    /// A count of values that take at least one byte each.
+    fn plausible(&self, count: usize) -> Result<usize, DecodeError> {
+        if count <= self.rest.len() { Ok(count) } else { Err(self.error(Kind::Truncated)) }
+    }
+
+    /// The header of an array, if the next value is one; otherwise nothing moves.
+    ///
+    /// # Errors
+    /// `Truncated`, also if the array cannot fit in what is left.
+    pub fn array_len(&mut self) -> Result<Option<usize>, DecodeError> {
+        let start = self.rest;
+        let len = match self.marker()? {
+            Marker::FixArray(len) => usize::from(len),
+            Marker::Array16 => self.len16()?,
+            Marker::Array32 => self.len32()?,
+            _ => {
+                self.rest = start;
+                return Ok(None);
+            }
+        };
+        self.plausible(len).map(Some)
+    }
+
+    /// The bytes of a `bin` value, if the next value is one; otherwise nothing moves.
+    ///
+    /// # Errors
+    /// `Truncated`.
+    pub fn bin(&mut self) -> Result<Option<&'a [u8]>, DecodeError> {
+        let start = self.rest;
+        let len = match self.marker()? {
+            Marker::Bin8 => self.len8()?,
+            Marker::Bin16 => self.len16()?,
+            Marker::Bin32 => self.len32()?,
+            _ => {
+                self.rest = start;
+                return Ok(None);
+            }
+        };
+        self.take(len).map(Some)
+    }
+
+    /// Two byte strings of eight bytes in an array, if the next value is that; otherwise nothing moves.
+    ///
+    /// # Errors
+    /// `Truncated`.
+    pub fn load_id(&mut self) -> Result<Option<([u8; 8], [u8; 8])>, DecodeError> {
+        let mut ahead = self.clone();
+        if ahead.array_len()? != Some(2) {
+            return Ok(None);
+        }
+        let (Some(first), Some(second)) = (ahead.bin()?, ahead.bin()?) else { return Ok(None) };
+        let (Ok(first), Ok(second)) = (first.try_into(), second.try_into()) else { return Ok(None) };
+        *self = ahead;
+        Ok(Some((first, second)))
+    }
+
+    /// The next value, whatever it is.
+    ///
+    /// # Errors
+    /// Anything a [`DecodeError`] can say.
+    pub fn value(&mut self, limits: &Limits) -> Result<Value<'a>, DecodeError> {
+        let mut budget = limits.value_count;
+        self.nested(limits.depth, &mut budget)
+    }
+
+    fn nested(&mut self, depth: usize, budget: &mut usize) -> Result<Value<'a>, DecodeError> {
+        let at = self.offset();
+        *budget = budget.checked_sub(1).ok_or(DecodeError::new(at, Kind::TooManyValues))?;
+        let inner = || depth.checked_sub(1).ok_or(DecodeError::new(at, Kind::TooDeep));
+        Ok(match self.marker()? {
+            Marker::Null => Value::None,
+            Marker::True => Value::Bool(true),
+            Marker::False => Value::Bool(false),
+            Marker::FixPos(number) => Value::Int(number.into()),
+            Marker::FixNeg(number) => Value::Int(number.into()),
+            Marker::U8 => Value::Int(u8::from_be_bytes(self.array()?).into()),
+            Marker::U16 => Value::Int(u16::from_be_bytes(self.array()?).into()),
+            Marker::U32 => Value::Int(u32::from_be_bytes(self.array()?).into()),
+            Marker::U64 => Value::Int(u64::from_be_bytes(self.array()?).into()),
+            Marker::I8 => Value::Int(i8::from_be_bytes(self.array()?).into()),
+            Marker::I16 => Value::Int(i16::from_be_bytes(self.array()?).into()),
+            Marker::I32 => Value::Int(i32::from_be_bytes(self.array()?).into()),
+            Marker::I64 => Value::Int(i64::from_be_bytes(self.array()?).into()),
+            Marker::F32 => Value::Float(f32::from_be_bytes(self.array()?).into()),
+            Marker::F64 => Value::Float(f64::from_be_bytes(self.array()?)),
+            Marker::FixStr(len) => self.text(usize::from(len))?,
+            Marker::Str8 => self.len8().and_then(|len| self.text(len))?,
+            Marker::Str16 => self.len16().and_then(|len| self.text(len))?,
+            Marker::Str32 => self.len32().and_then(|len| self.text(len))?,
+            Marker::Bin8 => self.len8().and_then(|len| self.bytes(len))?,
+            Marker::Bin16 => self.len16().and_then(|len| self.bytes(len))?,
+            Marker::Bin32 => self.len32().and_then(|len| self.bytes(len))?,
+            Marker::FixArray(len) => self.items(usize::from(len), inner()?, budget)?,
+            Marker::Array16 => self.len16().and_then(|len| self.items(len, inner()?, budget))?,
+            Marker::Array32 => self.len32().and_then(|len| self.items(len, inner()?, budget))?,
+            Marker::FixMap(len) => self.pairs(usize::from(len), inner()?, budget)?,
+            Marker::Map16 => self.len16().and_then(|len| self.pairs(len, inner()?, budget))?,
+            Marker::Map32 => self.len32().and_then(|len| self.pairs(len, inner()?, budget))?,
+            other @ (Marker::Reserved
+            | Marker::Ext8
+            | Marker::Ext16
+            | Marker::Ext32
+            | Marker::FixExt1
+            | Marker::FixExt2
+            | Marker::FixExt4
+            | Marker::FixExt8
+            | Marker::FixExt16) => return Err(DecodeError::new(at, Kind::UnknownType(other.to_u8()))),
+        })
+    }
+
+    fn text(&mut self, len: usize) -> Result<Value<'a>, DecodeError> {
+        let at = self.offset();
+        let text = core::str::from_utf8(self.take(len)?).map_err(|_| DecodeError::new(at, Kind::BadText))?;
+        Ok(Value::Text(Cow::Borrowed(text)))
+    }
+
+    fn bytes(&mut self, len: usize) -> Result<Value<'a>, DecodeError> {
+        Ok(Value::Bytes(Cow::Borrowed(self.take(len)?)))
+    }
+
+    fn items(&mut self, len: usize, depth: usize, budget: &mut usize) -> Result<Value<'a>, DecodeError> {
+        let len = self.within(len, *budget)?;
+        let mut items = Vec::with_capacity(len);
+        for _ in 0..len {
+            items.push(self.nested(depth, budget)?);
+        }
+        Ok(Value::Tuple(items))
+    }
+
+    fn pairs(&mut self, len: usize, depth: usize, budget: &mut usize) -> Result<Value<'a>, DecodeError> {
+        let len = self.within(len, *budget)?;
+        let mut pairs = Vec::with_capacity(len);
+        for _ in 0..len {
+            let key = self.nested(depth, budget)?;
+            pairs.push((key, self.nested(depth, budget)?));
+        }
+        Ok(Value::Dict(pairs))
+    }
+
+    /// Checks a count before memory is taken for it.
+    fn within(&self, len: usize, budget: usize) -> Result<usize, DecodeError> {
+        if len > budget { Err(self.error(Kind::TooManyValues)) } else { self.plausible(len) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    #[test]
+    fn a_count_beyond_the_message_takes_no_memory() {
+        for header in [&b"\xdd\xff\xff\xff\xff"[..], b"\xdf\xff\xff\xff\xff", b"\xdc\xff\xff\xc0"] {
+            let error = decode(header, &Limits::DEFAULT).unwrap_err();
+            assert!(matches!(error.kind, Kind::Truncated | Kind::TooManyValues), "{error}");
+        }
+    }
+
+    #[test]
+    fn refuses_depth_ext_and_bad_text() {
+        let deep = vec![0x91; 10_000];
+        assert_eq!(decode(&deep, &Limits::DEFAULT).unwrap_err().kind, Kind::TooDeep);
+        assert_eq!(decode(b"\xd4\x01\x00", &Limits::DEFAULT).unwrap_err().kind, Kind::UnknownType(0xd4));
+        assert_eq!(decode(b"\xc1", &Limits::DEFAULT).unwrap_err().kind, Kind::UnknownType(0xc1));
+        assert_eq!(
+            decode(b"\xa2\xff\xff", &Limits::DEFAULT).unwrap_err(),
+            DecodeError::new(1, Kind::BadText)
+        );
+        assert_eq!(
+            decode(b"\xc0\xc0", &Limits::DEFAULT).unwrap_err(),
+            DecodeError::new(1, Kind::TrailingBytes)
+        );
+    }
+}

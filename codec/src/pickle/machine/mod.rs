@@ -1,0 +1,437 @@
+//! From opcodes to a value: Python's unpickling machine, with symbols in place of classes and calls.
+//!
+//! The machine works on a flat arena of nodes that refer to each other by number, because the memo lets
+//! several places share one list that is filled later. When `STOP` is reached the arena is turned into a
+//! tree; only there sharing and cycles matter, and only there depth and size are bounded.
+
+use alloc::borrow::Cow;
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use super::lex::Lexer;
+use super::op::Op;
+use crate::error::{DecodeError, DecodeErrorKind as Kind};
+use crate::limits::Limits;
+use crate::value::{Construction, Global, Object, Value};
+
+/// Decodes the pickle at the start of `pickle` and ignores what follows its `STOP`, as Python does.
+///
+/// # Errors
+/// Anything a [`DecodeError`] can say, at the offset of the opcode that could not be executed.
+pub fn decode<'a>(pickle: &'a [u8], limits: &Limits) -> Result<Value<'a>, DecodeError> {
+    decode_prefix(pickle, limits).map(|(value, _)| value)
+}
+
+/// Like [`decode`], and returns the number of bytes up to and including `STOP`.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_prefix<'a>(pickle: &'a [u8], limits: &Limits) -> Result<(Value<'a>, usize), DecodeError> {
+    let mut lexer = Lexer::new(pickle);
+    let mut machine = Machine::new(limits.value_count);
+    let root = loop {
+        let offset = lexer.offset();
+        match lexer.next_op()? {
+            Op::Stop => {
+                break machine.pop().map_err(|kind| DecodeError::new(offset, kind))?;
+            }
+            op => machine.execute(op).map_err(|kind| DecodeError::new(offset, kind))?,
+        }
+    };
+    let end = lexer.offset();
+    // Without sharing every value takes at least one opcode. The factor leaves room for honest sharing.
+    let budget = limits.value_count.min(end.saturating_mul(4).saturating_add(64));
+    let mut tree = Tree { nodes: &machine.nodes, budget, depth: limits.depth };
+    let value = tree.build(root).map_err(|kind| DecodeError::new(end.saturating_sub(1), kind))?;
+    Ok((value, end))
+}
+
+type NodeId = u32;
+
+/// A value under construction.
+#[derive(Debug)]
+enum Node<'a> {
+    Leaf(Value<'a>),
+    Tuple(Box<[NodeId]>),
+    List(Vec<NodeId>),
+    /// Keys and values in turn.
+    Dict(Vec<NodeId>),
+    Set(Vec<NodeId>),
+    FrozenSet(Box<[NodeId]>),
+    Persistent(NodeId),
+    Object(Box<ObjectNode>),
+}
+
+#[derive(Debug)]
+struct ObjectNode {
+    construction: Construction,
+    callable: NodeId,
+    args: NodeId,
+    kwargs: Option<NodeId>,
+    state: Option<NodeId>,
+    list_items: Vec<NodeId>,
+    dict_items: Vec<NodeId>,
+}
+
+#[derive(Debug)]
+struct Machine<'a> {
+    nodes: Vec<Node<'a>>,
+    stack: Vec<NodeId>,
+    /// Heights of the stack at which marks were set.
+    marks: Vec<usize>,
+    memo: BTreeMap<u32, NodeId>,
+    node_count_max: usize,
+}
+
+impl<'a> Machine<'a> {
+    const fn new(node_count_max: usize) -> Self {
+        Self {
+            nodes: Vec::new(),
+            stack: Vec::new(),
+            marks: Vec::new(),
+            memo: BTreeMap::new(),
+            node_count_max,
+        }
+    }
+
+    fn execute(&mut self, op: Op<'a>) -> Result<(), Kind> {
+        match op {
+            Op::Proto(_) | Op::Frame(_) | Op::Stop => Ok(()),
+            Op::Mark => self.mark(),
+            Op::Pop => self.pop_value_or_mark(),
+            Op::PopMark => self.pop_to_mark().map(drop),
+            Op::Dup => self.top().and_then(|top| self.push_id(top)),
+            Op::None => self.leaf(Value::None),
+            Op::Bool(bit) => self.leaf(Value::Bool(bit)),
+            Op::Int(number) => self.leaf(Value::Int(number)),
+            Op::Long(bytes) => self.leaf(Value::Long(bytes)),
+            Op::Float(number) => self.leaf(Value::Float(number)),
+            Op::Bytes(bytes) => self.leaf(Value::Bytes(Cow::Borrowed(bytes))),
+            Op::ByteArray(bytes) => self.leaf(Value::ByteArray(Cow::Borrowed(bytes))),
+            Op::Text(text) => self.leaf(Value::Text(text)),
+            Op::Native(bytes) => self.leaf(Value::Native(bytes)),
+            Op::Extension(code) => self.leaf(Value::Extension(code)),
+            Op::Global { module, name } => self.leaf(global(module, name)),
+            Op::StackGlobal => self.stack_global(),
+            Op::EmptyTuple => self.push(Node::Tuple(Box::default())),
+            Op::TupleOf(count) => {
+                let items = self.pop_many(usize::from(count))?;
+                self.push(Node::Tuple(items.into()))
+            }
+            Op::Tuple => self.collect(|items| Node::Tuple(items.into())),
+            Op::EmptyList => self.push(Node::List(Vec::new())),
+            Op::List => self.collect(Node::List),
+            Op::EmptyDict => self.push(Node::Dict(Vec::new())),
+            Op::Dict => self.pop_pairs().and_then(|items| self.push(Node::Dict(items))),
+            Op::EmptySet => self.push(Node::Set(Vec::new())),
+            Op::FrozenSet => self.collect(|items| Node::FrozenSet(items.into())),
+            Op::Append => self.pop_many(1).and_then(|item| self.append(&item, b'a')),
+            Op::Appends => self.pop_to_mark().and_then(|items| self.append(&items, b'e')),
+            Op::SetItem => self.pop_many(2).and_then(|pair| self.set_items(&pair, b's')),
+            Op::SetItems => self.pop_pairs().and_then(|items| self.set_items(&items, b'u')),
+            Op::AddItems => self.pop_to_mark().and_then(|items| self.add_items(&items)),
+            Op::Reduce => self.object(Construction::Reduce),
+            Op::NewObj => self.object(Construction::New),
+            Op::NewObjEx => self.object_with_keywords(),
+            Op::Inst { module, name } => self.inst(module, name),
+            Op::Obj => self.obj(),
+            Op::Build => self.build(),
+            Op::PersId(id) => {
+                self.leaf(Value::Text(Cow::Borrowed(id)))?;
+                self.persistent()
+            }
+            Op::BinPersId => self.persistent(),
+            Op::Get(index) => {
+                let id = *self.memo.get(&index).ok_or(Kind::NoMemo(index))?;
+                self.push_id(id)
+            }
+            Op::Put(index) => self.memoize(index),
+            Op::Memoize => self.memoize(u32::try_from(self.memo.len()).map_err(|_| Kind::TooManyValues)?),
+            Op::Buffer => Err(Kind::OutOfBandBuffer),
+        }
+    }
+
+    fn push(&mut self, node: Node<'a>) -> Result<(), Kind> {
+        if self.nodes.len() >= self.node_count_max {
+            return Err(Kind::TooManyValues);
+        }
+        let id = NodeId::try_from(self.nodes.len()).map_err(|_| Kind::TooManyValues)?;
+        self.nodes.push(node);
+        self.push_id(id)
+    }
+
+    fn push_id(&mut self, id: NodeId) -> Result<(), Kind> {
+        // GET and DUP push without making a node.
+        if self.stack.len() >= self.node_count_max {
+            return Err(Kind::TooManyValues);
+        }
+        self.stack.push(id);
+        Ok(())
+    }
+
+    fn leaf(&mut self, value: Value<'a>) -> Result<(), Kind> {
+        self.push(Node::Leaf(value))
+    }
+
+    fn mark(&mut self) -> Result<(), Kind> {
+        if self.marks.len() >= self.node_count_max {
+            return Err(Kind::TooManyValues);
+        }
+        self.marks.push(self.stack.len());
+        Ok(())
+    }
+
+    /// Height below which the current frame of marks may not reach.
+    fn floor(&self) -> usize {
+        self.marks.last().copied().unwrap_or(0)
+    }
+
+    fn top(&self) -> Result<NodeId, Kind> {
+        let top = self.stack.last().copied().ok_or(Kind::StackUnderflow)?;
+        if self.stack.len() > self.floor() { Ok(top) } else { Err(Kind::StackUnderflow) }
+    }
+
+    fn pop(&mut self) -> Result<NodeId, Kind> {
+        let top = self.top()?;
+        self.stack.pop();
+        Ok(top)
+    }
+
+    fn pop_value_or_mark(&mut self) -> Result<(), Kind> {
+        if self.stack.len() == self.floor() {
+            self.marks.pop().map(drop).ok_or(Kind::StackUnderflow)
+        } else {
+            self.pop().map(drop)
+        }
+    }
+
+    fn pop_many(&mut self, count: usize) -> Result<Vec<NodeId>, Kind> {
+        let start = self.stack.len().checked_sub(count).ok_or(Kind::StackUnderflow)?;
+        if start < self.floor() {
+            return Err(Kind::StackUnderflow);
+        }
+        Ok(self.stack.split_off(start))
+    }
+
+    fn pop_to_mark(&mut self) -> Result<Vec<NodeId>, Kind> {
+        let height = self.marks.pop().ok_or(Kind::NoMark)?;
+        Ok(self.stack.split_off(height))
+    }
+
+    fn pop_pairs(&mut self) -> Result<Vec<NodeId>, Kind> {
+        let items = self.pop_to_mark()?;
+        if items.len().is_multiple_of(2) { Ok(items) } else { Err(Kind::BadOperand(b'u')) }
+    }
+
+    fn collect(&mut self, node: impl FnOnce(Vec<NodeId>) -> Node<'a>) -> Result<(), Kind> {
+        let items = self.pop_to_mark()?;
+        self.push(node(items))
+    }
+
+    fn top_node(&mut self) -> Result<&mut Node<'a>, Kind> {
+        let top = usize::try_from(self.top()?).map_err(|_| Kind::StackUnderflow)?;
+        self.nodes.get_mut(top).ok_or(Kind::StackUnderflow)
+    }
+
+    fn append(&mut self, items: &[NodeId], opcode: u8) -> Result<(), Kind> {
+        match self.top_node()? {
+            Node::List(list) => list.extend_from_slice(items),
+            Node::Object(object) => object.list_items.extend_from_slice(items),
+            _ => return Err(Kind::BadOperand(opcode)),
+        }
+        Ok(())
+    }
+
+    fn set_items(&mut self, pairs: &[NodeId], opcode: u8) -> Result<(), Kind> {
+        match self.top_node()? {
+            Node::Dict(dict) => dict.extend_from_slice(pairs),
+            Node::Object(object) => object.dict_items.extend_from_slice(pairs),
+            _ => return Err(Kind::BadOperand(opcode)),
+        }
+        Ok(())
+    }
+
+    fn add_items(&mut self, items: &[NodeId]) -> Result<(), Kind> {
+        match self.top_node()? {
+            Node::Set(set) => set.extend_from_slice(items),
+            Node::Object(object) => object.list_items.extend_from_slice(items),
+            _ => return Err(Kind::BadOperand(0x90)),
+        }
+        Ok(())
+    }
+
+    fn memoize(&mut self, index: u32) -> Result<(), Kind> {
+        let top = self.top()?;
+        self.memo.insert(index, top);
+        Ok(())
+    }
+
+    fn persistent(&mut self) -> Result<(), Kind> {
+        let reference = self.pop()?;
+        self.push(Node::Persistent(reference))
+    }
+
+    fn object(&mut self, construction: Construction) -> Result<(), Kind> {
+        let args = self.pop()?;
+        let callable = self.pop()?;
+        self.push_object(construction, callable, args, None)
+    }
+
+    fn object_with_keywords(&mut self) -> Result<(), Kind> {
+        let kwargs = self.pop()?;
+        let args = self.pop()?;
+        let callable = self.pop()?;
+        self.push_object(Construction::New, callable, args, Some(kwargs))
+    }
+
+    fn inst(&mut self, module: &'a str, name: &'a str) -> Result<(), Kind> {
+        let items = self.pop_to_mark()?;
+        self.leaf(global(module, name))?;
+        let callable = self.pop()?;
+        self.push(Node::Tuple(items.into()))?;
+        let args = self.pop()?;
+        self.push_object(Construction::Instance, callable, args, None)
+    }
+
+    fn obj(&mut self) -> Result<(), Kind> {
+        let mut items = self.pop_to_mark()?;
+        if items.is_empty() {
+            return Err(Kind::StackUnderflow);
+        }
+        let callable = items.remove(0);
+        self.push(Node::Tuple(items.into()))?;
+        let args = self.pop()?;
+        self.push_object(Construction::Instance, callable, args, None)
+    }
+
+    fn push_object(
+        &mut self,
+        construction: Construction,
+        callable: NodeId,
+        args: NodeId,
+        kwargs: Option<NodeId>,
+    ) -> Result<(), Kind> {
+        self.push(Node::Object(Box::new(ObjectNode {
+            construction,
+            callable,
+            args,
+            kwargs,
+            state: None,
+            list_items: Vec::new(),
+            dict_items: Vec::new(),
+        })))
+    }
+
+    fn build(&mut self) -> Result<(), Kind> {
+        let state = self.pop()?;
+        match self.top_node()? {
+            Node::Object(object) if object.state.is_none() => {
+                object.state = Some(state);
+                Ok(())
+            }
+            _ => Err(Kind::BadOperand(b'b')),
+        }
+    }
+
+    fn stack_global(&mut self) -> Result<(), Kind> {
+        let name = self.pop_text()?;
+        let module = self.pop_text()?;
+        self.leaf(Value::Global(Global { module, name }))
+    }
+
+    fn pop_text(&mut self) -> Result<Cow<'a, str>, Kind> {
+        let id = usize::try_from(self.pop()?).map_err(|_| Kind::StackUnderflow)?;
+        match self.nodes.get(id) {
+            Some(Node::Leaf(Value::Text(text))) => Ok(text.clone()),
+            _ => Err(Kind::BadOperand(0x93)),
+        }
+    }
+}
+
+const fn global<'a>(module: &'a str, name: &'a str) -> Value<'a> {
+    Value::Global(Global { module: Cow::Borrowed(module), name: Cow::Borrowed(name) })
+}
+
+/// Turns the arena into a tree.
+struct Tree<'n, 'a> {
+    nodes: &'n [Node<'a>],
+    /// How many more values may be built.
+    budget: usize,
+    /// How much deeper values may nest.
+    depth: usize,
+}
+
+impl<'a> Tree<'_, 'a> {
+    fn build(&mut self, id: NodeId) -> Result<Value<'a>, Kind> {
+        let node = usize::try_from(id).ok().and_then(|id| self.nodes.get(id)).ok_or(Kind::StackUnderflow)?;
+        if let Node::Leaf(value) = node {
+            self.charge(1 + owned_len(value) / 16)?;
+            return Ok(value.clone());
+        }
+        self.charge(1)?;
+        // A value that contains itself ends here as well.
+        self.depth = self.depth.checked_sub(1).ok_or(Kind::TooDeep)?;
+        let value = self.build_composite(node)?;
+        self.depth += 1;
+        Ok(value)
+    }
+
+    fn build_composite(&mut self, node: &Node<'a>) -> Result<Value<'a>, Kind> {
+        Ok(match node {
+            Node::Leaf(value) => value.clone(),
+            Node::Tuple(items) => Value::Tuple(self.build_all(items)?),
+            Node::List(items) => Value::List(self.build_all(items)?),
+            Node::Set(items) => Value::Set(self.build_all(items)?),
+            Node::FrozenSet(items) => Value::FrozenSet(self.build_all(items)?),
+            Node::Dict(items) => Value::Dict(self.build_pairs(items)?),
+            Node::Persistent(reference) => Value::Persistent(Box::new(self.build(*reference)?)),
+            Node::Object(object) => Value::Object(Box::new(Object {
+                construction: object.construction,
+                callable: self.build(object.callable)?,
+                args: self.build(object.args)?,
+                kwargs: object.kwargs.map(|kwargs| self.build(kwargs)).transpose()?,
+                state: object.state.map(|state| self.build(state)).transpose()?,
+                list_items: self.build_all(&object.list_items)?,
+                dict_items: self.build_pairs(&object.dict_items)?,
+            })),
+        })
+    }
+
+    fn build_all(&mut self, items: &[NodeId]) -> Result<Vec<Value<'a>>, Kind> {
+        if items.len() > self.budget {
+            return Err(Kind::TooManyValues);
+        }
+        items.iter().map(|item| self.build(*item)).collect()
+    }
+
+    fn build_pairs(&mut self, items: &[NodeId]) -> Result<Vec<(Value<'a>, Value<'a>)>, Kind> {
+        if items.len() > self.budget {
+            return Err(Kind::TooManyValues);
+        }
+        items
+            .chunks_exact(2)
+            .map(|pair| match pair {
+                [key, value] => Ok((self.build(*key)?, self.build(*value)?)),
+                _ => Err(Kind::BadOperand(b'u')),
+            })
+            .collect()
+    }
+
+    fn charge(&mut self, count: usize) -> Result<(), Kind> {
+        self.budget = self.budget.checked_sub(count).ok_or(Kind::TooManyValues)?;
+        Ok(())
+    }
+}
+
+/// Bytes that cloning a leaf copies.
+fn owned_len(value: &Value<'_>) -> usize {
+    match value {
+        Value::Bytes(Cow::Owned(bytes)) | Value::Native(Cow::Owned(bytes)) => bytes.len(),
+        Value::Text(Cow::Owned(text)) => text.len(),
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,81 @@
+//! Pickles here were written by CPython 3.11's `pickle` unless they are hostile.
+
+use super::*;
+use alloc::vec;
+
+fn value(pickle: &[u8]) -> Value<'_> {
+    decode(pickle, &Limits::DEFAULT).unwrap()
+}
+
+fn error(pickle: &[u8]) -> Kind {
+    decode(pickle, &Limits::DEFAULT).unwrap_err().kind
+}
+
+#[test]
+fn shares_lists_that_are_filled_after_they_were_memoized() {
+    // x = [1]; pickle.dumps([x, x], 2), with the append moved behind the second use
+    let shared = b"\x80\x02]q\x00(]q\x01h\x01K\x01ae.";
+    let one = Value::List(vec![Value::Int(1)]);
+    assert_eq!(value(shared), Value::List(vec![one.clone(), one]));
+}
+
+#[test]
+fn keeps_classes_and_calls_as_symbols() {
+    // pickle.dumps(collections.OrderedDict(a=1), 2)
+    let pickle = b"\x80\x02ccollections\nOrderedDict\nq\x00)Rq\x01X\x01\x00\x00\x00aq\x02K\x01s.";
+    let Value::Object(object) = value(pickle) else { panic!("not an object") };
+    assert_eq!(object.construction, Construction::Reduce);
+    assert_eq!(object.callable, global("collections", "OrderedDict"));
+    assert_eq!(object.args, Value::Tuple(vec![]));
+    assert_eq!(object.dict_items, [("a".into(), Value::Int(1))]);
+}
+
+#[test]
+fn refuses_values_that_contain_themselves() {
+    // l = []; l.append(l); pickle.dumps(l, 2)
+    // Which bound is met first depends on the length of the pickle.
+    assert!(matches!(error(b"\x80\x02]q\x00h\x00a."), Kind::TooDeep | Kind::TooManyValues));
+}
+
+#[test]
+fn refuses_exponential_sharing_quickly() {
+    // t = (); for _ in range(60): t = (t, t)
+    let mut pickle = b"\x80\x02)".to_vec();
+    for _ in 0..60 {
+        pickle.extend_from_slice(b"q\x00h\x00\x86");
+    }
+    pickle.push(b'.');
+    assert_eq!(error(&pickle), Kind::TooManyValues);
+}
+
+#[test]
+fn refuses_deep_nesting_without_using_the_call_stack() {
+    let mut pickle = b")".to_vec();
+    pickle.resize(2_000_000, 0x85);
+    pickle.push(b'.');
+    assert_eq!(error(&pickle), Kind::TooManyValues);
+    let mut pickle = b")".to_vec();
+    pickle.resize(1_000, 0x85);
+    pickle.push(b'.');
+    assert_eq!(error(&pickle), Kind::TooDeep);
+}
+
+#[test]
+fn keeps_operands_behind_their_mark() {
+    assert_eq!(error(b"N(a."), Kind::StackUnderflow);
+    assert_eq!(error(b"(."), Kind::StackUnderflow);
+    assert_eq!(error(b"Nt."), Kind::NoMark);
+    assert_eq!(error(b"h\x07."), Kind::NoMemo(7));
+    assert_eq!(error(b"NNa."), Kind::BadOperand(b'a'));
+    assert_eq!(error(b"}(NNNu."), Kind::BadOperand(b'u'));
+}
+
+#[test]
+fn a_huge_memo_index_takes_no_memory() {
+    assert_eq!(value(b"Nr\xff\xff\xff\xff0j\xff\xff\xff\xff."), Value::None);
+}
+
+#[test]
+fn ignores_what_follows_stop() {
+    assert_eq!(decode_prefix(b"N.rest", &Limits::DEFAULT).unwrap(), (Value::None, 2));
+}

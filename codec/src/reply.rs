@@ -1,0 +1,245 @@
+//! Results and errors. A reply does not name its method: only who sent the call can type it.
+
+use alloc::borrow::Cow;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::args::RawArgs;
+use crate::call::{Arguments, CurrentRecord, Invalidations, Loaded, Method, RecordInfo, TransactionInfo};
+use crate::emit::{Emit, EncodeError};
+use crate::envelope::Body;
+use crate::error::{Expected, MessageError, ShapeError};
+use crate::limits::Limits;
+use crate::value::Value;
+use crate::{Oid, Tid};
+
+/// The result of a call, typed by its method.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Reply<'a> {
+    /// `None`, where the method has no result or says "nothing".
+    None,
+    /// A tid: `register` and `lastTransaction`, `getTid`, `tpc_finish`.
+    Tid(Tid),
+    /// `loadBefore`
+    Loaded(Loaded<'a>),
+    /// `loadSerial`
+    Data(Cow<'a, [u8]>),
+    /// `getInvalidations`
+    Invalidations(Invalidations),
+    /// `new_oids`
+    Oids(Vec<Oid>),
+    /// `vote` of ZEO 5
+    Voted(Vec<VoteItem<'a>>),
+    /// `iterator_start` and `iterator_record_start`
+    IteratorId(i64),
+    /// `iterator_next`
+    Transaction(TransactionInfo<'a>),
+    /// `iterator_record_next`
+    Record(RecordInfo<'a>),
+    /// `record_iternext`
+    CurrentRecord(CurrentRecord<'a>),
+    /// Dicts and lists of dicts: `get_info`, `server_status`, `history`, `undoLog`, `undoInfo`; and the
+    /// results of methods that we do not know.
+    Value(Value<'a>),
+}
+
+/// An element of the result of `vote`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VoteItem<'a> {
+    /// The server resolved or restored this object; the client must not keep its own data.
+    Resolved(Oid),
+    /// The client is to resolve this conflict, store the outcome, and vote again.
+    Conflict(Conflict<'a>),
+}
+
+/// A conflict handed to the client (protocol reference 9.3).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conflict<'a> {
+    /// The object.
+    pub oid: Oid,
+    /// Its current serial.
+    pub committed: Tid,
+    /// The serial that the client read.
+    pub read: Tid,
+    /// What the client stored.
+    pub data: Cow<'a, [u8]>,
+}
+
+impl<'a> Reply<'a> {
+    /// Types the result of a call to `method`; `None` for a method that we do not know.
+    ///
+    /// # Errors
+    /// [`MessageError::Shape`] if it is not what the method returns.
+    pub fn parse(method: Option<Method>, result: RawArgs<'a>, limits: &Limits) -> Result<Self, MessageError> {
+        use Method as M;
+        if result.is_none() {
+            return Ok(Self::None);
+        }
+        match method {
+            Some(M::LoadBefore) => whole(result, limits).map(Self::Loaded),
+            Some(M::GetInvalidations) => whole(result, limits).map(Self::Invalidations),
+            Some(M::IteratorNext) => whole(result, limits).map(Self::Transaction),
+            Some(M::IteratorRecordNext) => whole(result, limits).map(Self::Record),
+            Some(M::RecordIternext) => whole(result, limits).map(Self::CurrentRecord),
+            _ => Self::from_value(method, result.into_value(limits)?),
+        }
+    }
+
+    fn from_value(method: Option<Method>, value: Value<'a>) -> Result<Self, MessageError> {
+        use Method as M;
+        let shape = |expected| MessageError::Shape(ShapeError { index: 0, expected });
+        if value == Value::None {
+            return Ok(Self::None);
+        }
+        match method {
+            Some(M::Register | M::LastTransaction | M::GetTid | M::TpcFinish) => {
+                tid(&value).map(Self::Tid).ok_or(shape(Expected::EightBytes))
+            }
+            Some(M::LoadSerial) => match value {
+                Value::Bytes(data) | Value::Native(data) => Ok(Self::Data(data)),
+                _ => Err(shape(Expected::Bytes)),
+            },
+            Some(M::NewOids) => {
+                let items = value.as_sequence().ok_or(shape(Expected::Sequence))?;
+                let oids: Option<Vec<Oid>> = items.iter().map(oid).collect();
+                oids.map(Self::Oids).ok_or(shape(Expected::EightBytes))
+            }
+            Some(M::Vote) => match value {
+                Value::List(items) | Value::Tuple(items) => {
+                    let items: Option<Vec<VoteItem<'a>>> =
+                        items.into_iter().map(VoteItem::from_value).collect();
+                    items.map(Self::Voted).ok_or(shape(Expected::Dict))
+                }
+                _ => Err(shape(Expected::Sequence)),
+            },
+            Some(M::IteratorStart | M::IteratorRecordStart) => value
+                .as_int()
+                .and_then(|id| id.try_into().ok())
+                .map(Self::IteratorId)
+                .ok_or(shape(Expected::Int)),
+            _ => Ok(Self::Value(value)),
+        }
+    }
+}
+
+fn whole<'a, T: Arguments<'a>>(result: RawArgs<'a>, limits: &Limits) -> Result<T, MessageError> {
+    let mut args = result.into_args(limits)?;
+    let parsed = T::parse(&mut args)?;
+    args.finish()?;
+    Ok(parsed)
+}
+
+fn oid(value: &Value<'_>) -> Option<Oid> {
+    value.as_bytes().and_then(Oid::from_slice)
+}
+
+fn tid(value: &Value<'_>) -> Option<Tid> {
+    value.as_bytes().and_then(Tid::from_slice)
+}
+
+impl<'a> VoteItem<'a> {
+    fn from_value(value: Value<'a>) -> Option<Self> {
+        if let Some(oid) = oid(&value) {
+            return Some(Self::Resolved(oid));
+        }
+        let serials = value.get("serials")?.as_sequence()?;
+        let [committed, read] = serials else { return None };
+        let (committed, read) = (tid(committed)?, tid(read)?);
+        let oid = oid(value.get("oid")?)?;
+        let Value::Dict(pairs) = value else { return None };
+        let data = pairs.into_iter().find(|(key, _)| key.as_text() == Some("data"))?.1;
+        let (Value::Bytes(data) | Value::Native(data)) = data else { return None };
+        Some(Self::Conflict(Conflict { oid, committed, read, data }))
+    }
+
+    fn emit(&self, out: &mut impl Emit) {
+        match self {
+            Self::Resolved(oid) => out.oid(*oid),
+            Self::Conflict(conflict) => out.dict(3, |out| {
+                out.text("oid");
+                out.oid(conflict.oid);
+                out.text("serials");
+                out.tuple(2, |out| {
+                    out.tid(conflict.committed);
+                    out.tid(conflict.read);
+                });
+                out.text("data");
+                out.bytes(&conflict.data);
+            }),
+        }
+    }
+}
+
+impl Body for Reply<'_> {
+    fn emit(&self, out: &mut impl Emit) -> Result<(), EncodeError> {
+        match self {
+            Self::None => out.none(),
+            Self::Tid(tid) => out.tid(*tid),
+            Self::Loaded(loaded) => return loaded.emit(out),
+            Self::Data(data) => out.bytes(data),
+            Self::Invalidations(invalidations) => return invalidations.emit(out),
+            Self::Oids(oids) => out.list(oids.iter(), |out, oid| out.oid(*oid)),
+            Self::Voted(items) => out.list(items.iter(), |out, item| item.emit(out)),
+            Self::IteratorId(id) => out.int(*id),
+            Self::Transaction(transaction) => return transaction.emit(out),
+            Self::Record(record) => return record.emit(out),
+            Self::CurrentRecord(record) => return record.emit(out),
+            Self::Value(value) => return out.value(value),
+        }
+        Ok(())
+    }
+}
+
+/// An error as the peer sent it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RemoteError<'a> {
+    /// Full name of the class, for example `ZODB.POSException.POSKeyError`.
+    pub class: Cow<'a, str>,
+    /// The exception's attributes (a dict) if it has any, else its arguments (a tuple); protocol
+    /// reference 6.1. From ZEO 4 servers, the pickled instance.
+    pub detail: Value<'a>,
+}
+
+impl<'a> RemoteError<'a> {
+    /// An error whose detail is a tuple of arguments.
+    #[must_use]
+    pub fn new(class: &'a str, args: Vec<Value<'a>>) -> Self {
+        Self { class: Cow::Borrowed(class), detail: Value::Tuple(args) }
+    }
+
+    /// Reads the result of a ZEO 5 reply whose flag says that it is an error.
+    ///
+    /// # Errors
+    /// [`MessageError::Shape`] if it is no pair of a name and something.
+    pub fn parse(result: RawArgs<'a>, limits: &Limits) -> Result<Self, MessageError> {
+        let mut args = result.into_args(limits)?;
+        let class = args.text()?;
+        let detail = args.value()?;
+        args.finish()?;
+        Ok(Self { class, detail })
+    }
+
+    /// Reads the result of a ZEO 4 reply, if it is an error: a tuple that begins with an exception class
+    /// (protocol reference 6.2).
+    #[must_use]
+    pub fn from_zeo4(value: &Value<'a>) -> Option<Self> {
+        let Value::Tuple(items) = value else { return None };
+        let [Value::Global(class), instance] = items.as_slice() else { return None };
+        let mut name = String::from(class.module.as_ref());
+        name.push('.');
+        name.push_str(&class.name);
+        Some(Self { class: Cow::Owned(name), detail: instance.clone() })
+    }
+}
+
+impl Body for RemoteError<'_> {
+    fn emit(&self, out: &mut impl Emit) -> Result<(), EncodeError> {
+        let mut result = Ok(());
+        out.tuple(2, |out| {
+            out.text(&self.class);
+            result = out.value(&self.detail);
+        });
+        result
+    }
+}
