@@ -16,6 +16,7 @@ mod limits;
 pub mod msgpack;
 pub mod pickle;
 mod reply;
+pub mod session;
 mod value;
 
 pub use args::{Args, RawArgs};

@@ -1,0 +1,286 @@
+//! The client's side of a connection.
+
+use alloc::vec::Vec;
+
+use bytes::{Bytes, BytesMut};
+
+use super::{Incoming, Message, Output, PendingCalls, SessionError};
+use crate::call::{Call, Method};
+use crate::dialect::{Dialect, ErrorShape};
+use crate::envelope::{Envelope, Flag, MsgId, REPLY, write_message};
+use crate::error::MessageError;
+use crate::frame::{Deframer, MacBit, write_frame};
+use crate::handshake::{Framing, Protocol, Version, client_choice};
+use crate::limits::Limits;
+use crate::reply::{RemoteError, Reply};
+use crate::value::Value;
+
+/// What a server did.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ClientEvent {
+    /// It greeted, and this protocol was chosen. Calls may be made now.
+    Connected(Protocol),
+    /// It answered a call.
+    Reply(ClientReply),
+    /// It made a one-way call.
+    Call(Message),
+}
+
+/// The answer to a call. Owns its frame.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClientReply {
+    /// Which call it answers.
+    pub id: MsgId<'static>,
+    /// The call's method; `None` if it was made by name.
+    pub method: Option<Method>,
+    payload: Bytes,
+    framing: Framing,
+    errors: ErrorShape,
+}
+
+impl ClientReply {
+    /// The result, typed by the call's method, or the server's error.
+    ///
+    /// # Errors
+    /// If the reply is not what the method returns.
+    pub fn result(&self, limits: &Limits) -> Result<Result<Reply<'_>, RemoteError<'_>>, MessageError> {
+        let envelope = Envelope::parse(&self.payload, self.framing, limits)?;
+        match self.errors {
+            ErrorShape::ByName if envelope.flag.is_set() => {
+                RemoteError::parse(envelope.args, limits).map(Err)
+            }
+            ErrorShape::ByName => Reply::parse(self.method, envelope.args, limits).map(Ok),
+            ErrorShape::ByValue => {
+                let value = envelope.args.into_value(limits).map_err(MessageError::Undecodable)?;
+                match RemoteError::from_zeo4(&value) {
+                    Some(error) => Ok(Err(error)),
+                    None => Reply::parse(self.method, crate::args::RawArgs::Value(value), limits).map(Ok),
+                }
+            }
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// The server's greeting is due.
+    Greeting,
+    Open,
+    Closed,
+}
+
+/// A state machine; see the [module](super) for how to drive it.
+#[derive(Debug)]
+pub struct ClientSession {
+    state: State,
+    deframer: Deframer,
+    output: Output,
+    dialect: Dialect,
+    limits: Limits,
+    versions: Vec<Version>,
+    pending: PendingCalls,
+    next_id: i64,
+}
+
+impl ClientSession {
+    /// A client of ZEO 5 and 6 servers.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self::with_versions(limits, &[Version::V5])
+    }
+
+    /// A client that speaks these versions.
+    #[must_use]
+    pub fn with_versions(limits: Limits, versions: &[Version]) -> Self {
+        Self {
+            state: State::Greeting,
+            deframer: Deframer::new(limits.frame_bytes_before_register, MacBit::Announces),
+            output: Output::default(),
+            dialect: Dialect::Z5,
+            limits,
+            versions: versions.to_vec(),
+            pending: PendingCalls::new(limits.pending_count),
+            next_id: 1,
+        }
+    }
+
+    /// Takes bytes from the server.
+    pub fn receive(&mut self, bytes: &[u8]) {
+        self.deframer.push(bytes);
+    }
+
+    /// The buffer for bytes from the server, for a driver that reads straight into it. Only append.
+    pub const fn receive_buffer(&mut self) -> &mut BytesMut {
+        self.deframer.buffer()
+    }
+
+    /// The rules of this session; not yet decided before [`ClientEvent::Connected`].
+    #[must_use]
+    pub const fn dialect(&self) -> &Dialect {
+        &self.dialect
+    }
+
+    fn close(&mut self, error: SessionError) -> SessionError {
+        self.state = State::Closed;
+        error
+    }
+
+    /// The next event; `None` until more bytes have come.
+    ///
+    /// # Errors
+    /// What the server did wrong; the session is closed then. Once closed, [`SessionError::Closed`].
+    pub fn poll_event(&mut self) -> Result<Option<ClientEvent>, SessionError> {
+        if self.state == State::Closed {
+            return Err(SessionError::Closed);
+        }
+        self.next_event().map_err(|error| self.close(error))
+    }
+
+    fn next_event(&mut self) -> Result<Option<ClientEvent>, SessionError> {
+        loop {
+            let Some(frame) = self.deframer.next_frame()? else { return Ok(None) };
+            if self.state == State::Greeting {
+                return self.greet(&frame.payload).map(Some);
+            }
+            let message = Message { payload: frame.payload, framing: self.dialect.framing };
+            let id = match message.parse(&self.limits)? {
+                Incoming::KeepAlive => continue,
+                Incoming::Call(_) => None,
+                Incoming::Reply(envelope) => Some(envelope.id.into_owned()),
+            };
+            let Some(id) = id else { return Ok(Some(ClientEvent::Call(message))) };
+            let method = self.pending.take(&id).ok_or(SessionError::UnexpectedReply)?;
+            return Ok(Some(ClientEvent::Reply(ClientReply {
+                id,
+                method,
+                payload: message.payload,
+                framing: message.framing,
+                errors: self.dialect.errors,
+            })));
+        }
+    }
+
+    fn greet(&mut self, greeting: &[u8]) -> Result<ClientEvent, SessionError> {
+        let protocol = client_choice(greeting, &self.versions).ok_or(SessionError::BadHandshake)?;
+        let mut answer = Vec::new();
+        protocol.write(&mut answer);
+        write_frame(self.output.buffer(), &answer);
+        self.state = State::Open;
+        self.dialect = protocol.dialect();
+        self.next_id = i64::from(self.dialect.first_message_id);
+        self.deframer.set_limit(self.limits.frame_bytes);
+        if protocol.version == Version::V5 {
+            self.deframer.set_mac_bit(MacBit::IsLength);
+        }
+        Ok(ClientEvent::Connected(protocol))
+    }
+
+    /// Makes a call and returns the id of its reply: one-way methods get none and share
+    /// [`MsgId::ONE_WAY`].
+    ///
+    /// # Errors
+    /// [`SessionError::TooManyPending`], [`SessionError::Unencodable`]; the session goes on, nothing was
+    /// sent. [`SessionError::Closed`] before the server's greeting or after the end.
+    pub fn call(&mut self, call: &Call<'_>) -> Result<MsgId<'static>, SessionError> {
+        if self.state != State::Open {
+            return Err(SessionError::Closed);
+        }
+        let name = match call {
+            Call::Other { name, .. } => core::str::from_utf8(name).map_err(|_| crate::emit::EncodeError)?,
+            known => known.method().map_or("", Method::name),
+        };
+        let is_one_way = call.method().is_some_and(Method::is_one_way);
+        let flag = match (is_one_way, self.dialect.one_way_flag_is_int) {
+            (true, true) => Flag::Int(1),
+            (one_way, _) => Flag::Bool(one_way),
+        };
+        let id = match call {
+            _ if is_one_way => MsgId::ONE_WAY,
+            Call::LoadBefore(load) if self.dialect.load_ids_are_pairs => MsgId::Load(load.oid, load.before),
+            _ => MsgId::Int(self.next_id),
+        };
+        if !is_one_way && self.pending.len() >= self.limits.pending_count {
+            return Err(SessionError::TooManyPending);
+        }
+        write_message(self.output.buffer(), &self.dialect, &id, flag, name, call)?;
+        if !is_one_way {
+            // The bound was checked before anything was written.
+            let _ = self.pending.insert(&id, call.method());
+            if id == MsgId::Int(self.next_id) {
+                self.next_id += 1;
+            }
+        }
+        Ok(id)
+    }
+
+    /// Sends a keep-alive.
+    ///
+    /// # Errors
+    /// [`SessionError::Closed`].
+    pub fn keep_alive(&mut self) -> Result<(), SessionError> {
+        if self.state != State::Open {
+            return Err(SessionError::Closed);
+        }
+        let id = MsgId::KEEP_ALIVE;
+        Ok(write_message(self.output.buffer(), &self.dialect, &id, Flag::RESULT, REPLY, &Value::None)?)
+    }
+
+    /// What is to be sent to the server.
+    #[must_use]
+    pub fn output(&self) -> &[u8] {
+        self.output.unwritten()
+    }
+
+    /// Notes that the first `len` bytes of the output were sent.
+    pub fn consume_output(&mut self, len: usize) {
+        self.output.consume(len);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::LoadBefore;
+    use crate::{Oid, Tid};
+
+    fn connected() -> ClientSession {
+        let mut session = ClientSession::new(Limits::DEFAULT);
+        session.receive(b"\0\0\0\x02Z5");
+        assert_eq!(session.poll_event(), Ok(Some(ClientEvent::Connected(Protocol::Z5))));
+        session.consume_output(6);
+        session
+    }
+
+    #[test]
+    fn types_replies_by_their_calls() {
+        let mut session = connected();
+        let load = Call::LoadBefore(LoadBefore { oid: Oid::ZERO, before: Tid::from_u64(1) });
+        // Protocol reference A.2, "C loadBefore".
+        let id = session.call(&load).unwrap();
+        assert_eq!(id, MsgId::Load(Oid::ZERO, Tid::from_u64(1)));
+        assert_eq!(session.call(&Call::Plain(Method::Ping)).unwrap(), MsgId::Int(1));
+        // (1, 0, ".reply", None)
+        session.receive(b"\0\0\0\x15\x80\x03(K\x01K\0X\x06\0\0\0.replyNt.");
+        let Ok(Some(ClientEvent::Reply(reply))) = session.poll_event() else { panic!("no reply") };
+        assert_eq!(reply.method, Some(Method::Ping));
+        assert_eq!(reply.result(&Limits::DEFAULT), Ok(Ok(Reply::None)));
+    }
+
+    #[test]
+    fn a_reply_to_no_call_ends_the_session() {
+        let mut session = connected();
+        session.receive(b"\0\0\0\x15\x80\x03(K\x01K\0X\x06\0\0\0.replyNt.");
+        assert_eq!(session.poll_event(), Err(SessionError::UnexpectedReply));
+        assert_eq!(session.poll_event(), Err(SessionError::Closed));
+        assert_eq!(session.call(&Call::Plain(Method::Ping)), Err(SessionError::Closed));
+    }
+
+    #[test]
+    fn calls_in_flight_are_bounded() {
+        let mut session = ClientSession::new(Limits { pending_count: 1, ..Limits::DEFAULT });
+        session.receive(b"\0\0\0\x02M5");
+        session.poll_event().unwrap();
+        session.call(&Call::Plain(Method::Ping)).unwrap();
+        assert_eq!(session.call(&Call::Plain(Method::Ping)), Err(SessionError::TooManyPending));
+    }
+}

@@ -1,0 +1,132 @@
+//! Whole sessions as state machines without sockets, clocks or threads.
+//!
+//! # The contract
+//!
+//! Feed one thing (`receive`, `call`, `reply`, `on_time`), then drain `poll_event` until it gives `None`,
+//! then write out `output` and tell how much was written with `consume_output`; repeat. Extra polls are
+//! harmless. After an error the session is closed: it takes nothing more in, and gives out no more events;
+//! what already stands in `output` may still be written. Events own their frame and lend borrowed views of
+//! it, so a driver may hold one across an await. Time enters as the duration since the session began.
+//!
+//! ```
+//! use zeo_codec::handshake::Protocol;
+//! use zeo_codec::session::{ClientEvent, ClientSession, Incoming, ServerEvent, ServerSession};
+//! use zeo_codec::{Call, Limits, Method, Reply, Tid};
+//!
+//! let limits = Limits::DEFAULT;
+//! let mut server = ServerSession::new(Protocol::Z5, limits);
+//! let mut client = ClientSession::new(limits);
+//! let mut answer = None;
+//! while answer.is_none() {
+//!     // The network: whatever one side has to say, the other one receives.
+//!     let sent = server.output().to_vec();
+//!     server.consume_output(sent.len());
+//!     client.receive(&sent);
+//!     while let Some(event) = client.poll_event()? {
+//!         match event {
+//!             ClientEvent::Connected(_) => drop(client.call(&Call::Plain(Method::LastTransaction))?),
+//!             ClientEvent::Reply(reply) => answer = Some(reply.result(&limits)? == Ok(Reply::Tid(Tid::MAX))),
+//!             ClientEvent::Call(_) => {}
+//!         }
+//!     }
+//!     let sent = client.output().to_vec();
+//!     client.consume_output(sent.len());
+//!     server.receive(&sent);
+//!     while let Some(event) = server.poll_event()? {
+//!         if let ServerEvent::Message(message) = event
+//!             && let Incoming::Call(call) = message.parse(&limits)?
+//!         {
+//!             server.reply(&call.id, &Reply::Tid(Tid::MAX))?;
+//!         }
+//!     }
+//! }
+//! assert_eq!(answer, Some(true));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod client;
+mod observer;
+mod output;
+mod pending;
+mod server;
+
+pub use client::{ClientEvent, ClientReply, ClientSession};
+pub use observer::{Direction, Observed, Observer};
+pub use output::Output;
+pub use pending::PendingCalls;
+pub use server::{ServerEvent, ServerSession};
+
+use bytes::Bytes;
+
+use crate::envelope::Envelope;
+use crate::error::DecodeError;
+use crate::frame::FrameError;
+use crate::handshake::Framing;
+use crate::limits::Limits;
+
+/// Why a session ended itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SessionError {
+    /// A frame beyond the limit.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// A first frame with which no session can be had.
+    #[error("unacceptable protocol in the handshake")]
+    BadHandshake,
+    /// The peer sent no first frame in time.
+    #[error("no handshake in time")]
+    HandshakeTimeout,
+    /// A message that cannot be decoded.
+    #[error(transparent)]
+    Undecodable(#[from] DecodeError),
+    /// More calls in flight than [`Limits::pending_count`].
+    #[error("too many calls without a reply")]
+    TooManyPending,
+    /// A reply to a call that was never made.
+    #[error("reply to an unknown call")]
+    UnexpectedReply,
+    /// An argument that this framing cannot express.
+    #[error(transparent)]
+    Unencodable(#[from] crate::emit::EncodeError),
+    /// The session was closed before.
+    #[error("the session is closed")]
+    Closed,
+}
+
+/// A frame that holds a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// The payload of the frame.
+    pub payload: Bytes,
+    /// How it is encoded.
+    pub framing: Framing,
+}
+
+/// What a message is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Incoming<'a> {
+    /// A keep-alive, to be ignored.
+    KeepAlive,
+    /// A call, one-way or not.
+    Call(Envelope<'a>),
+    /// A reply.
+    Reply(Envelope<'a>),
+}
+
+impl Message {
+    /// Reads the message as far as is needed to route it.
+    ///
+    /// # Errors
+    /// If it is no message.
+    pub fn parse(&self, limits: &Limits) -> Result<Incoming<'_>, DecodeError> {
+        let envelope = Envelope::parse(&self.payload, self.framing, limits)?;
+        Ok(if envelope.is_keep_alive() {
+            Incoming::KeepAlive
+        } else if envelope.is_reply() {
+            Incoming::Reply(envelope)
+        } else {
+            Incoming::Call(envelope)
+        })
+    }
+}

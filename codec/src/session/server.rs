@@ -1,0 +1,271 @@
+//! The server's side of a connection.
+
+use core::time::Duration;
+
+use bytes::BytesMut;
+
+use super::{Message, Output, SessionError};
+use crate::call::Method;
+use crate::dialect::Dialect;
+use crate::emit::EncodeError;
+use crate::envelope::{Body, Flag, MsgId, REPLY, write_message};
+use crate::frame::{Deframer, MacBit, write_frame};
+use crate::handshake::{Hello, Protocol, Version, server_accepts};
+use crate::limits::Limits;
+use crate::reply::RemoteError;
+
+/// What a client did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ServerEvent {
+    /// It chose this protocol.
+    Hello(Protocol),
+    /// It asks for the server's status and nothing else: answer with [`ServerSession::finish_ruok`].
+    Ruok,
+    /// It sent a message.
+    Message(Message),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Our greeting is out, the client's is due.
+    Greeting,
+    Open,
+    Closed,
+}
+
+/// A state machine; see the [module](super) for how to drive it.
+#[derive(Debug)]
+pub struct ServerSession {
+    state: State,
+    deframer: Deframer,
+    output: Output,
+    dialect: Dialect,
+    limits: Limits,
+    handshake_deadline: Option<Duration>,
+}
+
+/// The versions that this server speaks.
+const VERSIONS: [Version; 1] = [Version::V5];
+
+impl ServerSession {
+    /// Begins by announcing `protocol`. The client decides the framing.
+    #[must_use]
+    pub fn new(protocol: Protocol, limits: Limits) -> Self {
+        let mut session = Self {
+            state: State::Greeting,
+            deframer: Deframer::new(limits.frame_bytes_before_register, MacBit::Announces),
+            output: Output::default(),
+            dialect: protocol.dialect(),
+            limits,
+            handshake_deadline: None,
+        };
+        let mut greeting = alloc::vec::Vec::new();
+        protocol.write(&mut greeting);
+        write_frame(session.output.buffer(), &greeting);
+        session
+    }
+
+    /// Sets when the client must have greeted at the latest, counted from the beginning of the session.
+    pub const fn set_handshake_deadline(&mut self, deadline: Duration) {
+        self.handshake_deadline = Some(deadline);
+    }
+
+    /// When [`on_time`](Self::on_time) must be called, if at all.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Duration> {
+        self.handshake_deadline.filter(|_| self.state == State::Greeting)
+    }
+
+    /// Lets time pass.
+    ///
+    /// # Errors
+    /// [`SessionError::HandshakeTimeout`].
+    pub fn on_time(&mut self, now: Duration) -> Result<(), SessionError> {
+        match self.deadline() {
+            Some(deadline) if now >= deadline => Err(self.close(SessionError::HandshakeTimeout)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes bytes from the client.
+    pub fn receive(&mut self, bytes: &[u8]) {
+        self.deframer.push(bytes);
+    }
+
+    /// The buffer for bytes from the client, for a driver that reads straight into it. Only append.
+    pub const fn receive_buffer(&mut self) -> &mut BytesMut {
+        self.deframer.buffer()
+    }
+
+    /// Bytes that are missing until the frame at hand is complete, if that is known.
+    #[must_use]
+    pub fn missing_len(&self) -> Option<usize> {
+        self.deframer.missing_len()
+    }
+
+    /// Position in the stream of the next frame, for error messages.
+    #[must_use]
+    pub const fn stream_offset(&self) -> u64 {
+        self.deframer.offset()
+    }
+
+    /// The rules of this session.
+    #[must_use]
+    pub const fn dialect(&self) -> &Dialect {
+        &self.dialect
+    }
+
+    /// Lifts the limit on frames that holds until the client has registered.
+    pub const fn set_registered(&mut self) {
+        self.deframer.set_limit(self.limits.frame_bytes);
+    }
+
+    fn close(&mut self, error: SessionError) -> SessionError {
+        self.state = State::Closed;
+        error
+    }
+
+    /// The next event; `None` until more bytes have come.
+    ///
+    /// # Errors
+    /// [`SessionError::Frame`], [`SessionError::BadHandshake`]; the session is closed then. Once closed,
+    /// [`SessionError::Closed`].
+    pub fn poll_event(&mut self) -> Result<Option<ServerEvent>, SessionError> {
+        if self.state == State::Closed {
+            return Err(SessionError::Closed);
+        }
+        let frame = match self.deframer.next_frame() {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return Ok(None),
+            Err(error) => return Err(self.close(error.into())),
+        };
+        if self.state == State::Open {
+            let message = Message { payload: frame.payload, framing: self.dialect.framing };
+            return Ok(Some(ServerEvent::Message(message)));
+        }
+        let hello = Hello::parse(&frame.payload);
+        if hello == Hello::Ruok {
+            self.state = State::Closed;
+            return Ok(Some(ServerEvent::Ruok));
+        }
+        let Some(protocol) = server_accepts(hello, &VERSIONS) else {
+            return Err(self.close(SessionError::BadHandshake));
+        };
+        self.state = State::Open;
+        self.dialect = protocol.dialect();
+        if protocol.version == Version::V5 {
+            self.deframer.set_mac_bit(MacBit::IsLength);
+        }
+        Ok(Some(ServerEvent::Hello(protocol)))
+    }
+
+    /// Answers a `ruok` probe with JSON. The session is over; write out the output and hang up.
+    pub fn finish_ruok(&mut self, json: &str) {
+        write_frame(self.output.buffer(), json.as_bytes());
+    }
+
+    /// Answers a call.
+    ///
+    /// # Errors
+    /// [`EncodeError`] if the framing cannot express the result; nothing was written.
+    pub fn reply(&mut self, id: &MsgId<'_>, result: &impl Body) -> Result<(), EncodeError> {
+        write_message(self.output.buffer(), &self.dialect, id, Flag::RESULT, REPLY, result)
+    }
+
+    /// Answers a call with an error.
+    ///
+    /// # Errors
+    /// [`EncodeError`] if the framing cannot express the detail; nothing was written.
+    pub fn reply_error(&mut self, id: &MsgId<'_>, error: &RemoteError<'_>) -> Result<(), EncodeError> {
+        write_message(self.output.buffer(), &self.dialect, id, Flag::ERROR, REPLY, error)
+    }
+
+    /// Makes a one-way call.
+    ///
+    /// # Errors
+    /// [`EncodeError`] if the framing cannot express an argument; nothing was written.
+    pub fn notify(&mut self, method: Method, args: &impl Body) -> Result<(), EncodeError> {
+        let flag = if self.dialect.one_way_flag_is_int { Flag::Int(1) } else { Flag::Bool(true) };
+        write_message(self.output.buffer(), &self.dialect, &MsgId::ONE_WAY, flag, method.name(), args)
+    }
+
+    /// Appends frames that were encoded before, in this session's dialect.
+    pub fn send_frames(&mut self, frames: &[u8]) {
+        self.output.buffer().extend_from_slice(frames);
+    }
+
+    /// The output, for writing replies whose data is filled in afterwards.
+    pub const fn output_mut(&mut self) -> &mut Output {
+        &mut self.output
+    }
+
+    /// What is to be sent to the client.
+    #[must_use]
+    pub fn output(&self) -> &[u8] {
+        self.output.unwritten()
+    }
+
+    /// Notes that the first `len` bytes of the output were sent.
+    pub fn consume_output(&mut self, len: usize) {
+        self.output.consume(len);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn speaks_first_and_follows_the_clients_framing() {
+        let mut session = ServerSession::new(Protocol::Z5, Limits::DEFAULT);
+        assert_eq!(session.output(), b"\0\0\0\x02Z5");
+        session.consume_output(6);
+        assert!(session.output().is_empty());
+        session.receive(b"\0\0\0\x02M5");
+        assert_eq!(session.poll_event(), Ok(Some(ServerEvent::Hello(Protocol::M5))));
+        assert_eq!(session.dialect().framing, crate::handshake::Framing::Msgpack);
+    }
+
+    #[test]
+    fn ends_on_a_bad_handshake_and_stays_ended() {
+        for hello in [&b"\0\0\0\x02Z4"[..], b"\0\0\0\x02X5", b"\0\0\0\0", b"\0\0\0\x04HTTP"] {
+            let mut session = ServerSession::new(Protocol::Z5, Limits::DEFAULT);
+            session.receive(hello);
+            assert_eq!(session.poll_event(), Err(SessionError::BadHandshake));
+            session.receive(b"\0\0\0\x02Z5");
+            assert_eq!(session.poll_event(), Err(SessionError::Closed));
+        }
+    }
+
+    #[test]
+    fn waits_for_the_handshake_only_so_long() {
+        let mut session = ServerSession::new(Protocol::Z5, Limits::DEFAULT);
+        session.set_handshake_deadline(Duration::from_secs(10));
+        assert_eq!(session.on_time(Duration::from_secs(9)), Ok(()));
+        assert_eq!(session.deadline(), Some(Duration::from_secs(10)));
+        assert_eq!(session.on_time(Duration::from_secs(10)), Err(SessionError::HandshakeTimeout));
+    }
+
+    #[test]
+    fn answers_a_probe_and_closes() {
+        let mut session = ServerSession::new(Protocol::Z5, Limits::DEFAULT);
+        session.receive(b"\0\0\0\x04ruok");
+        assert_eq!(session.poll_event(), Ok(Some(ServerEvent::Ruok)));
+        session.finish_ruok("{}");
+        assert_eq!(session.output(), b"\0\0\0\x02Z5\0\0\0\x02{}");
+        assert_eq!(session.poll_event(), Err(SessionError::Closed));
+    }
+
+    #[test]
+    fn small_frames_only_before_register() {
+        let mut session = ServerSession::new(Protocol::Z5, Limits::DEFAULT);
+        session.receive(b"\0\0\0\x02Z5\0\x01\0\x01");
+        assert!(session.poll_event().unwrap().is_some());
+        assert!(matches!(session.poll_event(), Err(SessionError::Frame(_))));
+        let mut session = ServerSession::new(Protocol::Z5, Limits::DEFAULT);
+        session.receive(b"\0\0\0\x02Z5\0\x01\0\x01");
+        assert!(session.poll_event().unwrap().is_some());
+        session.set_registered();
+        assert_eq!(session.poll_event(), Ok(None));
+    }
+}
