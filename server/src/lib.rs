@@ -2,4 +2,6 @@
 //!
 //! The layers, strictly downward: [`storage`] keeps transactions and objects and has never heard of ZEO.
 
+pub mod engine;
+pub mod net;
 pub mod storage;

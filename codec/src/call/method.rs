@@ -149,6 +149,29 @@ impl Method {
     }
 }
 
+impl Method {
+    /// Whether it concerns the connection's transaction, which is one at a time.
+    #[must_use]
+    pub const fn is_transactional(self) -> bool {
+        matches!(
+            self,
+            Self::TpcBegin
+                | Self::Storea
+                | Self::Restorea
+                | Self::DeleteObject
+                | Self::CheckCurrentSerialInTransaction
+                | Self::Undoa
+                | Self::StoreBlobStart
+                | Self::StoreBlobChunk
+                | Self::StoreBlobEnd
+                | Self::StoreBlobShared
+                | Self::Vote
+                | Self::TpcFinish
+                | Self::TpcAbort
+        )
+    }
+}
+
 impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

@@ -8,6 +8,12 @@
 //!
 //! This module knows no sockets and no wire format; object data is opaque bytes here.
 
+mod memory;
+mod tid;
+
+pub use memory::MemoryStorage;
+pub use tid::{next_tid, tid_of};
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -97,6 +103,30 @@ pub struct NewTransaction {
     pub records: Vec<NewRecord>,
 }
 
+/// Checks what every storage must refuse at the vote.
+///
+/// # Errors
+/// [`StorageError::MetadataTooLong`], [`StorageError::EmptyRecord`], [`StorageError::TidNotRising`].
+pub fn check_transaction(transaction: &NewTransaction, last: Tid) -> Result<(), StorageError> {
+    let parts = [
+        (&transaction.user, Metadata::User),
+        (&transaction.description, Metadata::Description),
+        (&transaction.extension, Metadata::Extension),
+    ];
+    if let Some((_, part)) = parts.into_iter().find(|(bytes, _)| bytes.len() > METADATA_LEN_MAX) {
+        return Err(StorageError::MetadataTooLong(part));
+    }
+    let is_empty = |record: &&NewRecord| record.data.as_ref().is_some_and(Bytes::is_empty);
+    if let Some(record) = transaction.records.iter().find(is_empty) {
+        return Err(StorageError::EmptyRecord(record.oid));
+    }
+    let tid = transaction.tid;
+    if tid > last && tid < Tid::MAX { Ok(()) } else { Err(StorageError::TidNotRising { tid, last }) }
+}
+
+/// Greatest length of user name, description and pickled extension, in bytes (protocol reference 14.1).
+pub const METADATA_LEN_MAX: usize = 65_535;
+
 /// A storage: where views come from and transactions go.
 pub trait Storage: Send + Sync + fmt::Debug {
     /// The storage's name, as Python's `getName()`; for a file storage the path as configured.
@@ -104,6 +134,10 @@ pub trait Storage: Send + Sync + fmt::Debug {
 
     /// What the storage can do beyond loading and storing.
     fn features(&self) -> Features;
+
+    /// The interfaces that the Python storage of this kind provides, as `(module, name)`, in the order of
+    /// `zope.interface.providedBy(storage).__iro__`.
+    fn interfaces(&self) -> &'static [(&'static str, &'static str)];
 
     /// Whether every write is refused.
     fn is_read_only(&self) -> bool;
@@ -199,6 +233,9 @@ pub enum StorageError {
         /// The storage's last one.
         last: Tid,
     },
+    /// The greatest possible tid has been used.
+    #[error("no transaction identifiers are left")]
+    TidsExhausted,
     /// The greatest possible oid has been handed out.
     #[error("no object identifiers are left")]
     OidsExhausted,

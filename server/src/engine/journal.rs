@@ -1,0 +1,218 @@
+//! The sequence of commits, as every connection walks through it.
+//!
+//! The journal is a singly linked list that only grows at its end. A connection holds a [`Cursor`]: the
+//! last commit that it has told its client about, and with it the [`View`] in which it reads. Moving the
+//! cursor forward is the only way to a newer view, and whoever moves it gets the commit to tell. So no
+//! connection can read a transaction's data before it has announced it, nor answer from an older state
+//! afterwards: rules S1 to S4 of the ordering hold by construction, without a lock that readers share.
+//!
+//! ```text
+//!   published:  [T1] -> [T2] -> [T3] -> [T4]        tail: where new connections start
+//!                 ^               ^       ^
+//!            connection A      B and C  connection D
+//! ```
+//!
+//! A commit is freed when the last cursor has passed it. How far a cursor may fall behind is the business
+//! of who owns it ([`Cursor::lag`]).
+
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use zeo_codec::handshake::Framing;
+use zeo_codec::{Body, Dialect, EncodeError, Flag, Method, MsgId, Oid, Tid, write_message};
+
+use super::PeerId;
+use crate::storage::View;
+
+/// A commit as it is told to clients.
+#[derive(Debug)]
+pub(crate) struct Commit {
+    pub(crate) tid: Tid,
+    /// Everything that changed, created and deleted objects included (rule S7).
+    pub(crate) oids: Vec<Oid>,
+    pub(crate) committer: PeerId,
+    /// The state with this commit as its last one.
+    pub(crate) view: Arc<dyn View>,
+    encoded: [OnceLock<Bytes>; 2],
+}
+
+impl Commit {
+    pub(crate) fn new(tid: Tid, oids: Vec<Oid>, committer: PeerId, view: Arc<dyn View>) -> Self {
+        Self { tid, oids, committer, view, encoded: [OnceLock::new(), OnceLock::new()] }
+    }
+
+    /// The frame of `invalidateTransaction`, encoded once for all clients of a framing.
+    pub(crate) fn invalidation(&self, dialect: &Dialect) -> Result<&Bytes, EncodeError> {
+        let [pickle, msgpack] = &self.encoded;
+        let cell = match dialect.framing {
+            Framing::Pickle => pickle,
+            Framing::Msgpack => msgpack,
+        };
+        if let Some(frame) = cell.get() {
+            return Ok(frame);
+        }
+        let mut frame = Vec::with_capacity(64 + 12 * self.oids.len());
+        let method = Method::InvalidateTransaction.name();
+        write_message(
+            &mut frame,
+            dialect,
+            &MsgId::ONE_WAY,
+            Flag::Bool(true),
+            method,
+            &BorrowedInvalidation(self),
+        )?;
+        Ok(cell.get_or_init(|| frame.into()))
+    }
+}
+
+/// Writes `invalidateTransaction` without a copy of the oids.
+struct BorrowedInvalidation<'c>(&'c Commit);
+
+impl Body for BorrowedInvalidation<'_> {
+    fn emit(&self, out: &mut impl zeo_codec::Emit) -> Result<(), EncodeError> {
+        out.tuple(2, |out| {
+            out.tid(self.0.tid);
+            out.list(self.0.oids.iter(), |out, oid| out.oid(*oid));
+        });
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct Node {
+    /// Number of commits since the journal began.
+    sequence: u64,
+    commit: Commit,
+    next: OnceLock<Arc<Self>>,
+}
+
+impl Drop for Node {
+    /// Frees a long chain without recursion.
+    fn drop(&mut self) {
+        let mut next = self.next.take();
+        while let Some(node) = next {
+            next = Arc::into_inner(node).and_then(|mut node| node.next.take());
+        }
+    }
+}
+
+/// The end of the journal, to which one writer at a time appends.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    tail: ArcSwap<Node>,
+}
+
+impl Journal {
+    /// Begins with the state that was found.
+    pub(crate) fn new(view: Arc<dyn View>) -> Self {
+        let commit = Commit::new(view.last_tid(), Vec::new(), PeerId::NOBODY, view);
+        Self { tail: ArcSwap::from_pointee(Node { sequence: 0, commit, next: OnceLock::new() }) }
+    }
+
+    /// Publishes a commit: from here on connections see it. Only one thread may publish at a time.
+    pub(crate) fn publish(&self, commit: Commit) {
+        let tail = self.tail.load_full();
+        let node = Arc::new(Node { sequence: tail.sequence + 1, commit, next: OnceLock::new() });
+        let is_only_writer = tail.next.set(Arc::clone(&node)).is_ok();
+        debug_assert!(is_only_writer, "two threads published at once");
+        self.tail.store(node);
+    }
+
+    /// A cursor at the last commit.
+    pub(crate) fn cursor(&self) -> Cursor {
+        Cursor { at: self.tail.load_full() }
+    }
+
+    /// The newest state.
+    pub(crate) fn view(&self) -> Arc<dyn View> {
+        Arc::clone(&self.tail.load().commit.view)
+    }
+}
+
+/// A connection's place in the journal.
+#[derive(Debug)]
+pub(crate) struct Cursor {
+    at: Arc<Node>,
+}
+
+impl Cursor {
+    /// The state in which the connection reads.
+    pub(crate) fn view(&self) -> &dyn View {
+        &*self.at.commit.view
+    }
+
+    /// Moves to the next commit, if there is one; the caller tells its client about it.
+    pub(crate) fn advance(&mut self) -> Option<&Commit> {
+        let next = Arc::clone(self.at.next.get()?);
+        self.at = next;
+        Some(&self.at.commit)
+    }
+
+    /// How many commits this cursor is behind the end.
+    pub(crate) fn lag(&self, journal: &Journal) -> u64 {
+        journal.tail.load().sequence.saturating_sub(self.at.sequence)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::testing::StillView;
+    use zeo_codec::call::InvalidateTransaction;
+
+    fn commit(number: u64) -> Commit {
+        let tid = Tid::from_u64(number);
+        Commit::new(tid, vec![Oid::from_u64(number)], PeerId::NOBODY, Arc::new(StillView(tid)))
+    }
+
+    #[test]
+    fn a_cursor_meets_every_commit_once_and_in_order() {
+        let journal = Journal::new(Arc::new(StillView(Tid::ZERO)));
+        let mut early = journal.cursor();
+        for number in 1..=3 {
+            journal.publish(commit(number));
+        }
+        let mut late = journal.cursor();
+        assert_eq!((early.lag(&journal), late.lag(&journal)), (3, 0));
+        journal.publish(commit(4));
+        let told = |cursor: &mut Cursor| -> Vec<u64> {
+            std::iter::from_fn(|| cursor.advance().map(|commit| commit.tid.to_u64())).collect()
+        };
+        assert_eq!(told(&mut early), [1, 2, 3, 4]);
+        assert_eq!(told(&mut late), [4]);
+        assert_eq!(early.view().last_tid(), Tid::from_u64(4));
+    }
+
+    #[test]
+    fn a_view_moves_only_with_its_commit() {
+        let journal = Journal::new(Arc::new(StillView(Tid::ZERO)));
+        let mut cursor = journal.cursor();
+        journal.publish(commit(1));
+        assert_eq!(cursor.view().last_tid(), Tid::ZERO);
+        assert_eq!(cursor.advance().map(|commit| commit.tid), Some(Tid::from_u64(1)));
+        assert_eq!(cursor.view().last_tid(), Tid::from_u64(1));
+    }
+
+    #[test]
+    fn a_long_chain_is_freed_without_recursion() {
+        let journal = Journal::new(Arc::new(StillView(Tid::ZERO)));
+        let cursor = journal.cursor();
+        for number in 1..=500_000 {
+            journal.publish(commit(number));
+        }
+        drop(cursor);
+    }
+
+    #[test]
+    fn the_frame_is_the_typed_message() {
+        for dialect in [Dialect::Z5, Dialect::M5] {
+            let commit = commit(7);
+            let typed = InvalidateTransaction { tid: commit.tid, oids: commit.oids.clone() };
+            let mut frame = Vec::new();
+            let name = Method::InvalidateTransaction.name();
+            write_message(&mut frame, &dialect, &MsgId::ONE_WAY, Flag::Bool(true), name, &typed).unwrap();
+            assert_eq!(commit.invalidation(&dialect).unwrap(), &frame);
+        }
+    }
+}

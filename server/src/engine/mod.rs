@@ -1,0 +1,138 @@
+//! What ZEO means, without sockets: calls in, replies and invalidations out.
+//!
+//! An [`Engine`] offers storages. Each connection has a [`Peer`], which its driver feeds with messages and
+//! wakes when other connections have something for it. A peer writes into its connection's
+//! [`ServerSession`]; nobody else does, so the order in which the engine decides is the order on the wire.
+//!
+//! # How the ordering rules hold
+//!
+//! * Commits form a journal (see the `journal` module). A peer reads in the view of the last commit that it
+//!   has told its client about, and moves on only by telling the next one. So a reply computed in a state
+//!   leaves after all invalidations up to it and before all later ones (S1, S2), every peer sees the same
+//!   commits in the same order, its own as the reply to its `tpc_finish` (S3), and a registration starts
+//!   at the commit whose tid it returned (S4).
+//! * A peer looks at the journal before it handles each message: whatever was acknowledged to anybody
+//!   before is visible.
+//! * One thread for each storage commits: durable first, then visible, then announced (S8). Readers take
+//!   no part in that and wait for none of it.
+//! * A commit lock serialises transactions from vote to finish. It is held through a ticket that gives it
+//!   up when dropped (S9).
+//!
+//! This module compiles without tokio; time and wake-ups come from the driver.
+
+mod commit_lock;
+mod error;
+mod invalidation;
+mod journal;
+mod load;
+mod mailbox;
+mod peer;
+mod served;
+mod status;
+#[cfg(test)]
+mod testing;
+mod transaction;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use served::{PeerIds, Served};
+
+pub use peer::{Closing, Flow, Peer};
+
+use mailbox::Mailbox;
+
+use crate::storage::{Storage, StorageError};
+
+#[expect(unused_imports, reason = "linked from the documentation")]
+use zeo_codec::session::ServerSession;
+
+/// A connection's number, unique while the server runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct PeerId(pub(crate) u64);
+
+impl PeerId {
+    /// No connection.
+    pub(crate) const NOBODY: Self = Self(0);
+}
+
+/// What an operator can set, by Python's names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineOptions {
+    /// `read-only`: every client may only read.
+    pub read_only: bool,
+    /// `invalidation-queue-size`: how many commits are kept for clients that come back. Default 100.
+    pub invalidation_queue_size: usize,
+    /// `transaction-timeout`: how long a client may hold the commit lock. Default: for ever.
+    pub transaction_timeout: Option<Duration>,
+    /// Greatest sum of the data of one transaction, in bytes. It is held in memory until the commit.
+    pub transaction_bytes: u64,
+    /// How many commits a client may leave unread before it is disconnected.
+    pub unread_commit_count: u64,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            read_only: false,
+            invalidation_queue_size: 100,
+            transaction_timeout: None,
+            transaction_bytes: 4 << 30,
+            unread_commit_count: 100_000,
+        }
+    }
+}
+
+/// The storages of a server.
+#[derive(Debug)]
+pub struct Engine {
+    storages: BTreeMap<String, Arc<Served>>,
+    options: EngineOptions,
+    peer_ids: PeerIds,
+}
+
+impl Engine {
+    /// Offers storages under their names. `started` is the time of the start as C's `ctime` prints it,
+    /// without the newline.
+    ///
+    /// # Errors
+    /// What a storage says when its last transactions are read.
+    pub fn new(
+        storages: impl IntoIterator<Item = (String, Arc<dyn Storage>)>,
+        options: EngineOptions,
+        started: &str,
+    ) -> Result<Arc<Self>, StorageError> {
+        let storages = storages
+            .into_iter()
+            .map(|(name, storage)| {
+                let served = Served::start(name.clone(), storage, &options, started.to_owned())?;
+                Ok((name, served))
+            })
+            .collect::<Result<_, StorageError>>()?;
+        Ok(Arc::new(Self { storages, options, peer_ids: PeerIds::default() }))
+    }
+
+    /// Begins a connection. `wake` is called from any thread when [`Peer::on_wake`] should be; `label`
+    /// names the client in the log.
+    #[must_use]
+    pub fn connect(self: &Arc<Self>, label: String, wake: Box<dyn Fn() + Send + Sync>) -> Peer {
+        Peer::new(Arc::clone(self), self.peer_ids.next(), label, Mailbox::new(wake))
+    }
+
+    /// The answer to `ruok`: JSON with the status of each storage.
+    #[must_use]
+    pub fn ruok(&self) -> String {
+        let all = self.storages.iter().map(|(name, served)| (name.clone(), served.status()));
+        status::ruok_json(&all.collect())
+    }
+
+    /// Finishes the commits under way and closes all storages.
+    ///
+    /// # Errors
+    /// The first storage's error; the others are closed nevertheless.
+    pub fn close(&self) -> Result<(), StorageError> {
+        let results: Vec<_> = self.storages.values().map(|served| served.close()).collect();
+        results.into_iter().collect()
+    }
+}

@@ -1,0 +1,408 @@
+//! One connection as the engine sees it: who it is, where it reads, and what its messages lead to.
+
+mod commit;
+mod read;
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use bytes::Bytes;
+use zeo_codec::call::Register;
+use zeo_codec::session::{Incoming, Message, ServerSession};
+use zeo_codec::{
+    Call, DecodeError, EncodeError, Envelope, Expected, Limits, MessageError, Method, MsgId, RemoteError,
+    Reply, ShapeError, Value,
+};
+
+use super::error::CallError;
+use super::journal::{Commit, Cursor};
+use super::mailbox::{Mail, Mailbox};
+use super::served::Served;
+use super::transaction::{Stage, Transaction};
+use super::{Engine, PeerId};
+
+/// Why the engine ends a connection.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Closing {
+    /// A message that cannot be decoded.
+    #[error("can't decode message: {0}")]
+    Undecodable(#[from] DecodeError),
+    /// Anything but `register` as the first call, `register` as a later one, or a method that servers do
+    /// not have (protocol reference 11).
+    #[error("invalid method {0:?}")]
+    InvalidMethod(String),
+    /// A reply; servers make no calls that have any.
+    #[error("unexpected reply")]
+    UnexpectedReply,
+    /// A one-way call failed, and there is no way to say so (protocol reference 11).
+    #[error("one-way call of {method} failed: {reason}")]
+    OneWayFailed {
+        /// The method's name.
+        method: &'static str,
+        /// What was wrong.
+        reason: String,
+    },
+    /// A message id that cannot be echoed.
+    #[error("unusable message id")]
+    UnusableId,
+    /// The client left too many commits unread.
+    #[error("{0} commits left unread")]
+    TooSlow(u64),
+    /// The client held the commit lock for too long.
+    #[error("Transaction timeout after {0} seconds")]
+    TransactionTimeout(u64),
+}
+
+/// What became of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Flow {
+    /// It is dealt with.
+    Done,
+    /// It has to wait until the commit under way has ended: offer it again after the next wake-up, and
+    /// nothing else before it.
+    Blocked,
+}
+
+/// How a call was answered.
+enum Answer {
+    Reply(Reply<'static>),
+    /// The reply stands in the output already, or will come later.
+    Sent,
+}
+
+/// A connection. Dropping it aborts its transaction and gives up the commit lock.
+#[derive(Debug)]
+pub struct Peer {
+    engine: Arc<Engine>,
+    id: PeerId,
+    mailbox: Arc<Mailbox>,
+    address: String,
+    label: String,
+    limits: Limits,
+    attached: Option<Attached>,
+    is_read_only: bool,
+    transaction: Option<Transaction>,
+    lock_deadline: Option<Instant>,
+}
+
+/// What a connection has once it is registered.
+#[derive(Debug)]
+struct Attached {
+    served: Arc<Served>,
+    cursor: Cursor,
+}
+
+impl Peer {
+    pub(super) fn new(engine: Arc<Engine>, id: PeerId, address: String, mailbox: Arc<Mailbox>) -> Self {
+        let is_read_only = engine.options.read_only;
+        Self {
+            engine,
+            id,
+            mailbox,
+            label: address.clone(),
+            address,
+            limits: Limits::DEFAULT,
+            attached: None,
+            is_read_only,
+            transaction: None,
+            lock_deadline: None,
+        }
+    }
+
+    /// Sets the bounds on what one message may hold.
+    pub const fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
+    /// What the client is called in the log.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// Handles a message.
+    ///
+    /// # Errors
+    /// Why the connection is to be closed. Replies to earlier messages still stand in the session's output.
+    pub fn on_message(&mut self, message: &Message, session: &mut ServerSession) -> Result<Flow, Closing> {
+        self.catch_up(session)?;
+        match message.parse(&self.limits)? {
+            Incoming::KeepAlive => Ok(Flow::Done),
+            Incoming::Reply(_) => Err(Closing::UnexpectedReply),
+            Incoming::Call(envelope) => self.on_call(envelope, &message.payload, session),
+        }
+    }
+
+    fn on_call(
+        &mut self,
+        envelope: Envelope<'_>,
+        payload: &Bytes,
+        session: &mut ServerSession,
+    ) -> Result<Flow, Closing> {
+        let method = Method::from_name(&envelope.name).filter(|method| self.allows(*method));
+        let Some(method) = method else {
+            return Err(Closing::InvalidMethod(String::from_utf8_lossy(&envelope.name).into_owned()));
+        };
+        if method.is_transactional() && self.is_finishing() {
+            return Ok(Flow::Blocked);
+        }
+        let reply_to = if envelope.is_one_way() { None } else { Some(&envelope.id) };
+        let result = match Call::parse(method, envelope.args, &self.limits) {
+            Ok(call) => self.execute(call, payload, reply_to, session),
+            Err(MessageError::Shape(error)) => Err(CallError::BadArguments(error)),
+            Err(MessageError::Undecodable(error)) => return Err(error.into()),
+        };
+        self.answer(method, reply_to, result, session)?;
+        Ok(Flow::Done)
+    }
+
+    /// Before `register` nothing else is allowed, afterwards what a ZEO 5 server has
+    /// (StorageServer.py:registered_methods, ZEO 6.2).
+    fn allows(&self, method: Method) -> bool {
+        use Method as M;
+        if self.attached.is_none() {
+            return method == M::Register;
+        }
+        !method.is_from_server()
+            && !matches!(
+                method,
+                M::Register
+                    | M::GetAuthProtocol
+                    | M::AuthGetChallenge
+                    | M::AuthResponse
+                    | M::GetExtensionMethods
+                    | M::Verify
+                    | M::ZeoVerify
+                    | M::EndZeoVerify
+                    | M::Load
+                    | M::LoadEx
+                    | M::Undo
+            )
+    }
+
+    fn execute(
+        &mut self,
+        call: Call<'_>,
+        payload: &Bytes,
+        reply_to: Option<&MsgId<'_>>,
+        session: &mut ServerSession,
+    ) -> Result<Answer, CallError> {
+        let reply = match call {
+            Call::LoadBefore(args) => return self.load_before(args, reply_to, session),
+            Call::LoadSerial(args) => return self.load_serial(args, reply_to, session),
+            Call::Storea(args) => self.storea(&args, payload)?,
+            Call::TpcBegin(args) => self.tpc_begin(&args, payload)?,
+            Call::Transaction(Method::Vote, args) => return self.vote(args.id, reply_to),
+            Call::Transaction(Method::TpcFinish, args) => return self.tpc_finish(args.id, reply_to),
+            Call::Transaction(_, args) => self.tpc_abort(args.id)?,
+            Call::CheckCurrentSerial(args) => self.check_current_serial(args)?,
+            Call::DeleteObject(args) => self.delete_object(args)?,
+            Call::NewOids(args) => self.new_oids(args)?,
+            Call::GetInvalidations(args) => self.get_invalidations(args)?,
+            Call::GetTid(args) => self.get_tid(args)?,
+            Call::Register(args) => self.register(&args, session)?,
+            Call::SetClientLabel(args) => {
+                self.label = format!("{} {}", args.label, self.address);
+                Reply::None
+            }
+            Call::Plain(Method::LastTransaction) => Reply::Tid(self.attached()?.cursor.view().last_tid()),
+            Call::Plain(Method::Ping) => Reply::None,
+            Call::Plain(Method::GetInfo) => {
+                let Attached { served, cursor } = self.attached()?;
+                Reply::Value(served.info(cursor.view()))
+            }
+            Call::Plain(Method::ServerStatus) => Reply::Value(self.attached()?.served.status().into_value()),
+            Call::Plain(Method::NewOid) => return Err(CallError::NoNewOid),
+            other => self.not_supported(&other)?,
+        };
+        Ok(Answer::Reply(reply))
+    }
+
+    fn answer(
+        &self,
+        method: Method,
+        reply_to: Option<&MsgId<'_>>,
+        result: Result<Answer, CallError>,
+        session: &mut ServerSession,
+    ) -> Result<(), Closing> {
+        if let Err(error) = &result
+            && !error.is_everyday()
+        {
+            tracing::error!(target: "ZEO.asyncio.server", "({}) {method} raised: {error}", self.label);
+        }
+        match (result, reply_to) {
+            (Ok(Answer::Sent), _) | (Ok(Answer::Reply(_)), None) => Ok(()),
+            (Ok(Answer::Reply(reply)), Some(id)) => send(session, id, &reply),
+            (Err(error), Some(id)) => send_error(session, id, &error.to_remote()),
+            (Err(error), None) => {
+                Err(Closing::OneWayFailed { method: method.name(), reason: error.to_string() })
+            }
+        }
+    }
+
+    fn attached(&self) -> Result<&Attached, CallError> {
+        // `allows` lets nothing but `register` through before there is a storage.
+        self.attached.as_ref().ok_or(CallError::NotSupported("unregistered"))
+    }
+
+    fn register(
+        &mut self,
+        args: &Register<'_>,
+        session: &mut ServerSession,
+    ) -> Result<Reply<'static>, CallError> {
+        if args.credentials.is_some() {
+            return Err(CallError::BadArguments(ShapeError { index: 2, expected: Expected::End }));
+        }
+        let Some(served) = self.engine.storages.get(args.storage.as_ref()) else {
+            return Err(CallError::UnknownStorage(args.storage.clone().into_owned()));
+        };
+        if !args.is_read_only() && (self.is_read_only || served.storage.is_read_only()) {
+            return Err(CallError::ReadOnly);
+        }
+        self.is_read_only |= args.is_read_only();
+        let served = Arc::clone(served);
+        let cursor = served.attach(self.id, &self.mailbox);
+        let tid = cursor.view().last_tid();
+        self.attached = Some(Attached { served, cursor });
+        session.set_registered();
+        Ok(Reply::Tid(tid))
+    }
+
+    /// Methods that are to come: an error now, or, if the client waits for no answer, at the vote.
+    fn not_supported(&mut self, call: &Call<'_>) -> Result<Reply<'static>, CallError> {
+        let name = call.method().map_or("", Method::name);
+        let is_part_of_commit = call.method().is_some_and(Method::is_transactional);
+        match &mut self.transaction {
+            Some(transaction) if is_part_of_commit => {
+                transaction.failure.get_or_insert(CallError::NotSupported(name));
+                Ok(Reply::None)
+            }
+            _ => Err(CallError::NotSupported(name)),
+        }
+    }
+
+    fn is_finishing(&self) -> bool {
+        self.transaction
+            .as_ref()
+            .is_some_and(|transaction| matches!(transaction.stage, Stage::Finishing { .. }))
+    }
+
+    /// Takes note of what other connections did: letters, and commits to announce.
+    ///
+    /// # Errors
+    /// Why the connection is to be closed.
+    pub fn on_wake(&mut self, session: &mut ServerSession) -> Result<(), Closing> {
+        self.catch_up(session)?;
+        for mail in self.mailbox.take() {
+            match mail {
+                Mail::LockGranted => self.lock_granted(session)?,
+                Mail::FinishFailed(error) => self.finish_failed(&error.into(), session)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Announces all commits that this connection has not seen, its own as the reply to `tpc_finish`, and
+    /// moves its view there. The only place where either happens.
+    fn catch_up(&mut self, session: &mut ServerSession) -> Result<(), Closing> {
+        let Some(Attached { served, cursor }) = &mut self.attached else { return Ok(()) };
+        while let Some(commit) = cursor.advance() {
+            if commit.committer == self.id {
+                finished(commit, served, &mut self.transaction, session)?;
+                self.lock_deadline = None;
+            } else {
+                let dialect = *session.dialect();
+                let frame = commit.invalidation(&dialect).map_err(|EncodeError| Closing::UnusableId)?;
+                session.send_frames(frame);
+            }
+        }
+        Ok(())
+    }
+
+    /// For a driver that cannot write: whether the client has been left behind too far.
+    ///
+    /// # Errors
+    /// [`Closing::TooSlow`].
+    pub fn check_lag(&self) -> Result<(), Closing> {
+        let Some(Attached { served, cursor }) = &self.attached else { return Ok(()) };
+        let lag = served.lag(cursor);
+        if lag > self.engine.options.unread_commit_count { Err(Closing::TooSlow(lag)) } else { Ok(()) }
+    }
+
+    /// When [`on_time`](Self::on_time) must be called, if at all.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.lock_deadline.filter(|_| !self.is_finishing())
+    }
+
+    /// Lets time pass.
+    ///
+    /// # Errors
+    /// [`Closing::TransactionTimeout`].
+    pub fn on_time(&self, now: Instant) -> Result<(), Closing> {
+        match (self.deadline(), self.engine.options.transaction_timeout) {
+            (Some(deadline), Some(timeout)) if now >= deadline => {
+                let seconds = timeout.as_secs();
+                tracing::error!(target: "ZEO.StorageServer", critical = true, "({}) Transaction timeout after {seconds} seconds", self.label);
+                Err(Closing::TransactionTimeout(seconds))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let Some(Attached { served, .. }) = &self.attached else { return };
+        if let Some(transaction) = &self.transaction {
+            served.stats.active_transactions.subtract();
+            if !matches!(transaction.stage, Stage::Finishing { .. }) {
+                served.stats.aborts.add();
+                tracing::info!(target: "ZEO.StorageServer", "({}) disconnected during {} transaction", self.label, transaction.stage);
+            }
+        }
+        served.detach(self.id);
+    }
+}
+
+/// Tells the committer that its transaction is committed: `info`, then the reply (protocol reference 8).
+fn finished(
+    commit: &Commit,
+    served: &Served,
+    transaction: &mut Option<Transaction>,
+    session: &mut ServerSession,
+) -> Result<(), Closing> {
+    served.stats.active_transactions.subtract();
+    let stage = transaction.take().map(|transaction| transaction.stage);
+    let info = Value::Dict(vec![
+        ("length".into(), commit.view.object_count().into()),
+        ("size".into(), commit.view.size_bytes().into()),
+    ]);
+    let info = zeo_codec::call::Info { changes: info };
+    session.notify(Method::Info, &info).map_err(|EncodeError| Closing::UnusableId)?;
+    match stage {
+        Some(Stage::Finishing { reply_to: Some(id) }) => send(session, &id, &Reply::Tid(commit.tid)),
+        _ => Ok(()),
+    }
+}
+
+/// Writes a reply; what cannot be expressed becomes Python's error for that (protocol reference 5).
+fn send(session: &mut ServerSession, id: &MsgId<'_>, reply: &Reply<'_>) -> Result<(), Closing> {
+    session.reply(id, reply).or_else(|EncodeError| send_unencodable(session, id))
+}
+
+fn send_error(session: &mut ServerSession, id: &MsgId<'_>, error: &RemoteError<'_>) -> Result<(), Closing> {
+    session.reply_error(id, error).or_else(|EncodeError| send_unencodable(session, id))
+}
+
+fn send_unencodable(session: &mut ServerSession, id: &MsgId<'_>) -> Result<(), Closing> {
+    let error = RemoteError::new("builtins.ValueError", vec!["Couldn't pickle response".into()]);
+    session.reply_error(id, &error).map_err(|EncodeError| Closing::UnusableId)
+}
+
+/// The system's time, for lock times and tids.
+fn now() -> SystemTime {
+    SystemTime::now()
+}

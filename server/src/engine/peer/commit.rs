@@ -1,0 +1,301 @@
+//! Calls that make, vote on, finish and abort a transaction.
+
+use std::borrow::Cow;
+use std::time::Instant;
+
+use bytes::Bytes;
+use zeo_codec::call::{CheckCurrentSerial, DeleteObject, Storea, TpcBegin, TxnId};
+use zeo_codec::pickle::{PickleFlavor, PickleWriter};
+use zeo_codec::session::ServerSession;
+use zeo_codec::{Emit, MsgId, Reply, Value, VoteItem};
+
+use super::{Answer, Closing, Peer, now, send, send_error};
+use crate::engine::commit_lock::Ticket;
+use crate::engine::error::CallError;
+use crate::engine::served::FinishJob;
+use crate::engine::transaction::{Op, Plan, Stage, Transaction, plan};
+use crate::storage::{NewTransaction, next_tid};
+
+impl Peer {
+    pub(super) fn tpc_begin(
+        &mut self,
+        args: &TpcBegin<'_>,
+        payload: &Bytes,
+    ) -> Result<Reply<'static>, CallError> {
+        if self.is_read_only {
+            return Err(CallError::ReadOnly);
+        }
+        if let Some(transaction) = &self.transaction {
+            // Repeating the call is harmless.
+            return if transaction.id == args.id {
+                Ok(Reply::None)
+            } else {
+                Err(CallError::TransactionState("Multiple simultaneous tpc_begin requests from one client."))
+            };
+        }
+        let &[status] = args.status.as_bytes() else {
+            return Err(CallError::BadMetadata("status must be one character"));
+        };
+        let served = &self.attached()?.served;
+        let transaction = Transaction {
+            id: args.id,
+            user: metadata(&args.user, payload)?,
+            description: metadata(&args.description, payload)?,
+            extension: extension(&args.extension)?,
+            tid: args.tid,
+            status,
+            ops: Vec::new(),
+            data_len: 0,
+            failure: None,
+            stage: Stage::Collecting,
+        };
+        served.stats.active_transactions.add();
+        self.transaction = Some(transaction);
+        Ok(Reply::None)
+    }
+
+    /// The transaction `id`, which must be the current one.
+    fn transaction(&mut self, id: TxnId) -> Result<&mut Transaction, CallError> {
+        if self.is_read_only {
+            return Err(CallError::ReadOnly);
+        }
+        let current = self.transaction.as_ref().map(|transaction| transaction.id);
+        self.transaction
+            .as_mut()
+            .filter(|transaction| transaction.id == id)
+            .ok_or(CallError::WrongTransaction { current, asked: id })
+    }
+
+    pub(super) fn storea(&mut self, args: &Storea<'_>, payload: &Bytes) -> Result<Reply<'static>, CallError> {
+        let bytes_max = self.engine.options.transaction_bytes;
+        self.attached()?.served.stats.stores.add();
+        let transaction = self.transaction(args.id)?;
+        transaction.data_len += args.data.len() as u64;
+        if transaction.data_len > bytes_max {
+            transaction.ops.clear();
+            transaction.failure.get_or_insert(CallError::TransactionTooLarge(bytes_max));
+        }
+        if transaction.failure.is_none() {
+            let data = shared(&args.data, payload);
+            transaction.ops.push(Op::Store { oid: args.oid, serial: args.serial, data });
+        }
+        Ok(Reply::None)
+    }
+
+    pub(super) fn delete_object(&mut self, args: DeleteObject) -> Result<Reply<'static>, CallError> {
+        self.attached()?.served.stats.stores.add();
+        let op = Op::Delete { oid: args.oid, serial: args.serial };
+        self.transaction(args.id)?.ops.push(op);
+        Ok(Reply::None)
+    }
+
+    pub(super) fn check_current_serial(
+        &mut self,
+        args: CheckCurrentSerial,
+    ) -> Result<Reply<'static>, CallError> {
+        let op = Op::CheckCurrent { oid: args.oid, serial: args.serial };
+        self.transaction(args.id)?.ops.push(op);
+        Ok(Reply::None)
+    }
+
+    pub(super) fn vote(&mut self, id: TxnId, reply_to: Option<&MsgId<'_>>) -> Result<Answer, CallError> {
+        let stage = std::mem::replace(&mut self.transaction(id)?.stage, Stage::Collecting);
+        let ticket = match stage {
+            Stage::HandedBack { ticket } => ticket,
+            Stage::Collecting => {
+                let lock = &self.attached()?.served.lock;
+                let (ticket, is_held) = lock.acquire(self.id, &self.mailbox, now(), &self.label);
+                if !is_held {
+                    let reply_to = reply_to.map(|id| id.clone().into_owned());
+                    self.transaction(id)?.stage = Stage::Waiting { reply_to, ticket };
+                    return Ok(Answer::Sent);
+                }
+                self.start_lock_clock();
+                ticket
+            }
+            other => {
+                let error = match other {
+                    Stage::Waiting { .. } => "Already voting (waiting)",
+                    _ => "Already voting (locked)",
+                };
+                self.transaction(id)?.stage = other;
+                return Err(CallError::TransactionState(error));
+            }
+        };
+        self.run_vote(ticket).map(Answer::Reply)
+    }
+
+    fn start_lock_clock(&mut self) {
+        let timeout = self.engine.options.transaction_timeout;
+        self.lock_deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    }
+
+    /// The lock for which this connection queued is its own.
+    pub(super) fn lock_granted(&mut self, session: &mut ServerSession) -> Result<(), Closing> {
+        let Some(transaction) = &mut self.transaction else { return Ok(()) };
+        let (ticket, reply_to) = match std::mem::replace(&mut transaction.stage, Stage::Collecting) {
+            // A letter may be left over from an earlier, aborted transaction.
+            Stage::Waiting { ticket, reply_to } if ticket.is_holder() => (ticket, reply_to),
+            other => {
+                transaction.stage = other;
+                return Ok(());
+            }
+        };
+        self.start_lock_clock();
+        let result = self.run_vote(ticket);
+        match (result, reply_to) {
+            (Ok(reply), Some(id)) => send(session, &id, &reply),
+            (Err(error), Some(id)) => send_error(session, &id, &error.to_remote()),
+            (_, None) => Ok(()),
+        }
+    }
+
+    /// Votes with the lock held. If it fails the transaction is forgotten and the lock given up.
+    fn run_vote(&mut self, ticket: Ticket) -> Result<Reply<'static>, CallError> {
+        let result = self.try_vote(ticket);
+        if let Err(error) = &result
+            && let Some(served) = self.attached.as_ref().map(|attached| &attached.served)
+        {
+            if matches!(error, CallError::Conflict { .. } | CallError::ReadConflict { .. }) {
+                served.stats.conflicts.add();
+            }
+            served.stats.active_transactions.subtract();
+            self.transaction = None;
+            self.lock_deadline = None;
+        }
+        result
+    }
+
+    fn try_vote(&mut self, ticket: Ticket) -> Result<Reply<'static>, CallError> {
+        let served = self.attached()?.served.clone();
+        let Some(transaction) = &mut self.transaction else { return Ok(Reply::None) };
+        if let Some(failure) = transaction.failure.take() {
+            return Err(failure);
+        }
+        // Nobody commits while we hold the lock: this is and stays the newest state.
+        let view = served.view();
+        let Plan { records, oids, conflicts } = plan(&transaction.ops, &*view)?;
+        if !conflicts.is_empty() {
+            served.stats.conflicts.add();
+            transaction.stage = Stage::HandedBack { ticket };
+            return Ok(Reply::Voted(conflicts.into_iter().map(VoteItem::Conflict).collect()));
+        }
+        let tid = match transaction.tid {
+            Some(tid) => tid,
+            None => next_tid(now(), view.last_tid())?,
+        };
+        let voted = served.storage.vote(NewTransaction {
+            tid,
+            status: transaction.status,
+            user: transaction.user.clone(),
+            description: transaction.description.clone(),
+            extension: transaction.extension.clone(),
+            records,
+        })?;
+        transaction.stage = Stage::Voted { ticket, voted, tid, oids };
+        // From here on only the storage needs the data.
+        transaction.ops = Vec::new();
+        Ok(Reply::Voted(Vec::new()))
+    }
+
+    pub(super) fn tpc_finish(
+        &mut self,
+        id: TxnId,
+        reply_to: Option<&MsgId<'_>>,
+    ) -> Result<Answer, CallError> {
+        let transaction = match self.transaction(id) {
+            Ok(transaction) => transaction,
+            Err(CallError::WrongTransaction { .. }) => return Ok(Answer::Reply(Reply::None)),
+            Err(error) => return Err(error),
+        };
+        let reply_to = reply_to.map(|id| id.clone().into_owned());
+        let (voted, tid, oids, ticket) =
+            match std::mem::replace(&mut transaction.stage, Stage::Finishing { reply_to }) {
+                Stage::Voted { voted, tid, oids, ticket } => (voted, tid, oids, ticket),
+                other => {
+                    transaction.stage = other;
+                    return Err(CallError::FinishWithoutVote);
+                }
+            };
+        let mailbox = self.mailbox.clone();
+        let job = FinishJob { voted, tid, oids, peer: self.id, mailbox, ticket };
+        match self.attached()?.served.submit(job) {
+            Ok(()) => Ok(Answer::Sent),
+            Err(_) => {
+                self.forget_transaction();
+                Err(CallError::TransactionState("the server is closing"))
+            }
+        }
+    }
+
+    pub(super) fn finish_failed(
+        &mut self,
+        error: &CallError,
+        session: &mut ServerSession,
+    ) -> Result<(), Closing> {
+        let stage = self.transaction.take().map(|transaction| transaction.stage);
+        self.forget_transaction();
+        match stage {
+            Some(Stage::Finishing { reply_to: Some(id) }) => send_error(session, &id, &error.to_remote()),
+            _ => Ok(()),
+        }
+    }
+
+    fn forget_transaction(&mut self) {
+        if let Ok(attached) = self.attached() {
+            attached.served.stats.active_transactions.subtract();
+        }
+        self.transaction = None;
+        self.lock_deadline = None;
+    }
+
+    pub(super) fn tpc_abort(&mut self, id: TxnId) -> Result<Reply<'static>, CallError> {
+        match self.transaction(id) {
+            Ok(_) => {
+                self.attached()?.served.stats.aborts.add();
+                self.forget_transaction();
+                Ok(Reply::None)
+            }
+            Err(CallError::WrongTransaction { .. }) => Ok(Reply::None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The bytes in the frame's own memory where they stand there.
+fn shared(bytes: &Cow<'_, [u8]>, payload: &Bytes) -> Bytes {
+    match bytes {
+        // Borrowed bytes lie in the payload they were parsed from.
+        Cow::Borrowed(bytes) => payload.slice_ref(bytes),
+        Cow::Owned(bytes) => Bytes::copy_from_slice(bytes),
+    }
+}
+
+/// User name and description: bytes, or text that is stored as UTF-8.
+fn metadata(value: &Value<'_>, payload: &Bytes) -> Result<Bytes, CallError> {
+    match value {
+        Value::Bytes(bytes) | Value::Native(bytes) => Ok(shared(bytes, payload)),
+        Value::Text(text) => Ok(Bytes::copy_from_slice(text.as_bytes())),
+        _ => Err(CallError::BadMetadata("user and description must be bytes or text")),
+    }
+}
+
+/// The extension dictionary as a storage keeps it: pickled, or nothing if it is empty.
+fn extension(value: &Value<'_>) -> Result<Bytes, CallError> {
+    match value {
+        Value::None => Ok(Bytes::new()),
+        Value::Dict(items) if items.is_empty() => Ok(Bytes::new()),
+        Value::Dict(_) => {
+            let mut pickle = Vec::new();
+            let mut writer = PickleWriter::with_memo(&mut pickle, PickleFlavor::Python3);
+            writer.start();
+            let written = writer.value(value);
+            writer.stop();
+            match written {
+                Ok(()) => Ok(pickle.into()),
+                Err(_) => Err(CallError::BadMetadata("the extension cannot be pickled")),
+            }
+        }
+        _ => Err(CallError::BadMetadata("the extension must be a dict")),
+    }
+}

@@ -1,0 +1,129 @@
+//! A client's transaction, from `tpc_begin` to its end.
+//!
+//! Stores are collected as they arrive, sharing memory with the frames that brought them, and looked at
+//! only when the vote has the commit lock (protocol reference 9.3). The stages:
+//!
+//! ```text
+//!   Collecting --vote--> Waiting --lock--> (vote runs) --> Voted --tpc_finish--> Finishing
+//!        \________________lock free_____________/   \--> HandedBack --vote--> (vote runs)
+//! ```
+//!
+//! `HandedBack` holds the commit lock: the client is to resolve conflicts and vote again, and what it
+//! merged with must not change meanwhile (`guarantees.md` 4, last point).
+
+use std::collections::HashMap;
+use std::fmt;
+
+use bytes::Bytes;
+use zeo_codec::call::TxnId;
+use zeo_codec::{Conflict, MsgId, Oid, Tid};
+
+use super::commit_lock::Ticket;
+use super::error::CallError;
+use crate::storage::{Current, NewRecord, StorageError, View, Voted};
+
+/// What the client wants to be done.
+#[derive(Debug, Clone)]
+pub(crate) enum Op {
+    Store { oid: Oid, serial: Tid, data: Bytes },
+    Delete { oid: Oid, serial: Tid },
+    CheckCurrent { oid: Oid, serial: Tid },
+}
+
+/// Where a transaction stands.
+#[derive(Debug)]
+pub(crate) enum Stage {
+    /// Operations come in.
+    Collecting,
+    /// The vote waits for the commit lock.
+    Waiting { reply_to: Option<MsgId<'static>>, ticket: Ticket },
+    /// The client resolves conflicts; the lock is held.
+    HandedBack { ticket: Ticket },
+    /// Ready to commit; the lock is held.
+    Voted { ticket: Ticket, voted: Box<dyn Voted>, tid: Tid, oids: Vec<Oid> },
+    /// Handed to the committer, which also has the lock now.
+    Finishing { reply_to: Option<MsgId<'static>> },
+}
+
+impl fmt::Display for Stage {
+    /// In the words of Python's log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Collecting | Self::Waiting { .. } => "unlocked",
+            Self::HandedBack { .. } | Self::Voted { .. } | Self::Finishing { .. } => "locked",
+        })
+    }
+}
+
+/// A transaction.
+#[derive(Debug)]
+pub(crate) struct Transaction {
+    pub(crate) id: TxnId,
+    pub(crate) user: Bytes,
+    pub(crate) description: Bytes,
+    pub(crate) extension: Bytes,
+    /// The tid to commit under, when transactions are copied.
+    pub(crate) tid: Option<Tid>,
+    pub(crate) status: u8,
+    pub(crate) ops: Vec<Op>,
+    pub(crate) data_len: u64,
+    /// An operation that could not be taken; the vote says so.
+    pub(crate) failure: Option<CallError>,
+    pub(crate) stage: Stage,
+}
+
+/// What a vote found.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// What to write.
+    pub(crate) records: Vec<NewRecord>,
+    /// What to announce: all objects of the records, once each.
+    pub(crate) oids: Vec<Oid>,
+    /// What the client is to resolve first. Nothing is written then.
+    pub(crate) conflicts: Vec<Conflict<'static>>,
+}
+
+/// Checks operations against the newest state, in their order. The caller holds the commit lock, so the
+/// state stays the newest.
+///
+/// A store that conflicts is not an error yet: a later store of the same object that does not conflict
+/// takes its place (this is how a client sends its resolution).
+pub(crate) fn plan(ops: &[Op], view: &dyn View) -> Result<Plan, CallError> {
+    let mut records: Vec<NewRecord> = Vec::with_capacity(ops.len());
+    let mut conflicts: HashMap<Oid, Conflict<'static>> = HashMap::new();
+    for op in ops {
+        match op {
+            Op::Store { oid, serial, data } => match view.current(*oid)? {
+                Some(Current { serial: committed, .. }) if committed != *serial => {
+                    let data = data.to_vec().into();
+                    conflicts.insert(*oid, Conflict { oid: *oid, committed, read: *serial, data });
+                }
+                _ => {
+                    conflicts.remove(oid);
+                    records.push(NewRecord { oid: *oid, data: Some(data.clone()) });
+                }
+            },
+            Op::Delete { oid, serial } => {
+                let committed = existing(view, *oid)?.serial;
+                if committed != *serial {
+                    return Err(CallError::Conflict { oid: *oid, committed, read: *serial });
+                }
+                records.push(NewRecord { oid: *oid, data: None });
+            }
+            Op::CheckCurrent { oid, serial } => {
+                let committed = existing(view, *oid)?.serial;
+                if committed != *serial {
+                    return Err(CallError::ReadConflict { oid: *oid, committed, read: *serial });
+                }
+            }
+        }
+    }
+    let mut oids: Vec<Oid> = records.iter().map(|record| record.oid).collect();
+    oids.sort_unstable();
+    oids.dedup();
+    Ok(Plan { records, oids, conflicts: conflicts.into_values().collect() })
+}
+
+fn existing(view: &dyn View, oid: Oid) -> Result<Current, CallError> {
+    view.current(oid)?.ok_or(CallError::Storage(StorageError::NoSuchObject(oid)))
+}

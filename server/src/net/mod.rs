@@ -1,0 +1,1 @@
+//! Sockets: accepts connections and drives their sessions.
