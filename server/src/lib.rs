@@ -1,5 +1,8 @@
 //! The reference ZEO server: a drop-in for Python's `runzeo`.
 //!
 //! The layers, strictly downward: [`storage`] keeps transactions and objects and has never heard of ZEO.
+//! Beside them stands what a process needs before it can serve: [`zconfig`] is the syntax in which it is
+//! told what to do.
 
 pub mod storage;
+pub mod zconfig;
