@@ -2,7 +2,8 @@
 //!
 //! The layers, strictly downward: [`storage`] keeps transactions and objects and has never heard of ZEO.
 //! Beside them stands what a process needs before it can serve: [`zconfig`] is the syntax in which it is
-//! told what to do.
+//! told what to do, and [`logging`] is how the server tells what it does.
 
+pub mod logging;
 pub mod storage;
 pub mod zconfig;

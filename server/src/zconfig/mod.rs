@@ -5,7 +5,7 @@
 //! make sense is the business of [`crate::config`], and [`value`] only offers the conversions that a schema
 //! may ask for. An imported Python package is recorded, never looked for.
 //!
-//! Files, environment variables and directories are reached through [`Environment`] only, so [`parse`],
+//! Files, environment variables and directories are reached through [`Environment`] only, so [`parse()`],
 //! which has none, is a pure function of its text, and never panics.
 //!
 //! Where it differs from Python's ZConfig (`ZConfig/cfgparser.py`, `ZConfig/loader.py` 4.3), on purpose:

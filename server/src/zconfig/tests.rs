@@ -171,7 +171,7 @@ proptest! {
 #[derive(Debug, Clone, PartialEq)]
 enum Shape {
     Entry(String, String),
-    Section(String, Option<String>, Vec<Shape>),
+    Section(String, Option<String>, Vec<Self>),
 }
 
 fn tree() -> impl Strategy<Value = Vec<Shape>> {
