@@ -17,12 +17,11 @@ use crate::zconfig::value::{float, socket_binding_address};
 use crate::zconfig::{self, Environment, Limits};
 
 /// Start the ZEO storage server.
-///
-/// Without -C, -a and -f, it listens on 127.0.0.1:8100 and serves the file ./data/Data.fs.
 #[derive(Debug, Parser)]
 #[command(
     name = "zeo-server",
     version,
+    after_help = "Without -C, -a and -f, it listens on 127.0.0.1:8100 and serves the file ./data/Data.fs.",
     infer_long_args = true,
     disable_help_flag = true,
     disable_version_flag = true
@@ -49,8 +48,8 @@ struct Arguments {
     pid_file: Vec<PathBuf>,
 
     /// Stop at once after the start
-    #[arg(long, action = ArgAction::Count)]
-    test: u8,
+    #[arg(long, overrides_with = "test")]
+    test: bool,
 
     /// Print this usage message and exit
     #[arg(short, long, action = ArgAction::Help)]
@@ -122,7 +121,7 @@ fn config(arguments: Arguments, environment: &dyn Environment) -> Result<Config,
     let mut overrides = Overrides {
         filenames: arguments.filename,
         pid_file: single("--pid-file", arguments.pid_file)?,
-        is_test: arguments.test > 0,
+        is_test: arguments.test,
         ..Overrides::default()
     };
     for text in arguments.address {
@@ -172,7 +171,7 @@ fn describe(error: &clap::Error) -> String {
         ClapError::UnknownArgument => "positional arguments are not supported".into(),
         ClapError::InvalidValue => format!("option {option} requires argument"),
         ClapError::InvalidUtf8 => "an argument is not UTF-8 text".into(),
-        _ => error.to_string().trim_start_matches("error: ").trim_end().into(),
+        _ => error.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ").into(),
     }
 }
 
@@ -250,7 +249,36 @@ mod tests {
         assert_eq!(usage(&["-t-1"]), "invalid value for -t '-1': expected a number of seconds, 0 or more");
         let overrides = "option -X is not supported: put the overrides into the configuration file";
         assert_eq!(usage(&["-X", "zeo/address=1"]), overrides);
+        assert_eq!(usage(&["--test=1"]), "unexpected value '1' for '--test' found; no more were expected");
         assert_eq!(usage(&["-Cnosuch.conf"]), "nosuch.conf: cannot read nosuch.conf: entity not found");
+    }
+
+    #[test]
+    fn a_file_is_read_and_the_options_win() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let path = directory.path().join("zeo.conf");
+        let text =
+            "<zeo>\n address 1\n transaction-timeout 2\n</zeo>\n<filestorage a>\n path x\n</filestorage>";
+        std::fs::write(&path, text).unwrap();
+        let option = format!("-C{}", path.display());
+        let run = |more: &[&str]| {
+            let arguments = ["runzeo", option.as_str()].into_iter().chain(more.iter().copied());
+            parse(arguments.map(Into::into), &zconfig::System)
+        };
+        let config = run(&[]).unwrap();
+        assert_eq!(config.listen, Address::Tcp { host: String::new(), port: 1 });
+        assert_eq!(config.server.transaction_timeout, Some(Duration::from_secs(2)));
+        assert_eq!(paths(&config), ["a:x"]);
+        let config = run(&["-a./sock", "-t3", "-fy", "--test", "--test"]).unwrap();
+        assert_eq!(config.listen, Address::Unix("./sock".into()));
+        assert_eq!(config.server.transaction_timeout, Some(Duration::from_secs(3)));
+        assert_eq!(paths(&config), ["1:y"]);
+        std::fs::write(&path, "<zeo>").unwrap();
+        let message = format!(
+            "Error: {}:1: the section <zeo> begun in line 1 is never ended\nFor help, use runzeo -h\n",
+            path.display()
+        );
+        assert_eq!(run(&[]).unwrap_err(), Stop::Usage(message));
     }
 
     #[test]

@@ -78,7 +78,7 @@ impl Field {
     /// Whether Python would convert the field in this way, too.
     pub(super) fn admits(self, conversion: Conversion) -> bool {
         match self {
-            Self::Created | Self::Msecs => conversion != Conversion::Text,
+            Self::Created | Self::Msecs => true,
             Self::Levelno | Self::Lineno | Self::Process => conversion != Conversion::Float,
             Self::Asctime | Self::Filename | Self::Levelname | Self::Message | Self::Module => {
                 conversion == Conversion::Text
@@ -102,7 +102,9 @@ pub(super) fn emit_field(
     let stem =
         |path: &str| path.rsplit_once('.').map_or_else(|| path.to_owned(), |(stem, _)| stem.to_owned());
     let filename = || record.file.rsplit('/').next().unwrap_or_default();
-    let microseconds = record.time.timestamp().as_microsecond();
+    // Microseconds since 1970 are exact in a float until the year 2255.
+    let created = record.time.timestamp().as_microsecond() as f64 / 1e6;
+    let msecs = f64::from(record.time.millisecond());
     let decimals = usize::from(layout.precision.unwrap_or(6));
     // Writing to a `String` does not fail.
     let _ = match field {
@@ -113,9 +115,11 @@ pub(super) fn emit_field(
         Field::Created if conversion == Conversion::Integer => {
             write!(value, "{}", record.time.timestamp().as_second())
         }
-        Field::Created => write!(value, "{}.{:06}", microseconds / 1_000_000, microseconds % 1_000_000),
+        Field::Created if conversion == Conversion::Float => write!(value, "{created:.decimals$}"),
+        Field::Created => write!(value, "{created:?}"),
         Field::Msecs if conversion == Conversion::Integer => write!(value, "{}", record.time.millisecond()),
-        Field::Msecs => write!(value, "{:.decimals$}", f64::from(record.time.millisecond())),
+        Field::Msecs if conversion == Conversion::Float => write!(value, "{msecs:.decimals$}"),
+        Field::Msecs => write!(value, "{msecs:?}"),
         Field::Filename => write!(value, "{}", filename()),
         Field::Levelname => write!(value, "{}", record.level),
         Field::Levelno => write!(value, "{}", record.level.number()),

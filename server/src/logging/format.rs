@@ -80,7 +80,8 @@ impl Default for Format {
 }
 
 impl Format {
-    /// Reads the value of `format`: text, `%%`, `%(field)s` with flags, width and precision, and the escapes
+    /// Reads the value of `format`: text, `%%`, `%(field)s` (or `d` or `f` for numbers) with the flags `-` and
+    /// `0`, a width, and, not for `d`, a precision; and the escapes
     /// `\n`, `\t`, `\b`, `\f`, `\r`. Other backslashes stand for themselves. An empty one is `%(message)s`.
     ///
     /// # Errors
@@ -153,7 +154,7 @@ fn field(after: &str, offset: usize) -> Result<(Piece, &str), FormatError> {
     };
     let (field, name) =
         Field::by_name(name).ok_or_else(|| FormatError::UnknownField { field: name.into() })?;
-    let flags_end = rest.find(|c| !"-0 +#".contains(c)).unwrap_or(rest.len());
+    let flags_end = rest.find(|c| !"-0".contains(c)).unwrap_or(rest.len());
     let (flags, rest) = rest.split_at_checked(flags_end).unwrap_or((rest, ""));
     let (width, rest) = number(rest);
     let (precision, rest) = match rest.strip_prefix('.') {
@@ -172,7 +173,11 @@ fn field(after: &str, offset: usize) -> Result<(Piece, &str), FormatError> {
         'f' | 'F' => Some(Conversion::Float),
         _ => None,
     };
-    let conversion = conversion.filter(|conversion| field.admits(*conversion));
+    // For an integer, a precision would be a number of digits; one without digits Python takes or refuses.
+    // Nobody writes either.
+    let is_odd =
+        |conversion| precision == Some("") || (conversion == Conversion::Integer && precision.is_some());
+    let conversion = conversion.filter(|conversion| field.admits(*conversion) && !is_odd(*conversion));
     let conversion = conversion.ok_or(FormatError::Conversion { field: name, conversion: letter })?;
     let layout = Layout {
         is_left: flags.contains('-'),

@@ -147,6 +147,7 @@ FORMATS = [
     '%(msecs)03d %(created)d', '%(levelno)s %(levelno)02d', '%(filename)s %(module)s %(pathname)s %(lineno)d',
     r'C:\dir\new \\n \q \r\b\f', 'no fields', '', '%', '%s', '%(message)', '%(nosuch)s', '%(levelname)d', '%(message', '%q',
     '%(message)q', '%()s', 'ä %(message)s', '%(processName)s', '%(msecs)f', '%(msecs).1f',
+    '%(created)s', '%(created).2f', '[%(created)20s]', '[%(msecs)-8s]', '[%(message)020s]', '[%(msecs)09.2f]',
 ]
 DATES = [
     '%Y-%m-%dT%H:%M:%S', '%Y-%m-%d %H:%M:%S', '%d/%b/%Y:%H:%M:%S %z', '%a %A %b %B %h', '%I:%M %p', '%j %U %W %u %w %V %G %g',
