@@ -1,7 +1,14 @@
 //! The reference ZEO server: a drop-in for Python's `runzeo`.
 //!
-//! The layers, strictly downward: [`storage`] keeps transactions and objects and has never heard of ZEO.
+//! The layers, strictly downward: [`net`] drives connections, [`engine`] knows what ZEO means, [`storage`]
+//! keeps transactions and objects and has never heard of ZEO.
+//! Beside them stands what a process needs before it can serve: [`cli`] and [`config`] say what to do,
+//! [`zconfig`] is the syntax in which they are told, and [`logging`] is how the server tells what it does.
 
+pub mod cli;
+pub mod config;
 pub mod engine;
+pub mod logging;
 pub mod net;
 pub mod storage;
+pub mod zconfig;

@@ -1,0 +1,139 @@
+//! What the environment and the command line contribute. What configuration files mean is compared with
+//! Python in `tests/zconfig_python.rs`.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::schema::{EVENTLOG, FILESTORAGE, LOGFILE, MAPPINGSTORAGE, NOT_YET, ROOT, SSL, Schema, ZEO};
+use super::*;
+use crate::zconfig::{self, Nothing};
+
+struct Variables(HashMap<&'static str, &'static str>);
+
+impl Environment for Variables {
+    fn read(&self, _: &Path, _: usize) -> io::Result<Vec<u8>> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    fn variable(&self, name: &str) -> Option<String> {
+        self.0.get(name).map(|value| (*value).into())
+    }
+
+    fn is_directory(&self, _: &Path) -> bool {
+        false
+    }
+}
+
+fn read(text: &str, overrides: Overrides, environment: &dyn Environment) -> Result<Config, ConfigError> {
+    Config::from_document(&zconfig::parse(text)?, overrides, environment)
+}
+
+fn zeo(keys: &str) -> String {
+    format!("<zeo>\naddress localhost:8100\n{keys}\n</zeo>\n<mappingstorage a/>\n")
+}
+
+fn tcp(host: &str, port: u16) -> Address {
+    Address::Tcp { host: host.into(), port }
+}
+
+#[test]
+fn msgpack_comes_from_the_environment_unless_it_is_configured() {
+    let msgpack = |keys: &str, variables: &[(&'static str, &'static str)]| {
+        let environment = Variables(variables.iter().copied().collect());
+        read(&zeo(keys), Overrides::default(), &environment).unwrap().server.msgpack
+    };
+    assert!(!msgpack("", &[]));
+    assert!(!msgpack("", &[("ZEO_MSGPACK", "")]));
+    assert!(msgpack("", &[("ZEO_MSGPACK", "0")]), "any text counts, as in Python");
+    assert!(!msgpack("msgpack false", &[("ZEO_MSGPACK", "1")]));
+    assert!(msgpack("msgpack true", &[]));
+}
+
+#[test]
+fn the_pid_file_has_a_place_in_an_instance() {
+    let pid_file = |keys: &str, overrides: Overrides| {
+        let environment = Variables(HashMap::from([("INSTANCE_HOME", "/inst")]));
+        read(&zeo(keys), overrides, &environment).unwrap().pid_file
+    };
+    let option = || Overrides { pid_file: Some("x".into()), ..Overrides::default() };
+    assert_eq!(pid_file("", Overrides::default()), Some("/inst/var/ZEO.pid".into()));
+    assert_eq!(pid_file("pid-filename z.pid", Overrides::default()), Some("z.pid".into()));
+    assert_eq!(pid_file("pid-filename z.pid", option()), Some("x".into()));
+    assert_eq!(pid_file("read-only yes", option()), None);
+    assert_eq!(read(&zeo(""), Overrides::default(), &Nothing).unwrap().pid_file, None);
+}
+
+#[test]
+fn the_command_line_wins() {
+    let overrides = Overrides {
+        listen: Some(tcp("", 1)),
+        filenames: vec!["a.fs".into(), "b.fs".into()],
+        transaction_timeout: Some(Duration::from_millis(1500)),
+        pid_file: None,
+        is_test: true,
+    };
+    let config = read(&zeo("transaction-timeout 30\nread-only yes"), overrides, &Nothing).unwrap();
+    assert_eq!(config.listen, tcp("", 1));
+    assert_eq!(config.server.transaction_timeout, Some(Duration::from_millis(1500)));
+    assert!(config.server.read_only);
+    assert!(config.is_test);
+    let file = |name: &str, path: &str| StorageConfig {
+        name: name.into(),
+        kind: StorageKind::File(FileStorageOptions::new(path)),
+    };
+    assert_eq!(config.storages, [file("1", "a.fs"), file("2", "b.fs")]);
+}
+
+#[test]
+fn without_anything_there_is_a_default() {
+    let config = Config::from_overrides(Overrides::default(), &Nothing).unwrap();
+    assert_eq!(config.listen, tcp("127.0.0.1", 8100));
+    let file = FileStorageOptions { create_directory: true, ..FileStorageOptions::new("./data/Data.fs") };
+    assert_eq!(config.storages, [StorageConfig { name: "1".into(), kind: StorageKind::File(file) }]);
+    assert_eq!(config.server, ServerOptions::default());
+    assert_eq!(config.log, LogConfig::default());
+}
+
+#[test]
+fn half_of_a_configuration_is_none() {
+    let error = |overrides| Config::from_overrides(overrides, &Nothing).unwrap_err().to_string();
+    let listen = Overrides { listen: Some(tcp("", 1)), ..Overrides::default() };
+    assert_eq!(error(listen), "no storages specified; use -f or -C");
+    let filenames = Overrides { filenames: vec!["x".into()], ..Overrides::default() };
+    assert_eq!(error(filenames), "no server address specified; use -a or -C");
+}
+
+#[test]
+fn addresses_are_shown_as_python_shows_them() {
+    assert_eq!(tcp("", 0).to_string(), "('', 0)");
+    assert_eq!(Address::Unix(PathBuf::from("./sock")).to_string(), "'./sock'");
+}
+
+#[test]
+fn very_long_times_are_for_ever_and_none_is_no_time() {
+    assert_eq!(duration(f64::INFINITY), Some(Duration::MAX));
+    assert_eq!(duration(1e300), Some(Duration::MAX));
+    assert_eq!(duration(0.0), Some(Duration::ZERO));
+    assert_eq!(duration(-0.1), None);
+    assert_eq!(duration(f64::NAN), None);
+}
+
+/// A row that names nothing would refuse nothing.
+#[test]
+fn what_is_not_supported_yet_is_in_the_schema() {
+    for (within, name) in NOT_YET {
+        let schema: Schema = match *within {
+            "" => ROOT,
+            "zeo" => ZEO,
+            "ssl" => SSL,
+            "filestorage" => FILESTORAGE,
+            "mappingstorage" => MAPPINGSTORAGE,
+            "eventlog" => EVENTLOG,
+            "logfile" => LOGFILE,
+            other => panic!("no such section: {other}"),
+        };
+        let is_section = |inner: &schema::Inner| format!("<{}>", inner.kind) == *name;
+        assert!(schema.keys.contains(name) || schema.sections.iter().any(is_section), "{within} {name}");
+    }
+}

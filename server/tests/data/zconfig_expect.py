@@ -1,0 +1,204 @@
+"""What Python makes of the configurations and values that the Rust tests use.
+
+Writes zconfig/expected.json. Run it with ZConfig 4.3, ZEO 6.2 and ZODB 6.4, whose answers are the truth:
+
+    python server/tests/data/zconfig_expect.py
+
+* zconfig/syntax/*.conf are read with ZConfig's parser and no schema: the tree, or that it is refused.
+* zconfig/schema/*.conf are read with ZEO's schema: the resulting options, or that it is refused.
+* The values below are converted by ZConfig's data types.
+* The formats below are followed by Python's logging and time modules.
+
+Files whose name begins with an underscore are there to be included only.
+"""
+import json
+import logging
+import os
+import pathlib
+import time
+
+HERE = pathlib.Path(__file__).parent / 'zconfig'
+ENVIRONMENT = {'HOME': '/', 'ZEO_TEST': 'from env', 'Zeo_Test': 'other case', 'ZEO_EMPTY': '', 'TZ': 'UTC'}
+os.environ.update(ENVIRONMENT)
+os.environ.pop('ZEO_MSGPACK', None)
+os.environ.pop('INSTANCE_HOME', None)
+os.environ.pop('ZEO_UNSET', None)
+time.tzset()
+os.chdir(HERE)
+
+import ZConfig  # noqa: E402
+import ZConfig.cfgparser  # noqa: E402
+import ZConfig.datatypes  # noqa: E402
+import ZConfig.loader  # noqa: E402
+import ZEO  # noqa: E402
+from ZConfig.components.logger import datatypes as logger_datatypes  # noqa: E402
+from ZConfig.components.logger import formatter  # noqa: E402
+from ZEO.runzeo import ZEOOptions  # noqa: E402
+
+
+class Tree:
+    def __init__(self, kind='', name=None):
+        self.kind, self.name, self.items = kind, name, []
+
+    def addValue(self, key, value, position):
+        self.items.append({'key': key, 'value': value, 'line': position[0]})
+
+    def as_json(self):
+        items = [item if isinstance(item, dict) else item.as_json() for item in self.items]
+        return {'kind': self.kind, 'name': self.name, 'items': items}
+
+
+class Recorder(ZConfig.loader.ConfigLoader):
+    """ZConfig's loader, with trees in place of what a schema would make."""
+
+    def __init__(self):
+        self.imports = []
+
+    def startSection(self, parent, type_, name):
+        return Tree(type_, name)
+
+    def endSection(self, parent, type_, name, section):
+        parent.items.append(section)
+
+    def importSchemaComponent(self, pkgname):
+        self.imports.append(pkgname)
+
+    def load(self, path):
+        top = Tree()
+        with self.openResource(self.normalizeURL(str(path))) as resource:
+            self._parse_resource(top, resource)
+        return {'tree': top.as_json(), 'imports': self.imports}
+
+
+def attempt(function, *arguments):
+    try:
+        return {'ok': function(*arguments)}
+    except (ValueError, ZConfig.ConfigurationError, NotImplementedError, RecursionError,
+            TypeError, KeyError, OSError) as error:
+        return {'refused': str(error).replace(str(HERE), '.').split('\n')[0]}
+
+
+class Refused(ValueError):
+    pass
+
+
+class Options(ZEOOptions):
+    logsectionname = None  # do not open log files
+
+    def usage(self, message):
+        raise Refused(str(message))
+
+
+STORAGE_KEYS = ['path', 'blob_dir', 'create', 'read_only', 'quota', 'pack_gc', 'pack_keep_old', 'name']
+LOG_KEYS = ['path', 'level', 'format', 'dateformat', 'old_files', 'max_size', 'delay']
+
+
+def load_with_schema(path):
+    options = Options()
+    options.realize(['-C', str(path)], 'runzeo')
+    address = options.address
+    result = {key: getattr(options, key) for key in [
+        'read_only', 'invalidation_queue_size', 'invalidation_age', 'transaction_timeout',
+        'client_conflict_resolution', 'pid_file']}
+    result['address'] = address if isinstance(address, str) else {'host': address[0], 'port': address[1]}
+    result['msgpack'] = bool(options.msgpack) if isinstance(options.msgpack, bool) else bool(
+        os.environ.get('ZEO_MSGPACK'))
+    result['storages'] = [
+        {'name': storage.name, 'opener': type(storage).__name__,
+         'options': {key: getattr(storage.config, key) for key in STORAGE_KEYS
+                     if hasattr(storage.config, key)}}
+        for storage in options.storages]
+    eventlog = options.configroot.eventlog
+    result['eventlog'] = None if eventlog is None else {
+        'level': eventlog.level,
+        'handlers': [{key: getattr(handler.section, key) for key in LOG_KEYS if hasattr(handler.section, key)}
+                     for handler in eventlog.handler_factories]}
+    return result
+
+
+BLANKS = [' yes', 'yes ', '\tno\n']
+VALUES = {
+    'boolean': ['yes', 'YES', 'True', 'true', 'on', 'On', 'no', 'False', 'OFF', 'off', '1', '0', 'y', 'n',
+                't', '', 'ja', *BLANKS],
+    'integer': ['0', '1', '-1', '+5', '007', ' 12 ', '\t3\n', '1_000', '1__0', '_1', '1_', '', ' ', '1.0',
+                '0x10', '1e3', '- 1', '--1', '9223372036854775807', '-9223372036854775808', 'one'],
+    'float': ['0', '1', '-1.5', '.5', '5.', '1e3', '1E-3', ' 2.5 ', '1_000.5', '1_.5', 'inf', '-inf', 'Infinity',
+              'nan', '', '.', 'e5', '1e', '1,5', '0x1p3', 'infinit'],
+    'byte-size': ['0', '1', '1024', '1KB', '1kb', '1Kb', '2MB', '3gb', '1 KB', ' 1KB', '1KB ', '-1KB', 'KB', '',
+                  '1K', '1B', '1.5MB', '1TB', '1kbkb', '1_0KB'],
+    'time-interval': ['0', '30', '30s', '2m', '3H', '1d', '1 d', '-1s', 's', '', '1w', '1h30m', '1h 30m', '1.5h',
+                      '5ms', '1D'],
+    'basic-key': ['a', 'A', 'Read-Only', 'read_only', 'a.b', 'a1', '1a', '-a', '_a', '', 'a b', 'a/b', 'ä'],
+    'socket-binding-address': [
+        '8100', ':8100', '0', ':0', '65535', '65536', ':65536', '-1', ':-1', 'localhost', 'localhost:',
+        'LocalHost:8100', 'zeo.example.com:8090', '127.0.0.1:8100', 'localhost: 8100', 'localhost:8100 ',
+        'localhost :8100', ' :8100', '*:8100', '[::1]:8100', '[::]:8100', '::1', '::', '::1:8100', '[::1]',
+        '[::1]:', '[]:1', '[FE80::1]:80', 'a:b', 'a:b:1', 'a:', ':', '', ' ', 'two words', 'a b:1', '1:2',
+        '/tmp/sock', './sock', 'sock', 'dir/sock:8100', '~/sock', '8_100', '+80', 'localhost:0x50', 'localhost:80.0'],
+    'existing-dirpath': ['name', './name', 'syntax/name', 'nosuch/name', '/name', '~/name', '~', '', 'syntax/',
+                         'nosuch/', '/nosuch/name', '..', '../name'],
+    'logging-level': ['critical', 'FATAL', 'Error', 'warn', 'warning', 'info', 'INFO', 'blather', 'debug', 'trace',
+                      'all', 'notset', '0', '1', '15', '50', '51', '-1', ' 20 ', '', 'verbose', '1.5'],
+}
+
+FORMATS = [
+    '%(message)s', '%(asctime)s %(message)s', r'%(levelname)s\t%(name)s\n%(message)s', '[%(levelname)-8s]',
+    '[%(levelname)10s] 100%%', '[%(levelname).2s]', '[%(lineno)05d] [%(lineno)5d] [%(lineno)-5d] %(lineno)s',
+    '%(msecs)03d %(created)d', '%(levelno)s %(levelno)02d', '%(filename)s %(module)s %(pathname)s %(lineno)d',
+    r'C:\dir\new \\n \q \r\b\f', 'no fields', '', '%', '%s', '%(message)', '%(nosuch)s', '%(levelname)d', '%(message', '%q',
+    '%(message)q', '%()s', 'ä %(message)s', '%(processName)s', '%(msecs)f', '%(msecs).1f',
+    '%(created)s', '%(created).2f', '[%(created)20s]', '[%(msecs)-8s]', '[%(message)020s]', '[%(msecs)09.2f]',
+]
+DATES = [
+    '%Y-%m-%dT%H:%M:%S', '%Y-%m-%d %H:%M:%S', '%d/%b/%Y:%H:%M:%S %z', '%a %A %b %B %h', '%I:%M %p', '%j %U %W %u %w %V %G %g',
+    '%y %C %e|%k|%l', '%s', '%F %T %D %R', '%c', '%x', '%X', '%r', '%n%t%%', 'plain', '%Z', 'ä %Y', '%P',
+]
+TIMES = [0, 951826153, 1234567890, 1767225599, 1790000000, 1801490400]
+
+
+def follow_format(text):
+    """Format an event as a logfile with this format does, after ZConfig's own check of the format."""
+    text = formatter.escaped_string(text)
+
+    class Section:
+        format, dateformat, style, arbitrary_fields = text, '%Y-%m-%dT%H:%M:%S', 'classic', False
+        formatter = None
+    factory = formatter.FormatterFactory(Section)
+    record = logging.LogRecord('ZEO.runzeo', logging.INFO, 'server/src/some.file.rs', 42, 'the message', (), None)
+    record.created, record.msecs = 1234567890.25, 250.0
+    return factory().format(record)
+
+
+def convert(name, value):
+    if name == 'logging-level':
+        return logger_datatypes.logging_level(value)
+    result = ZConfig.datatypes.stock_datatypes[name](value)
+    if name == 'socket-binding-address':
+        if isinstance(result.address, str):
+            return result.address
+        return {'host': result.address[0], 'port': result.address[1]}
+    return repr(result) if name == 'float' else result
+
+
+def main():
+    def each(directory, function):
+        files = sorted(path for path in (HERE / directory).glob('*.conf') if path.name[0] != '_')
+        return {path.stem: attempt(function, path.relative_to(HERE)) for path in files}
+
+    expected = {
+        'environment': ENVIRONMENT,
+        'syntax': each('syntax', lambda path: Recorder().load(path)),
+        'schema': each('schema', load_with_schema),
+        'values': {name: {value: attempt(convert, name, value) for value in values}
+                   for name, values in VALUES.items()},
+        'formats': {text: attempt(follow_format, text) for text in FORMATS},
+        'dates': {text: {str(when): time.strftime(text, time.localtime(when)) for when in TIMES}
+                  for text in DATES},
+    }
+    with open(HERE / 'expected.json', 'w') as file:
+        json.dump(expected, file, indent=1, sort_keys=True, ensure_ascii=False)
+        file.write('\n')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,274 @@
+//! What Python makes of configurations and values, and what we make of them.
+//!
+//! The inputs are in `data/zconfig/`; `data/zconfig_expect.py` asked the real ZConfig and wrote its answers to
+//! `data/zconfig/expected.json`.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that panics has failed as it should"
+)]
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use zeo_server::config::{Address, Config, Overrides, StorageKind};
+use zeo_server::logging::{Level, LogConfig, LogTarget};
+use zeo_server::zconfig::value::{self, SocketAddress, ValueError};
+use zeo_server::zconfig::{self, Environment, Item, Limits, Section};
+
+fn data() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/zconfig")
+}
+
+fn expected() -> Value {
+    let text = std::fs::read_to_string(data().join("expected.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+/// The files below `data/zconfig`, with the variables that Python had.
+struct Data {
+    variables: Value,
+}
+
+impl Data {
+    fn new(expected: &Value) -> Self {
+        Self { variables: expected["environment"].clone() }
+    }
+}
+
+impl Environment for Data {
+    fn read(&self, path: &Path, len_max: usize) -> io::Result<Vec<u8>> {
+        zconfig::System.read(&data().join(path), len_max)
+    }
+
+    fn variable(&self, name: &str) -> Option<String> {
+        self.variables[name].as_str().map(str::to_owned)
+    }
+
+    fn is_directory(&self, path: &Path) -> bool {
+        data().join(path).is_dir()
+    }
+}
+
+fn tree(section: &Section) -> Value {
+    let items = section.items.iter().map(|item| match item {
+        Item::Entry(entry) => json!({"key": entry.key, "value": entry.value, "line": entry.at.line}),
+        Item::Section(section) => tree(section),
+    });
+    json!({"kind": section.kind, "name": section.name, "items": items.collect::<Vec<_>>()})
+}
+
+#[test]
+fn syntax_is_python_s() {
+    let expected = expected();
+    let environment = Data::new(&expected);
+    for (name, expected) in expected["syntax"].as_object().unwrap() {
+        let path = PathBuf::from(format!("syntax/{name}.conf"));
+        let document = zconfig::load(&path, &environment, Limits::default());
+        match (expected.get("ok"), document) {
+            (Some(expected), Ok(document)) => {
+                let imports: Vec<&str> = document.imports.iter().map(|import| &*import.package).collect();
+                let found = json!({"tree": tree(&document.root), "imports": imports});
+                assert_eq!(&found, expected, "{name}");
+            }
+            (None, Err(_)) => {}
+            (_, found) => panic!("{name}: {found:?} instead of {expected}"),
+        }
+    }
+}
+
+fn log(config: &LogConfig) -> Value {
+    let handler = |handler: &zeo_server::logging::LogHandler| {
+        let (path, rotation, delay) = match &handler.target {
+            LogTarget::Stderr => (json!("STDERR"), None, false),
+            LogTarget::Stdout => (json!("STDOUT"), None, false),
+            LogTarget::File(file) => (json!(file.path), file.rotation, file.is_delayed),
+        };
+        json!({
+            "path": path,
+            "level": handler.level.number(),
+            "max_size": rotation.map_or(0, |rotation| rotation.max_len),
+            "old_files": rotation.map_or(0, |rotation| rotation.old_files),
+            "delay": delay,
+        })
+    };
+    let handlers: Vec<Value> = config.handlers.iter().map(handler).collect();
+    json!({"level": config.level.number(), "handlers": handlers})
+}
+
+/// Our configuration, as Python would describe it.
+fn as_python(config: &Config) -> Value {
+    let server = &config.server;
+    let storages = config.storages.iter().map(|storage| {
+        let options = match &storage.kind {
+            StorageKind::File(file) => json!({
+                "path": file.path,
+                "blob_dir": file.blob_dir,
+                "create": file.create,
+                "read_only": file.read_only,
+                "quota": file.quota_bytes,
+                "pack_gc": file.pack_gc,
+                "pack_keep_old": file.pack_keep_old,
+            }),
+            StorageKind::Mapping { name } => json!({"name": name}),
+        };
+        json!({"name": storage.name, "opener": storage.kind.opener(), "options": options})
+    });
+    json!({
+        "address": match &config.listen {
+            Address::Tcp { host, port } => json!({"host": host, "port": port}),
+            Address::Unix(path) => json!(path),
+        },
+        "read_only": server.read_only,
+        "invalidation_queue_size": server.invalidation_queue_size,
+        "invalidation_age": server.invalidation_age.map(|age| age.as_secs_f64()),
+        "transaction_timeout": server.transaction_timeout.map(|timeout| timeout.as_secs()),
+        "client_conflict_resolution": server.client_conflict_resolution,
+        "msgpack": server.msgpack,
+        "pid_file": config.pid_file,
+        "storages": storages.collect::<Vec<_>>(),
+        "eventlog": if config.log.is_configured { log(&config.log) } else { Value::Null },
+    })
+}
+
+/// Makes Python's description comparable to ours: what has no value there has its default here.
+fn normalized(mut expected: Value) -> Value {
+    for storage in expected["storages"].as_array_mut().unwrap() {
+        let options = storage["options"].as_object_mut().unwrap();
+        for key in ["create", "read_only"] {
+            if options.get(key).is_some_and(Value::is_null) {
+                options.insert(key.into(), json!(false));
+            }
+        }
+        if options.get("blob_dir") == Some(&json!("")) {
+            options.insert("blob_dir".into(), Value::Null);
+        }
+    }
+    if expected["invalidation_age"] == json!(0.0) {
+        expected["invalidation_age"] = Value::Null;
+    }
+    // A read-only server writes no such file, which Python finds out later.
+    if expected["read_only"] == json!(true) {
+        expected["pid_file"] = Value::Null;
+    }
+    if let Some(handlers) = expected.pointer_mut("/eventlog/handlers").and_then(Value::as_array_mut) {
+        for handler in handlers {
+            let handler = handler.as_object_mut().unwrap();
+            handler.remove("format");
+            handler.remove("dateformat");
+        }
+    }
+    expected
+}
+
+/// What Python accepts and we refuse. The messages are in `messages.txt`.
+const REFUSED_HERE: &[&str] = &[
+    // Not supported yet.
+    "blob_dir",
+    "blobstorage",
+    "demostorage",
+    "log_syslog",
+    "log_when",
+    "quota",
+    "zeoclient",
+    // Only for Python.
+    "log_formatter",
+    "packer",
+    // Odd, or known to Python only at run time.
+    "age_negative",
+    "log_bad_date",
+    "log_encoding",
+    "log_format_func",
+    "log_style",
+    "queue_negative",
+    "timeout_negative",
+];
+
+/// What we accept and Python refuses: `%import ZEO` clashes there with a section of the same name, but it is
+/// in many configurations, since clients need it.
+const REFUSED_THERE: &[&str] = &["import"];
+
+#[test]
+fn configurations_mean_what_they_mean_to_python() {
+    let expected = expected();
+    let environment = Data::new(&expected);
+    let mut messages = String::new();
+    for (name, expected) in expected["schema"].as_object().unwrap() {
+        let path = PathBuf::from(format!("schema/{name}.conf"));
+        let config = zconfig::load(&path, &environment, Limits::default())
+            .map_err(Into::into)
+            .and_then(|document| Config::from_document(&document, Overrides::default(), &environment));
+        let is_refused_there = expected.get("ok").is_none();
+        match config {
+            Ok(_) if is_refused_there => {
+                assert!(REFUSED_THERE.contains(&name.as_str()), "{name} is accepted")
+            }
+            Ok(config) => assert_eq!(as_python(&config), normalized(expected["ok"].clone()), "{name}"),
+            Err(error) => {
+                let is_known = is_refused_there || REFUSED_HERE.contains(&name.as_str());
+                assert!(is_known, "{name} is refused: {error}");
+                messages.push_str(&format!("{error}\n"));
+            }
+        }
+    }
+    for (name, _) in expected["syntax"].as_object().unwrap() {
+        let path = PathBuf::from(format!("syntax/{name}.conf"));
+        if let Err(error) = zconfig::load(&path, &environment, Limits::default()) {
+            messages.push_str(&format!("{error}\n"));
+        }
+    }
+    check_snapshot("messages.txt", &messages);
+}
+
+/// Compares with a file that was read by a person; `UPDATE_SNAPSHOTS=1` writes it.
+fn check_snapshot(name: &str, found: &str) {
+    let path = data().join(name);
+    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+        std::fs::write(&path, found).unwrap();
+    }
+    assert_eq!(found, std::fs::read_to_string(path).unwrap());
+}
+
+fn address(value: &str) -> Result<Value, ValueError> {
+    Ok(match value::socket_binding_address(value)? {
+        SocketAddress::Inet { host, port } => json!({"host": host, "port": port}),
+        SocketAddress::Unix(path) => json!(path),
+    })
+}
+
+/// As a `<logfile>` takes it: a name or a number.
+fn level(value: &str) -> Option<Value> {
+    let number = || u8::try_from(value::integer(value).ok()?).ok();
+    let level = Level::by_name(value).or_else(|| Level::by_number(number()?))?;
+    Some(json!(level.number()))
+}
+
+/// Python's `repr` of a float, for the numbers in the table.
+fn repr(number: f64) -> Value {
+    if number.is_nan() { json!("nan") } else { json!(format!("{number:?}")) }
+}
+
+#[test]
+fn values_mean_what_they_mean_to_python() {
+    let expected = expected();
+    let environment = Data::new(&expected);
+    for (kind, values) in expected["values"].as_object().unwrap() {
+        for (text, expected) in values.as_object().unwrap() {
+            let found = match kind.as_str() {
+                "boolean" => value::boolean(text).ok().map(Value::from),
+                "integer" => value::integer(text).ok().map(Value::from),
+                "float" => value::float(text).ok().map(repr),
+                "byte-size" => value::byte_size(text).ok().map(Value::from),
+                "time-interval" => value::time_interval(text).ok().map(Value::from),
+                "basic-key" => value::basic_key(text).ok().map(Value::from),
+                "socket-binding-address" => address(text).ok(),
+                "existing-dirpath" => value::existing_dirpath(text, &environment).ok().map(Value::from),
+                "logging-level" => level(text),
+                _ => panic!("no such type: {kind}"),
+            };
+            assert_eq!(found.as_ref(), expected.get("ok"), "{kind} {text:?}");
+        }
+    }
+}
