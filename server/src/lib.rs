@@ -10,5 +10,6 @@ pub mod config;
 pub mod engine;
 pub mod logging;
 pub mod net;
+pub mod process;
 pub mod storage;
 pub mod zconfig;

@@ -1,1 +1,9 @@
-//! Sockets: accepts connections and drives their sessions.
+//! Sockets: listens, and drives one [`Peer`](crate::engine::Peer) and session for each connection.
+//!
+//! This is the only layer that knows tokio. It moves bytes and wakes peers; it decides nothing.
+
+mod connection;
+mod listener;
+
+pub use connection::{ConnectionOptions, serve};
+pub use listener::{Bound, Listener};

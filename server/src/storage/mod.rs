@@ -9,9 +9,11 @@
 //! This module knows no sockets and no wire format; object data is opaque bytes here.
 
 mod memory;
+mod standin;
 mod tid;
 
 pub use memory::MemoryStorage;
+pub use standin::{FileStorage, FileStorageOptions};
 pub use tid::{next_tid, tid_of};
 
 use std::fmt;

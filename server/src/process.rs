@@ -1,0 +1,233 @@
+//! The process around the server: storages opened, signals obeyed, files left and removed.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+use zeo_codec::handshake::Protocol;
+
+use crate::cli;
+use crate::config::{Config, StorageConfig, StorageKind};
+use crate::engine::{Engine, EngineOptions};
+use crate::logging::{self, LogHandle};
+use crate::net::{Bound, ConnectionOptions, Listener};
+use crate::storage::{FileStorage, FileStorageOptions, MemoryStorage, Storage, StorageError};
+use crate::zconfig::System;
+
+/// Exit status after SIGHUP: not 0, so that a supervisor starts the server again (`guarantees.md` 3).
+const EXIT_HANGUP: u8 = 1;
+/// Exit status when the server cannot start.
+const EXIT_FAILED: u8 = 1;
+
+/// Runs `runzeo` with its command line, the program's name included, until a signal ends it.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let config = match cli::parse(arguments, &System) {
+        Ok(config) => config,
+        Err(stop) => {
+            stop.print();
+            return stop.exit_code().into();
+        }
+    };
+    let log = match logging::install(&config.log) {
+        Ok(log) => log,
+        Err(error) => {
+            eprintln!("Error: {error}");
+            return EXIT_FAILED.into();
+        }
+    };
+    match serve(&config, &log) {
+        Ok(code) => code,
+        Err(error) => {
+            tracing::error!(target: "ZEO.runzeo", critical = true, "{error}");
+            if !config.log.is_configured {
+                eprintln!("Error: {error}");
+            }
+            EXIT_FAILED.into()
+        }
+    }
+}
+
+/// Why the server could not start, or not stop in order.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("cannot open storage '{name}': {source}")]
+    Open { name: String, source: StorageError },
+    #[error("cannot create the directory {}: {source}", path.display())]
+    Directory { path: PathBuf, source: std::io::Error },
+    #[error("cannot listen on {address}: {source}")]
+    Listen { address: String, source: std::io::Error },
+    #[error("cannot start: {0}")]
+    System(#[from] std::io::Error),
+    #[error("{0}")]
+    Storage(#[from] StorageError),
+}
+
+fn serve(config: &Config, log: &LogHandle) -> Result<ExitCode, Failure> {
+    let storages = config.storages.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+    let described = Described(&storages, config.server.read_only).to_string();
+    tracing::info!(target: "ZEO.StorageServer", "StorageServer created {described}");
+    let options = EngineOptions {
+        read_only: config.server.read_only,
+        invalidation_queue_size: config.server.invalidation_queue_size,
+        transaction_timeout: config.server.transaction_timeout,
+        ..EngineOptions::default()
+    };
+    let engine = Engine::new(storages, options, &ctime())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(listen(config, &engine, log));
+    // Connections end here, and with them their transactions; commits under way are completed below.
+    drop(runtime);
+    for storage in &config.storages {
+        tracing::info!(target: "ZEO.StorageServer", "closing storage '{}'", storage.name);
+    }
+    engine.close()?;
+    result
+}
+
+fn open(config: &StorageConfig) -> Result<(String, Arc<dyn Storage>), Failure> {
+    let StorageConfig { name, kind } = config;
+    tracing::info!(target: "ZEO.runzeo", "opening storage '{name}' using {}", kind.opener());
+    let storage: Arc<dyn Storage> = match kind {
+        StorageKind::Mapping { name } => Arc::new(MemoryStorage::new(name)),
+        StorageKind::File(file) => {
+            if file.create_directory
+                && let Some(directory) = file.path.parent()
+            {
+                std::fs::create_dir_all(directory)
+                    .map_err(|source| Failure::Directory { path: directory.to_owned(), source })?;
+            }
+            let options = FileStorageOptions { create: file.create, read_only: file.read_only };
+            let opened = FileStorage::open(&file.path, &options);
+            Arc::new(opened.map_err(|source| Failure::Open { name: name.clone(), source })?)
+        }
+    };
+    Ok((name.clone(), storage))
+}
+
+/// The storages as Python's server logs them: `RW with storages: 1:RW:Data.fs`.
+struct Described<'s>(&'s [(String, Arc<dyn Storage>)], bool);
+
+impl fmt::Display for Described<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mode = |is_read_only| if is_read_only { "RO" } else { "RW" };
+        write!(f, "{} with storages: ", mode(self.1))?;
+        for (index, (name, storage)) in self.0.iter().enumerate() {
+            let comma = if index == 0 { "" } else { ", " };
+            write!(f, "{comma}{name}:{}:{}", mode(storage.is_read_only()), storage.name())?;
+        }
+        Ok(())
+    }
+}
+
+/// Listens, and serves until a signal comes.
+async fn listen(config: &Config, engine: &Arc<Engine>, log: &LogHandle) -> Result<ExitCode, Failure> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut reopen = signal(SignalKind::user_defined2())?;
+    // A handler keeps the limit on file sizes from ending the process; writes fail with an error instead.
+    let _file_size = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
+
+    let failed = |source| Failure::Listen { address: config.listen.to_string(), source };
+    let listener = Listener::bind(&config.listen).await.map_err(failed)?;
+    let bound = listener.bound()?;
+    for address in &bound {
+        tracing::info!(target: "ZEO.asyncio.server", "listening on {address}");
+    }
+    let _pid_file = PidFile::write(config.pid_file.as_deref());
+    if config.is_test {
+        println!("testing exit immediately");
+        return Ok(ExitCode::SUCCESS);
+    }
+    if is_embedded_default(config)
+        && let Some(address) = bound.first()
+    {
+        greet(address);
+    }
+    let options = ConnectionOptions {
+        announced: if config.server.msgpack { Protocol::M5 } else { Protocol::Z5 },
+        ..ConnectionOptions::default()
+    };
+    let serving = listener.run(Arc::clone(engine), options);
+    tokio::pin!(serving);
+    loop {
+        tokio::select! {
+            () = &mut serving => return Ok(EXIT_FAILED.into()),
+            _ = terminate.recv() => return Ok(stopped("SIGTERM", ExitCode::SUCCESS)),
+            _ = interrupt.recv() => return Ok(stopped("SIGINT", ExitCode::SUCCESS)),
+            _ = hangup.recv() => return Ok(stopped("SIGHUP", EXIT_HANGUP.into())),
+            _ = reopen.recv() => log.reopen(),
+        }
+    }
+}
+
+fn stopped(signal: &str, code: ExitCode) -> ExitCode {
+    tracing::info!(target: "ZEO.runzeo", "terminated by {signal}");
+    code
+}
+
+impl fmt::Display for Bound {
+    /// As Python logs it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "('{}', {})", address.ip(), address.port()),
+            Self::Unix(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+fn is_embedded_default(config: &Config) -> bool {
+    config
+        .storages
+        .iter()
+        .any(|storage| matches!(&storage.kind, StorageKind::File(file) if file.create_directory))
+}
+
+/// Tells somebody who tries the server how to reach it.
+fn greet(address: &Bound) {
+    let Bound::Tcp(address) = address else { return };
+    let (host, port) = (address.ip(), address.port());
+    let text = format!(
+        "runzeo is ready on {address}\n\
+         Try it from Python:\n    \
+             import ZEO, transaction\n    \
+             root = ZEO.DB(('{host}', {port})).open().root\n    \
+             root.greeting = 'Hello from Rust'; transaction.commit()\n"
+    );
+    // Whoever closed our output does not want to know.
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+}
+
+/// A file with the process's number, removed at the end.
+struct PidFile(PathBuf);
+
+impl PidFile {
+    /// Failing is not fatal, as in Python's server (runzeo.py:create_pidfile, ZEO 6.2).
+    fn write(path: Option<&Path>) -> Option<Self> {
+        let path = path?;
+        match std::fs::write(path, std::process::id().to_string()) {
+            Ok(()) => Some(Self(path.to_owned())),
+            Err(error) => {
+                tracing::error!(target: "ZEO.runzeo", "PID file '{}' cannot be written: {error}", path.display());
+                None
+            }
+        }
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.0) {
+            tracing::error!(target: "ZEO.runzeo", "PID file '{}' could not be removed: {error}", self.0.display());
+        }
+    }
+}
+
+/// Local time as C's `ctime` prints it.
+fn ctime() -> String {
+    jiff::Zoned::now().strftime("%a %b %e %H:%M:%S %Y").to_string()
+}
