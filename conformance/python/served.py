@@ -24,8 +24,9 @@ def ask(storage, questions):
         burst = questions[start:start + BURST]
         futures = [storage._server.call(*question, wait=False)
                    for question in burst]
-        for question, future in zip(burst, futures):
-            yield question, answer(future.result)
+        # All of them before the first is judged: a failure must not hide in
+        # the complaints about replies that nobody waited for.
+        yield from zip(burst, [answer(future.result) for future in futures])
 
 
 def compare(storage, copy, questions):

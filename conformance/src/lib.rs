@@ -5,11 +5,13 @@
 //!
 //! - [`process`]: a child process that cannot outlive its owner or its deadline;
 //! - [`peers`]: Python environments with pinned versions of ZEO, made once and kept in the target directory;
-//! - [`server`]: a server under test, started by command from a configuration file;
+//! - [`config`]: what a server is told, in the language of `runzeo`;
+//! - [`server`]: a server under test, started by command;
 //! - [`script`]: one Python script as a client, and the conversation with it.
 //!
 //! Nothing here knows the protocol; that is the peers' business.
 
+pub mod config;
 pub mod peers;
 pub mod process;
 pub mod script;

@@ -125,7 +125,13 @@ impl Peer {
     /// A command for its interpreter, in an environment without anything that changes what Python or ZEO do.
     #[must_use]
     pub fn python(&self) -> Command {
-        clean(Command::new(python_of(&self.root)))
+        clean(Command::new(self.interpreter()))
+    }
+
+    /// Where its interpreter lies.
+    #[must_use]
+    pub fn interpreter(&self) -> PathBuf {
+        python_of(&self.root)
     }
 
     /// The server that comes with it.
@@ -151,11 +157,12 @@ fn python_of(root: &Path) -> PathBuf {
     root.join("bin").join("python")
 }
 
-/// The directory that cargo builds into, found from where this program lies; else next to the sources.
+/// The directory that cargo builds into, found from where this program lies by what cargo puts there; else next
+/// to the sources.
 fn target_dir() -> PathBuf {
     let exe = std::env::current_exe().unwrap_or_default();
     exe.ancestors()
-        .find(|dir| dir.join("CACHEDIR.TAG").is_file())
+        .find(|dir| [".rustc_info.json", "CACHEDIR.TAG"].iter().any(|name| dir.join(name).is_file()))
         .map(Path::to_path_buf)
         .or_else(|| std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from).filter(|dir| dir.is_absolute()))
         .unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join("target"))
@@ -238,16 +245,23 @@ fn run_tool(name: &str, command: &mut Command, log: &Path, limit: Duration) -> R
     };
     match run() {
         Ok((status, _)) if status.success() => Ok(()),
-        Ok((status, text)) => Err(Unavailable::new(name, first_error(&text).unwrap_or(&status.to_string()))),
+        Ok((status, text)) => {
+            Err(Unavailable::new(name, first_error(&text).unwrap_or_else(|| status.to_string())))
+        }
         Err::<_, ProcessError>(error) => Err(Unavailable::new(name, error)),
     }
 }
 
-/// The line of a tool's output that says what is wrong: the first that calls itself an error, else the first.
-fn first_error(text: &str) -> Option<&str> {
+/// The line of a tool's output that says what is wrong: pip's about a lost connection, because its later errors
+/// are only consequences of that; else the first that calls itself an error; else the first.
+fn first_error(text: &str) -> Option<String> {
+    if let Some((_, detail)) = text.split_once("after connection broken by ") {
+        let detail = detail.lines().next().unwrap_or_default();
+        return Some(format!("no registry: {detail}"));
+    }
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let first = lines.clone().next();
-    lines.find(|line| line.to_ascii_lowercase().starts_with("error")).or(first)
+    lines.find(|line| line.to_ascii_lowercase().starts_with("error")).or(first).map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -256,9 +270,12 @@ mod tests {
 
     #[test]
     fn the_first_error_line_is_the_reason() {
-        let text = "WARNING: Retrying\n\nERROR: No matching distribution\nERROR: later\n";
-        assert_eq!(first_error(text), Some("ERROR: No matching distribution"));
-        assert_eq!(first_error("\nno module named venv\n"), Some("no module named venv"));
+        let reason = |text| first_error(text).unwrap_or_default();
+        let text = "WARNING: slow\n\nERROR: No matching distribution\nERROR: later\n";
+        assert_eq!(reason(text), "ERROR: No matching distribution");
+        assert_eq!(reason("\nno module named venv\n"), "no module named venv");
+        let text = "WARNING: Retrying after connection broken by 'refused': /zeo/\nERROR: No such version\n";
+        assert_eq!(reason(text), "no registry: 'refused': /zeo/");
         assert_eq!(first_error(""), None);
     }
 

@@ -8,14 +8,15 @@ use std::process::ExitStatus;
 
 use serde_json::Value;
 use tempfile::TempDir;
+use zeo_conformance::config::{Framing, ServerConfig};
 use zeo_conformance::peers::{Peer, PeerVersion};
 use zeo_conformance::process::{ProcessError, read_lossy};
-use zeo_conformance::script::Script;
-use zeo_conformance::server::{self, Framing, Ready, Server, ServerCommand, ServerConfig};
+use zeo_conformance::script::{Script, scripts_dir};
+use zeo_conformance::server::{self, Ready, Server, ServerCommand};
 
 use crate::{SERVE, SERVE_ARGUMENT};
 
-/// Chooses the server under test: `ours`, `python`, or a command with `{config}` in it.
+/// Chooses the server under test: `ours`, `python`, `faults`, or a command with `{config}` in it.
 const SERVER_VARIABLE: &str = "ZEO_TEST_SERVER";
 
 /// How many lines of each log a failure shows.
@@ -28,16 +29,20 @@ pub(crate) enum Subject {
     Ours,
     /// `runzeo` of Python's ZEO 6.2: shows that the scenarios are right.
     Python,
+    /// Python's, with the fault of this name: shows that the scenarios can fail.
+    Broken(&'static str),
     /// Any command.
     Command(String),
 }
 
 impl Subject {
-    pub(crate) fn from_environment() -> Self {
+    /// The server that the environment asks for; `None` for all the broken ones.
+    pub(crate) fn from_environment() -> Option<Self> {
         match std::env::var(SERVER_VARIABLE).as_deref() {
-            Err(_) | Ok("" | "ours") => Self::Ours,
-            Ok("python") => Self::Python,
-            Ok(words) => Self::Command(words.to_owned()),
+            Err(_) | Ok("" | "ours") => Some(Self::Ours),
+            Ok("python") => Some(Self::Python),
+            Ok("faults") => None,
+            Ok(words) => Some(Self::Command(words.to_owned())),
         }
     }
 
@@ -46,6 +51,7 @@ impl Subject {
         match self {
             Self::Ours => "live",
             Self::Python => "live-python",
+            Self::Broken(_) => "live-faults",
             Self::Command(_) => "live-command",
         }
     }
@@ -61,6 +67,17 @@ impl Subject {
             Self::Python => {
                 let peer = Peer::ensure(PeerVersion::Zeo62).map_err(|error| error.to_string())?;
                 let template = vec![peer.runzeo().into(), "-C".into(), "{config}".into()];
+                Ok(ServerCommand { template, ready: Ready::Greeting, is_python: true })
+            }
+            Self::Broken(fault) => {
+                let peer = Peer::ensure(PeerVersion::Zeo62).map_err(|error| error.to_string())?;
+                let template = vec![
+                    peer.interpreter().into(),
+                    scripts_dir().join("broken_server.py").into(),
+                    fault.into(),
+                    "-C".into(),
+                    "{config}".into(),
+                ];
                 Ok(ServerCommand { template, ready: Ready::Greeting, is_python: true })
             }
             Self::Command(words) => Ok(ServerCommand::from_words(words)),

@@ -5,14 +5,15 @@
 //! passed. What the trials start and where, and how to run one of them, is in `conformance/README.md`.
 
 mod context;
+mod faults;
 mod scenarios;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use zeo_conformance::config::Framing;
 use zeo_conformance::peers::PeerVersion;
-use zeo_conformance::server::Framing;
 
 use crate::context::{Context, Subject};
 use crate::scenarios::{SCENARIOS, Scenario};
@@ -41,7 +42,8 @@ fn main() -> ExitCode {
     // Trials mostly wait for other processes: one more than there are processors keeps these busy.
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     arguments.test_threads.get_or_insert(processors + 1);
-    libtest_mimic::run(&arguments, trials(&Subject::from_environment())).exit_code()
+    let trials = Subject::from_environment().map_or_else(faults::trials, |subject| trials(&subject));
+    libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 fn trials(subject: &Subject) -> Vec<Trial> {

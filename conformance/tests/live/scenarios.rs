@@ -4,8 +4,9 @@
 //! starting and ending servers, and looking at files between two runs.
 
 use serde_json::{Value, json};
+use zeo_conformance::config::ServerConfig;
 use zeo_conformance::process::ProcessError;
-use zeo_conformance::server::{ServerConfig, free_port};
+use zeo_conformance::server::free_port;
 
 use crate::context::Context;
 
@@ -35,6 +36,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario::new("invalidations", |context| one_script(context, "invalidations")),
     Scenario { name: "lock", has_messages: false, run: lock },
     Scenario::new("metadata_too_long", |context| one_script(context, "metadata_too_long")),
+    Scenario::new("methods", methods),
     Scenario::new("read_conflict", |context| one_script(context, "read_conflict")),
     Scenario::new("read_only", read_only),
     Scenario::new("reconnect", reconnect),
@@ -78,6 +80,16 @@ fn counters(context: &Context) -> Result<(), ProcessError> {
     server.stop()?;
     let found = context.check_file(&config.storage_path, None)?;
     same("commits", &said, &found)
+}
+
+/// Each method by itself, below the client's own checks and cache.
+fn methods(context: &Context) -> Result<(), ProcessError> {
+    let config = context.config();
+    let server = context.start_server(&config)?;
+    context.run_client("methods", &server, &["--file", &config.storage_path.display().to_string()])?;
+    server.stop()?;
+    context.check_file(&config.storage_path, None)?;
+    Ok(())
 }
 
 /// A writable server, then a read-only one on the same file.
