@@ -1,1 +1,18 @@
 //! Conformance tools for ZEO: live Python peers.
+//!
+//! The live tests (`tests/live/`) put real Python clients in front of a server and let Python itself say what
+//! is right. This library holds what they stand on, from the bottom up:
+//!
+//! - [`process`]: a child process that cannot outlive its owner or its deadline;
+//! - [`peers`]: Python environments with pinned versions of ZEO, made once and kept in the target directory;
+//! - [`config`]: what a server is told, in the language of `runzeo`;
+//! - [`server`]: a server under test, started by command;
+//! - [`script`]: one Python script as a client, and the conversation with it.
+//!
+//! Nothing here knows the protocol; that is the peers' business.
+
+pub mod config;
+pub mod peers;
+pub mod process;
+pub mod script;
+pub mod server;

@@ -1,0 +1,94 @@
+//! What a server under test is told: framing, file, and options.
+//!
+//! The same configuration goes to any server, so it is written in the language of Python's `runzeo`.
+
+use std::path::PathBuf;
+
+/// The two encodings of messages; the server announces one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// `Z5`.
+    Pickle,
+    /// `M5`.
+    Msgpack,
+}
+
+impl Framing {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Pickle, Self::Msgpack];
+
+    /// As in trial names.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pickle => "pickle",
+            Self::Msgpack => "msgpack",
+        }
+    }
+
+    /// What a server that speaks it says first.
+    #[must_use]
+    pub fn greeting(self) -> &'static str {
+        match self {
+            Self::Pickle => "Z5",
+            Self::Msgpack => "M5",
+        }
+    }
+}
+
+/// What is configured: the options of `runzeo` that the trials use, by their names there.
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// `msgpack`.
+    pub framing: Framing,
+    /// `path` of the file storage `1`.
+    pub storage_path: PathBuf,
+    /// `read-only` of the server, not of the storage.
+    pub read_only: bool,
+    /// `invalidation-queue-size`; the server's default if there is none.
+    pub invalidation_queue_size: Option<u32>,
+    /// `client-conflict-resolution`.
+    pub client_conflict_resolution: bool,
+    /// The port to use again; without one any is good.
+    pub port: Option<u16>,
+}
+
+impl ServerConfig {
+    /// The file, for a server that is to listen on `port`; 0 for any.
+    #[must_use]
+    pub fn text(&self, port: u16) -> String {
+        let Self { framing, read_only, client_conflict_resolution, .. } = self;
+        let queue = match self.invalidation_queue_size {
+            Some(size) => format!("  invalidation-queue-size {size}\n"),
+            None => String::new(),
+        };
+        format!(
+            "<zeo>\n  address 127.0.0.1:{port}\n  read-only {read_only}\n  msgpack {msgpack}\n{queue}  \
+             client-conflict-resolution {client_conflict_resolution}\n</zeo>\n\n\
+             <filestorage 1>\n  path {path}\n</filestorage>\n",
+            msgpack = *framing == Framing::Msgpack,
+            path = self.storage_path.display(),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_has_the_names_of_runzeo() {
+        let config = ServerConfig {
+            framing: Framing::Msgpack,
+            storage_path: PathBuf::from("/tmp/x/Data.fs"),
+            read_only: false,
+            invalidation_queue_size: Some(7),
+            client_conflict_resolution: false,
+            port: None,
+        };
+        let expected = "<zeo>\n  address 127.0.0.1:8100\n  read-only false\n  msgpack true\n  \
+                        invalidation-queue-size 7\n  client-conflict-resolution false\n</zeo>\n\n\
+                        <filestorage 1>\n  path /tmp/x/Data.fs\n</filestorage>\n";
+        assert_eq!(config.text(8100), expected);
+    }
+}

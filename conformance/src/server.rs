@@ -1,0 +1,262 @@
+//! A server under test: started by command from a configuration file, known by its address.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::Read;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use crate::config::{Framing, ServerConfig};
+use crate::process::{Process, ProcessError, poll_until};
+
+/// Longest time from the start of a server until it greets.
+const START_LIMIT: Duration = Duration::from_secs(20);
+/// Longest time from SIGTERM until the server has ended.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+/// After this time SIGTERM is sent again to a server that is known to lose one.
+const SECOND_SIGNAL: Duration = Duration::from_secs(3);
+/// How often a server that lost the race for its port is started again.
+const START_ATTEMPTS: u32 = 5;
+
+/// How a server tells that it is ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ready {
+    /// It binds the port that the system gives it and says so in a line on standard output; see
+    /// [`parse_ready_line`].
+    Line,
+    /// It greets on the port that was chosen for it.
+    Greeting,
+}
+
+/// How to start a server.
+#[derive(Debug, Clone)]
+pub struct ServerCommand {
+    /// Program and arguments; `{config}` in them stands for the path of the configuration file.
+    pub template: Vec<OsString>,
+    /// How it tells that it is ready.
+    pub ready: Ready,
+    /// It is Python's server, whose known weaknesses are tolerated; a trial says which.
+    pub is_python: bool,
+}
+
+impl ServerCommand {
+    /// A command given by the user: words separated by blanks.
+    #[must_use]
+    pub fn from_words(words: &str) -> Self {
+        let template = words.split_whitespace().map(OsString::from).collect();
+        Self { template, ready: Ready::Greeting, is_python: false }
+    }
+
+    fn command(&self, config: &Path) -> Command {
+        let mut words = self.template.iter().map(|word| match word.to_str() {
+            Some(text) => OsString::from(text.replace("{config}", &config.display().to_string())),
+            None => word.clone(),
+        });
+        let mut command = Command::new(words.next().unwrap_or_default());
+        command.args(words);
+        command
+    }
+}
+
+/// A running server. Dropping it kills it.
+#[derive(Debug)]
+pub struct Server {
+    process: Process,
+    address: SocketAddr,
+    is_python: bool,
+}
+
+impl Server {
+    /// Starts a server with its files `NAME.*` in `dir`, and waits until it is ready.
+    ///
+    /// # Errors
+    /// [`ProcessError::Exit`] if it ends instead, [`ProcessError::Deadline`] if it is not ready in time, and
+    /// [`ProcessError::Unexpected`] if it greets wrongly.
+    pub fn start(
+        name: &str,
+        server_command: &ServerCommand,
+        config: &ServerConfig,
+        dir: &Path,
+    ) -> Result<Self, ProcessError> {
+        let io_error = |source| ProcessError::Io { name: name.to_owned(), source };
+        let config_path = dir.join(format!("{name}.conf"));
+        let stdout_path = dir.join(format!("{name}.out"));
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let port = match (config.port, server_command.ready) {
+                (Some(port), _) => port,
+                (None, Ready::Line) => 0,
+                (None, Ready::Greeting) => free_port(),
+            };
+            fs::write(&config_path, config.text(port)).map_err(io_error)?;
+            let stdout = fs::File::create(&stdout_path).map_err(io_error)?;
+            let mut command = server_command.command(&config_path);
+            // Python's server resolves conflicts of the classes that it can import.
+            command.current_dir(dir).env("PYTHONPATH", crate::script::scripts_dir());
+            command.stdin(Stdio::null()).stdout(stdout);
+            let mut process = Process::spawn(name, &mut command, dir.join(format!("{name}.log")))?;
+            match wait_until_ready(&mut process, server_command.ready, port, &stdout_path) {
+                Ok(address) => {
+                    expect_greeting(name, address, config.framing)?;
+                    return Ok(Self { process, address, is_python: server_command.is_python });
+                }
+                // Between the choice of the port and its use by the server somebody else took it.
+                Err(ProcessError::Exit { .. })
+                    if config.port.is_none()
+                        && attempts < START_ATTEMPTS
+                        && process.log_text().contains("Address already in use") => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends it as an operator would, with SIGTERM.
+    ///
+    /// # Errors
+    /// [`ProcessError::Deadline`] if it goes on, [`ProcessError::Exit`] if its exit status is not 0.
+    pub fn stop(mut self) -> Result<(), ProcessError> {
+        self.process.terminate()?;
+        let mut ended = None;
+        if self.is_python {
+            // Python's server loses a SIGTERM that arrives while it writes to its log.
+            ended = self.process.wait(SECOND_SIGNAL).ok();
+            if ended.is_none() {
+                self.process.terminate()?;
+            }
+        }
+        let status = match ended {
+            Some(status) => status,
+            None => self.process.wait(STOP_LIMIT)?,
+        };
+        if status.success() {
+            return Ok(());
+        }
+        let name = self.process.name().to_owned();
+        Err(ProcessError::Exit { name, what: "exit status after SIGTERM".to_owned(), status })
+    }
+}
+
+/// Starts a server that must refuse to run, and returns how it ended.
+///
+/// # Errors
+/// [`ProcessError::Deadline`] if it goes on running.
+pub fn start_refused(
+    name: &str,
+    server_command: &ServerCommand,
+    config: &ServerConfig,
+    dir: &Path,
+) -> Result<ExitStatus, ProcessError> {
+    match Server::start(name, server_command, config, dir) {
+        Err(ProcessError::Exit { status, .. }) => Ok(status),
+        Err(error) => Err(error),
+        Ok(server) => Err(ProcessError::Unexpected {
+            name: name.to_owned(),
+            what: format!("it should have refused to start, but listens on {}", server.address()),
+        }),
+    }
+}
+
+fn wait_until_ready(
+    process: &mut Process,
+    ready: Ready,
+    port: u16,
+    stdout_path: &Path,
+) -> Result<SocketAddr, ProcessError> {
+    let answer = poll_until(START_LIMIT, || {
+        let found = match ready {
+            Ready::Line => fs::read_to_string(stdout_path).ok().and_then(|text| parse_ready_line(&text)),
+            Ready::Greeting => {
+                let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+                TcpStream::connect(address).is_ok().then_some(address)
+            }
+        };
+        // Asked after the address, so that a stranger on a dead server's port is not taken for it.
+        match process.try_wait() {
+            Ok(Some(status)) => Some(Err(ProcessError::Exit {
+                name: process.name().to_owned(),
+                what: "it ended before it was ready".to_owned(),
+                status,
+            })),
+            Ok(None) => found.map(Ok),
+            Err(error) => Some(Err(error)),
+        }
+    });
+    answer.unwrap_or_else(|| {
+        let name = process.name().to_owned();
+        Err(ProcessError::Deadline { name, what: "getting ready".to_owned(), limit: START_LIMIT })
+    })
+}
+
+/// The address in a line `ready: listening on 127.0.0.1:8100`, which must be complete.
+#[must_use]
+pub fn parse_ready_line(text: &str) -> Option<SocketAddr> {
+    text.split_inclusive('\n')
+        .filter_map(|line| line.strip_suffix('\n'))
+        .find_map(|line| line.strip_prefix("ready: listening on ")?.trim_end().parse().ok())
+}
+
+/// Reads the first frame that the server sends, without answering.
+fn expect_greeting(name: &str, address: SocketAddr, framing: Framing) -> Result<(), ProcessError> {
+    let io_error = |source| ProcessError::Io { name: name.to_owned(), source };
+    let mut stream = TcpStream::connect(address).map_err(io_error)?;
+    stream.set_read_timeout(Some(START_LIMIT)).map_err(io_error)?;
+    let mut frame = [0; 6];
+    stream.read_exact(&mut frame).map_err(io_error)?;
+    let mut expected = [0, 0, 0, 2, 0, 0];
+    let [.., letter, digit] = &mut expected;
+    if let [framing_letter, version] = framing.greeting().as_bytes() {
+        (*letter, *digit) = (*framing_letter, *version);
+    }
+    if frame == expected {
+        return Ok(());
+    }
+    let what = format!("greeting {frame:02x?}, expected {expected:02x?}");
+    Err(ProcessError::Unexpected { name: name.to_owned(), what })
+}
+
+/// A port that nobody listens on, below the range from which systems take the ports of clients, so that no
+/// client gets it while its server is away.
+#[must_use]
+pub fn free_port() -> u16 {
+    const FIRST: u16 = 20_000;
+    const COUNT: u16 = 12_000;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Processes that run at the same time start in different places.
+    let own_start = u16::try_from(std::process::id().wrapping_mul(37) % u32::from(COUNT)).unwrap_or(0);
+    loop {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed) % COUNT;
+        let port = FIRST + (own_start + step) % COUNT;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_complete_ready_line_counts() {
+        let address = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 8100)));
+        assert_eq!(parse_ready_line("starting\nready: listening on 127.0.0.1:8100\nmore"), address);
+        assert_eq!(parse_ready_line("ready: listening on 127.0.0.1:81"), None);
+        assert_eq!(parse_ready_line("not ready: listening on 127.0.0.1:8100\n"), None);
+    }
+
+    #[test]
+    fn the_config_word_is_replaced() {
+        let command = ServerCommand::from_words("runzeo -C {config}").command(Path::new("/a b/c"));
+        assert_eq!(command.get_args().collect::<Vec<_>>(), ["-C", "/a b/c"]);
+    }
+}

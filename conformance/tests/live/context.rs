@@ -1,0 +1,227 @@
+//! What one trial has at hand: a Python, a directory, and a server that can be started in it.
+
+use std::cell::Cell;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use zeo_conformance::config::{Framing, ServerConfig};
+use zeo_conformance::peers::{Peer, PeerVersion};
+use zeo_conformance::process::{ProcessError, read_lossy};
+use zeo_conformance::script::{Script, scripts_dir};
+use zeo_conformance::server::{self, Ready, Server, ServerCommand};
+
+use crate::{SERVE, SERVE_ARGUMENT};
+
+/// Chooses the server under test: `ours`, `python`, `faults`, or a command with `{config}` in it.
+const SERVER_VARIABLE: &str = "ZEO_TEST_SERVER";
+
+/// How many lines of each log a failure shows.
+const LOG_LINES: usize = 60;
+
+/// The server under test.
+#[derive(Debug, Clone)]
+pub(crate) enum Subject {
+    /// This program itself, started again.
+    Ours,
+    /// `runzeo` of Python's ZEO 6.2: shows that the scenarios are right.
+    Python,
+    /// Python's, with the fault of this name: shows that the scenarios can fail.
+    Broken(&'static str),
+    /// Any command.
+    Command(String),
+}
+
+impl Subject {
+    /// The server that the environment asks for; `None` for all the broken ones.
+    pub(crate) fn from_environment() -> Option<Self> {
+        match std::env::var(SERVER_VARIABLE).as_deref() {
+            Err(_) | Ok("" | "ours") => Some(Self::Ours),
+            Ok("python") => Some(Self::Python),
+            Ok("faults") => None,
+            Ok(words) => Some(Self::Command(words.to_owned())),
+        }
+    }
+
+    /// The start of the names of the trials.
+    pub(crate) fn prefix(&self) -> &'static str {
+        match self {
+            Self::Ours => "live",
+            Self::Python => "live-python",
+            Self::Broken(_) => "live-faults",
+            Self::Command(_) => "live-command",
+        }
+    }
+
+    fn server_command(&self) -> Result<ServerCommand, String> {
+        match self {
+            Self::Ours if SERVE.is_none() => Err("our server is not wired in yet".to_owned()),
+            Self::Ours => {
+                let exe = std::env::current_exe().map_err(|error| error.to_string())?;
+                let template = vec![exe.into(), SERVE_ARGUMENT.into(), "-C".into(), "{config}".into()];
+                Ok(ServerCommand { template, ready: Ready::Line, is_python: false })
+            }
+            Self::Python => {
+                let peer = Peer::ensure(PeerVersion::Zeo62).map_err(|error| error.to_string())?;
+                let template = vec![peer.runzeo().into(), "-C".into(), "{config}".into()];
+                Ok(ServerCommand { template, ready: Ready::Greeting, is_python: true })
+            }
+            Self::Broken(fault) => {
+                let peer = Peer::ensure(PeerVersion::Zeo62).map_err(|error| error.to_string())?;
+                let template = vec![
+                    peer.interpreter().into(),
+                    scripts_dir().join("broken_server.py").into(),
+                    fault.into(),
+                    "-C".into(),
+                    "{config}".into(),
+                ];
+                Ok(ServerCommand { template, ready: Ready::Greeting, is_python: true })
+            }
+            Self::Command(words) => Ok(ServerCommand::from_words(words)),
+        }
+    }
+}
+
+/// What one trial has at hand.
+pub(crate) struct Context {
+    peer: Peer,
+    framing: Framing,
+    server_command: ServerCommand,
+    dir: TempDir,
+    /// Number of programs started so far; makes the names of their logs.
+    started: Cell<u32>,
+}
+
+impl Context {
+    /// Prepares a trial; the error is the reason why it cannot take place here.
+    pub(crate) fn new(subject: &Subject, version: PeerVersion, framing: Framing) -> Result<Self, String> {
+        let server_command = subject.server_command()?;
+        let peer = Peer::ensure(version).map_err(|error| error.to_string())?;
+        let dir = TempDir::with_prefix("zeo-live-").map_err(|error| error.to_string())?;
+        Ok(Self { peer, framing, server_command, dir, started: Cell::new(0) })
+    }
+
+    /// The server under test is Python's.
+    pub(crate) fn on_python_server(&self) -> bool {
+        self.server_command.is_python
+    }
+
+    /// A file of the trial.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The usual configuration: a new file storage, everything else by default.
+    pub(crate) fn config(&self) -> ServerConfig {
+        ServerConfig {
+            framing: self.framing,
+            storage_path: self.path("Data.fs"),
+            read_only: false,
+            invalidation_queue_size: None,
+            client_conflict_resolution: false,
+            port: None,
+        }
+    }
+
+    pub(crate) fn start_server(&self, config: &ServerConfig) -> Result<Server, ProcessError> {
+        Server::start(&self.label("server"), &self.server_command, config, self.dir.path())
+    }
+
+    pub(crate) fn start_server_refused(&self, config: &ServerConfig) -> Result<ExitStatus, ProcessError> {
+        server::start_refused(&self.label("refused"), &self.server_command, config, self.dir.path())
+    }
+
+    /// Starts a script as a client of `server`.
+    pub(crate) fn start_client(
+        &self,
+        name: &str,
+        server: &Server,
+        args: &[&str],
+    ) -> Result<Script, ProcessError> {
+        let address = server.address().to_string();
+        let mut all = vec!["--address", &address, "--greeting", self.framing.greeting()];
+        all.extend(args);
+        if self.on_python_server() {
+            all.push("--python-server");
+        }
+        Script::start(&self.peer, name, &self.label(name), &all, self.dir.path())
+    }
+
+    /// Runs a script as a client of `server` to its end.
+    pub(crate) fn run_client(
+        &self,
+        name: &str,
+        server: &Server,
+        args: &[&str],
+    ) -> Result<Value, ProcessError> {
+        self.start_client(name, server, args)?.finish()
+    }
+
+    /// Starts a script that needs no server.
+    pub(crate) fn start_script(&self, name: &str, args: &[&str]) -> Result<Script, ProcessError> {
+        Script::start(&self.peer, name, &self.label(name), args, self.dir.path())
+    }
+
+    /// Runs a script that needs no server to its end.
+    pub(crate) fn run_script(&self, name: &str, args: &[&str]) -> Result<Value, ProcessError> {
+        self.start_script(name, args)?.finish()
+    }
+
+    /// Copies a file that nobody is using.
+    pub(crate) fn copy_file(&self, from: &Path, to: &Path) -> Result<(), ProcessError> {
+        let name = to.display().to_string();
+        fs::copy(from, to).map(drop).map_err(|source| ProcessError::Io { name, source })
+    }
+
+    /// Has Python check the file that a server has left: that it opens, `fstest`, `fsrefs`, and that it holds
+    /// what the journal says, if there is one.
+    pub(crate) fn check_file(
+        &self,
+        storage_path: &Path,
+        journal: Option<&Path>,
+    ) -> Result<Value, ProcessError> {
+        let storage = storage_path.display().to_string();
+        let journal = journal.map(|path| path.display().to_string());
+        let mut args = vec!["--file", &storage];
+        if let Some(journal) = &journal {
+            args.extend(["--journal", journal]);
+        }
+        self.run_script("check_file", &args)
+    }
+
+    /// The ends of all logs, for the report of a failure.
+    pub(crate) fn logs(&self) -> String {
+        let mut text = String::new();
+        let mut paths: Vec<_> = fs::read_dir(self.dir.path())
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+            .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
+            .collect();
+        paths.sort();
+        for path in paths {
+            let log = read_lossy(&path);
+            let lines: Vec<_> = log.lines().collect();
+            let tail = lines.get(lines.len().saturating_sub(LOG_LINES)..).unwrap_or_default();
+            let name = path.file_name().unwrap_or_default().display();
+            // Writing to a String cannot fail.
+            let _ = write!(
+                text,
+                "--- {name}, last {} of {} lines\n{}\n",
+                tail.len(),
+                lines.len(),
+                tail.join("\n")
+            );
+        }
+        text
+    }
+
+    fn label(&self, name: &str) -> String {
+        let number = self.started.get() + 1;
+        self.started.set(number);
+        format!("{number:02}-{name}")
+    }
+}

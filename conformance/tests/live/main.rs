@@ -1,0 +1,89 @@
+//! The live tests: Python's own clients in front of a server.
+//!
+//! Each scenario x version of the client x framing x server is one trial, for example
+//! `live::6.2::msgpack::basic`. A trial whose Python cannot be had is *ignored*, with the reason, and never
+//! passed. What the trials start and where, and how to run one of them, is in `conformance/README.md`.
+
+mod context;
+mod faults;
+mod scenarios;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use zeo_conformance::config::Framing;
+use zeo_conformance::peers::PeerVersion;
+
+use crate::context::{Context, Subject};
+use crate::scenarios::{SCENARIOS, Scenario};
+
+/// The server's entry point, called with the arguments of `runzeo` in a process of its own.
+///
+/// THE ONE PLACE where our server is wired in: `Some(zeo_server::run)` or the like. It has to print
+/// `ready: listening on 127.0.0.1:PORT` once it listens. Until then the trials of `ours` are ignored.
+const SERVE: Option<fn(Vec<OsString>) -> ExitCode> = None;
+
+/// The first argument that makes this program the server.
+const SERVE_ARGUMENT: &str = "--serve";
+
+/// If set, a trial that would be ignored fails: for machines where Python must be at hand.
+const REQUIRE_VARIABLE: &str = "ZEO_TEST_REQUIRE";
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    if args.next().is_some_and(|first| first == SERVE_ARGUMENT) {
+        return match SERVE {
+            Some(serve) => serve(args.collect()),
+            None => ExitCode::FAILURE,
+        };
+    }
+    let mut arguments = Arguments::from_args();
+    // Trials mostly wait for other processes: one more than there are processors keeps these busy.
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    arguments.test_threads.get_or_insert(processors + 1);
+    let trials = Subject::from_environment().map_or_else(faults::trials, |subject| trials(&subject));
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn trials(subject: &Subject) -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for version in PeerVersion::ALL {
+        for framing in Framing::ALL {
+            // A scenario without messages gives nothing new with the other framing.
+            let scenarios = SCENARIOS.iter().filter(|s| s.has_messages || framing == Framing::Pickle);
+            for &scenario in scenarios {
+                let name = format!(
+                    "{}::{}::{}::{}",
+                    subject.prefix(),
+                    version.name(),
+                    framing.name(),
+                    scenario.name
+                );
+                let subject = subject.clone();
+                let run = move || run_trial(&subject, version, framing, scenario);
+                trials.push(Trial::ignorable_test(name, run));
+            }
+        }
+    }
+    trials
+}
+
+fn run_trial(
+    subject: &Subject,
+    version: PeerVersion,
+    framing: Framing,
+    scenario: Scenario,
+) -> Result<Completion, Failed> {
+    let context = match Context::new(subject, version, framing) {
+        Ok(context) => context,
+        Err(reason) if std::env::var_os(REQUIRE_VARIABLE).is_none() => {
+            return Ok(Completion::ignored_with(reason));
+        }
+        Err(reason) => return Err(reason.into()),
+    };
+    match (scenario.run)(&context) {
+        Ok(()) => Ok(Completion::Completed),
+        Err(error) => Err(format!("{error}\n{}", context.logs()).into()),
+    }
+}

@@ -1,0 +1,175 @@
+//! The scenarios: which servers and scripts each of them runs, and in which order.
+//!
+//! What is right is decided in the scripts of `python/`, by Python. Here is what they cannot do themselves:
+//! starting and ending servers, and looking at files between two runs.
+
+use serde_json::{Value, json};
+use zeo_conformance::config::ServerConfig;
+use zeo_conformance::process::ProcessError;
+use zeo_conformance::server::free_port;
+
+use crate::context::Context;
+
+/// One scenario.
+#[derive(Clone, Copy)]
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    /// It depends on the framing.
+    pub(crate) has_messages: bool,
+    pub(crate) run: fn(&Context) -> Result<(), ProcessError>,
+}
+
+impl Scenario {
+    const fn new(name: &'static str, run: fn(&Context) -> Result<(), ProcessError>) -> Self {
+        Self { name, has_messages: true, run }
+    }
+}
+
+/// All scenarios.
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    Scenario::new("abort_paths", |context| one_script(context, "abort_paths")),
+    Scenario::new("basic", basic),
+    Scenario::new("conflict", |context| one_script(context, "conflict")),
+    Scenario::new("conflict_client_resolution", conflict_client_resolution),
+    Scenario::new("counters", counters),
+    Scenario::new("delete", |context| one_script(context, "delete")),
+    Scenario::new("invalidations", |context| one_script(context, "invalidations")),
+    Scenario { name: "lock", has_messages: false, run: lock },
+    Scenario::new("metadata_too_long", |context| one_script(context, "metadata_too_long")),
+    Scenario::new("methods", methods),
+    Scenario::new("read_conflict", |context| one_script(context, "read_conflict")),
+    Scenario::new("read_only", read_only),
+    Scenario::new("reconnect", reconnect),
+    Scenario::new("served_file", served_file),
+];
+
+/// One script in front of one server; what it leaves behind must be in order.
+fn one_script(context: &Context, name: &str) -> Result<(), ProcessError> {
+    let config = context.config();
+    let server = context.start_server(&config)?;
+    context.run_client(name, &server, &[])?;
+    server.stop()?;
+    context.check_file(&config.storage_path, None)?;
+    Ok(())
+}
+
+/// An application writes, another process reads the same, and so does Python from the file.
+fn basic(context: &Context) -> Result<(), ProcessError> {
+    let config = context.config();
+    let server = context.start_server(&config)?;
+    let journal = context.path("journal.json");
+    context.run_client("basic", &server, &["--journal", &journal.display().to_string()])?;
+    server.stop()?;
+    context.check_file(&config.storage_path, Some(&journal))?;
+    Ok(())
+}
+
+/// The client resolves conflicts because the server is told to let it.
+fn conflict_client_resolution(context: &Context) -> Result<(), ProcessError> {
+    let config = ServerConfig { client_conflict_resolution: true, ..context.config() };
+    let server = context.start_server(&config)?;
+    context.run_client("conflict", &server, &[])?;
+    server.stop()
+}
+
+/// Four processes increment the same two objects; each increment is one transaction in the file.
+fn counters(context: &Context) -> Result<(), ProcessError> {
+    let config = context.config();
+    let server = context.start_server(&config)?;
+    let said = context.run_client("counters", &server, &[])?;
+    server.stop()?;
+    let found = context.check_file(&config.storage_path, None)?;
+    same("commits", &said, &found)
+}
+
+/// Each method by itself, below the client's own checks and cache.
+fn methods(context: &Context) -> Result<(), ProcessError> {
+    let config = context.config();
+    let server = context.start_server(&config)?;
+    context.run_client("methods", &server, &["--file", &config.storage_path.display().to_string()])?;
+    server.stop()?;
+    context.check_file(&config.storage_path, None)?;
+    Ok(())
+}
+
+/// A writable server, then a read-only one on the same file.
+fn read_only(context: &Context) -> Result<(), ProcessError> {
+    let config = context.config();
+    let server = context.start_server(&config)?;
+    context.run_client("read_only", &server, &["--server", "writable"])?;
+    server.stop()?;
+    let server = context.start_server(&ServerConfig { read_only: true, ..config })?;
+    context.run_client("read_only", &server, &["--server", "read-only"])?;
+    server.stop()
+}
+
+/// A client with a cache file lives through two restarts; others commit while it is away.
+fn reconnect(context: &Context) -> Result<(), ProcessError> {
+    const QUEUE_SIZE: u32 = 10;
+    let elsewhere = ServerConfig { invalidation_queue_size: Some(QUEUE_SIZE), ..context.config() };
+    let home = ServerConfig { port: Some(free_port()), ..elsewhere.clone() };
+    let cache = context.path("cache.zec").display().to_string();
+
+    let mut server = context.start_server(&home)?;
+    let mut client = context.start_client("reconnect", &server, &["--cache", &cache])?;
+    for absent_commits in ["5", "30"] {
+        client.expect_step("connected")?;
+        server.stop()?;
+        client.expect_step("disconnected")?;
+        // On another port, so that the client cannot come back too soon.
+        server = context.start_server(&elsewhere)?;
+        context.run_client("commits", &server, &["--count", absent_commits])?;
+        server.stop()?;
+        server = context.start_server(&home)?;
+    }
+    let said = client.finish()?;
+    let found = context.run_client("commits", &server, &["--count", "1"])?;
+    server.stop()?;
+    context.check_file(&home.storage_path, None)?;
+    let before = found.get("before").cloned().unwrap_or_default();
+    same("value", &said, &json!({ "value": before }))
+}
+
+/// A file that Python wrote, with a past, is served as Python itself would.
+fn served_file(context: &Context) -> Result<(), ProcessError> {
+    let config = context.config();
+    let copy = context.path("copy.fs");
+    context.run_script("make_data", &["--file", &config.storage_path.display().to_string()])?;
+    context.copy_file(&config.storage_path, &copy)?;
+    let server = context.start_server(&config)?;
+    context.run_client("served", &server, &["--copy", &copy.display().to_string()])?;
+    server.stop()?;
+    context.check_file(&config.storage_path, None)?;
+    Ok(())
+}
+
+/// A file has one user at a time, whichever of the two came first.
+fn lock(context: &Context) -> Result<(), ProcessError> {
+    let config = context.config();
+    let file = config.storage_path.display().to_string();
+    let server = context.start_server(&config)?;
+    context.run_script("lock", &["--file", &file, "--expect", "locked"])?;
+    server.stop()?;
+
+    let mut holder = context.start_script("lock", &["--file", &file])?;
+    holder.expect_step("held")?;
+    let status = context.start_server_refused(&config)?;
+    if status.success() {
+        let what = "refused to start, but with exit status 0".to_owned();
+        return Err(ProcessError::Unexpected { name: "server".to_owned(), what });
+    }
+    holder.tell("let go")?;
+    holder.finish()?;
+    context.start_server(&config)?.stop()
+}
+
+/// Two scripts must agree about `key`.
+fn same(key: &str, said: &Value, found: &Value) -> Result<(), ProcessError> {
+    match (said.get(key), found.get(key)) {
+        (Some(said), Some(found)) if said == found => Ok(()),
+        (said, found) => Err(ProcessError::Unexpected {
+            name: key.to_owned(),
+            what: format!("one script says {said:?}, the other {found:?}"),
+        }),
+    }
+}
