@@ -8,6 +8,10 @@
 //!
 //! This module knows no sockets and no wire format; object data is opaque bytes here.
 
+pub mod file;
+pub mod memory;
+pub mod tid;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -20,7 +24,8 @@ pub trait DataSink {
     /// Returns exactly `data_len` bytes to be filled with the data of the revision written by `serial`,
     /// which `end` superseded (`None`: it is the current one in this view).
     ///
-    /// Called at most once for each load. If the load fails afterwards, the sink's content is undefined.
+    /// Called at most once for each load. If the load fails afterwards, the sink's content is undefined. A
+    /// storage may panic if the length of what is returned differs from `data_len`.
     fn accept(&mut self, serial: Tid, end: Option<Tid>, data_len: usize) -> &mut [u8];
 }
 
@@ -105,6 +110,10 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// What the storage can do beyond loading and storing.
     fn features(&self) -> Features;
 
+    /// The interfaces that Python's storage of this kind provides, as (module, name) and in the order of
+    /// `zope.interface.providedBy(storage).__iro__`: what `get_info` announces.
+    fn interfaces(&self) -> &'static [(&'static str, &'static str)];
+
     /// Whether every write is refused.
     fn is_read_only(&self) -> bool;
 
@@ -124,7 +133,8 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// # Errors
     /// The transaction is refused and the storage is as it was: [`StorageError::ReadOnly`],
     /// [`StorageError::MetadataTooLong`], [`StorageError::EmptyRecord`], [`StorageError::TidNotRising`],
-    /// [`StorageError::Io`] (for example no room), [`StorageError::Failed`].
+    /// [`StorageError::QuotaExceeded`], [`StorageError::Io`] (for example no room), [`StorageError::Failed`],
+    /// [`StorageError::Closed`].
     fn vote(&self, transaction: NewTransaction) -> Result<Box<dyn Voted>, StorageError>;
 
     /// Writes what speeds up the next start (index files) and releases locks. Later writes are refused.
@@ -142,8 +152,11 @@ pub trait Voted: Send + fmt::Debug {
     /// Makes the transaction durable, then visible to new views, and returns the first of these.
     ///
     /// # Errors
-    /// Nothing was acknowledged and nothing became visible. [`StorageError::Io`]: from then on the storage
-    /// refuses to write ([`StorageError::Failed`]), since the state of the medium is unknown.
+    /// Nothing was acknowledged and nothing became visible. [`StorageError::Io`]: if what had been written
+    /// could be removed again the storage goes on; otherwise, and always if the medium could not be made to
+    /// keep it, the state of the medium is unknown, and every later vote is refused with
+    /// [`StorageError::Failed`]. [`StorageError::VoteOutdated`], [`StorageError::Failed`],
+    /// [`StorageError::Closed`].
     fn finish(self: Box<Self>) -> Result<Arc<dyn View>, StorageError>;
 }
 
@@ -199,13 +212,33 @@ pub enum StorageError {
         /// The storage's last one.
         last: Tid,
     },
+    /// Another transaction was finished after this one's vote.
+    #[error("another transaction was finished since the vote")]
+    VoteOutdated,
+    /// The transaction would make the file longer than the configured quota.
+    #[error("the storage quota of {quota_bytes} bytes has been exceeded")]
+    QuotaExceeded {
+        /// The quota.
+        quota_bytes: u64,
+    },
+    /// The storage has been closed.
+    #[error("the storage is closed")]
+    Closed,
+    /// Another process, or another opener in this one, has the file open for writing.
+    #[error("{file} is locked by {holder:?}")]
+    Locked {
+        /// The lock file.
+        file: String,
+        /// What the lock file says of the holder: its process id.
+        holder: String,
+    },
     /// The greatest possible oid has been handed out.
     #[error("no object identifiers are left")]
     OidsExhausted,
     /// The medium failed; `doing` says during what.
-    #[error("{doing}: {source}")]
+    #[error("cannot {doing}: {source}")]
     Io {
-        /// What was being done, with the file's name.
+        /// What was to be done, with the file's name.
         doing: String,
         /// What the operating system says.
         source: std::io::Error,
