@@ -15,7 +15,8 @@ use zeo_codec::{Call, Limits, Method, Oid, Tid, Value};
 use zeo_server::config::Address;
 use zeo_server::engine::{Engine, EngineOptions};
 use zeo_server::net::{Bound, ConnectionOptions, Listener};
-use zeo_server::storage::{MemoryStorage, Storage};
+use zeo_server::storage::Storage;
+use zeo_server::storage::memory::MemoryStorage;
 
 /// How long a test waits for something that must happen.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -1,7 +1,7 @@
 //! Calls that make, vote on, finish and abort a transaction.
 
 use std::borrow::Cow;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use zeo_codec::call::{CheckCurrentSerial, DeleteObject, Storea, TpcBegin, TxnId};
@@ -14,7 +14,8 @@ use crate::engine::commit_lock::Ticket;
 use crate::engine::error::CallError;
 use crate::engine::served::FinishJob;
 use crate::engine::transaction::{Op, Plan, Stage, Transaction, plan};
-use crate::storage::{NewTransaction, next_tid};
+use crate::storage::tid::next_tid;
+use crate::storage::{NewTransaction, StorageError};
 
 impl Peer {
     pub(super) fn tpc_begin(
@@ -182,7 +183,7 @@ impl Peer {
         }
         let tid = match transaction.tid {
             Some(tid) => tid,
-            None => next_tid(now(), view.last_tid())?,
+            None => next_tid(unix_micros(now()), view.last_tid()).ok_or(StorageError::TidsExhausted)?,
         };
         let voted = served.storage.vote(NewTransaction {
             tid,
@@ -260,6 +261,12 @@ impl Peer {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Microseconds since 1970, UTC; a clock far off gives the nearest there is, and tids rise nevertheless.
+fn unix_micros(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
 /// The bytes in the frame's own memory where they stand there.
