@@ -89,6 +89,8 @@ pub(crate) struct Context {
     peer: Peer,
     framing: Framing,
     server_command: ServerCommand,
+    /// The server under test is ours.
+    is_ours: bool,
     dir: TempDir,
     /// Number of programs started so far; makes the names of their logs.
     started: Cell<u32>,
@@ -100,7 +102,8 @@ impl Context {
         let server_command = subject.server_command()?;
         let peer = Peer::ensure(version).map_err(|error| error.to_string())?;
         let dir = TempDir::with_prefix("zeo-live-").map_err(|error| error.to_string())?;
-        Ok(Self { peer, framing, server_command, dir, started: Cell::new(0) })
+        let is_ours = matches!(subject, Subject::Ours);
+        Ok(Self { peer, framing, server_command, is_ours, dir, started: Cell::new(0) })
     }
 
     /// The server under test is Python's.
@@ -145,6 +148,9 @@ impl Context {
         all.extend(args);
         if self.on_python_server() {
             all.push("--python-server");
+        }
+        if self.is_ours {
+            all.push("--our-server");
         }
         Script::start(&self.peer, name, &self.label(name), &all, self.dir.path())
     }
