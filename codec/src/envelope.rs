@@ -279,7 +279,14 @@ pub fn write_message(
             writer.stop();
             result
         }
-        Framing::Msgpack => write_elements(&mut MsgpackWriter::new(out), id, flag, name, body),
+        Framing::Msgpack => {
+            let mut writer = match dialect.pickle {
+                PickleFlavor::Python3 => MsgpackWriter::new(out),
+                // Stands for any Python 2 peer here, as in `Envelope::flavor`.
+                _ => MsgpackWriter::for_python2(out),
+            };
+            write_elements(&mut writer, id, flag, name, body)
+        }
     };
     if let Err(error) = result {
         start.cancel(out);

@@ -10,7 +10,7 @@ use crate::emit::{Emit, EncodeError};
 use crate::envelope::Body;
 use crate::error::{Expected, MessageError, ShapeError};
 use crate::limits::Limits;
-use crate::value::Value;
+use crate::value::{Global, Value};
 use crate::{Oid, Tid};
 
 /// The result of a call, typed by its method.
@@ -230,6 +230,15 @@ impl<'a> RemoteError<'a> {
         name.push('.');
         name.push_str(&class.name);
         Some(Self { class: Cow::Owned(name), detail: instance.clone() })
+    }
+
+    /// What a ZEO 4 server answers: the pair of exception class and instance, where `detail` is the pickled
+    /// instance. `None` if the class has no module.
+    #[must_use]
+    pub fn by_value(&self) -> Option<Value<'_>> {
+        let (module, name) = self.class.rsplit_once('.')?;
+        let class = Value::Global(Global { module: Cow::Borrowed(module), name: Cow::Borrowed(name) });
+        Some(Value::Tuple(alloc::vec![class, self.detail.clone()]))
     }
 }
 
