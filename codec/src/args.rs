@@ -67,7 +67,13 @@ impl<'a> RawArgs<'a> {
     /// If the message turns out to be undecodable.
     pub fn into_value(self, limits: &Limits) -> Result<Value<'a>, DecodeError> {
         match self {
-            Self::Pickle { frame, .. } => fourth_of_pickle(frame, limits),
+            Self::Pickle { frame, offset } => {
+                let mut lexer = Lexer::at(frame, offset);
+                match leaf(&mut lexer) {
+                    Some(value) if lexer.rest() == CLOSE => Ok(value),
+                    _ => fourth_of_pickle(frame, offset, limits),
+                }
+            }
             Self::Msgpack { frame, offset } => {
                 let mut reader = MsgpackReader::at(frame, offset);
                 let value = reader.value(limits)?;
@@ -87,7 +93,7 @@ impl<'a> RawArgs<'a> {
             Self::Pickle { frame, offset } => {
                 let mut lexer = Lexer::at(frame, offset);
                 let is_marked = lexer.eat(code::MARK);
-                Source::Pickle { frame, start: lexer.clone(), lexer, is_marked }
+                Source::Pickle { frame, offset, lexer, is_marked }
             }
             Self::Msgpack { frame, offset } => {
                 let mut reader = MsgpackReader::at(frame, offset);
@@ -103,13 +109,33 @@ impl<'a> RawArgs<'a> {
     }
 }
 
-fn fourth_of_pickle<'a>(frame: &'a [u8], limits: &Limits) -> Result<Value<'a>, DecodeError> {
-    if let Value::Tuple(items) = pickle::decode(frame, limits)?
-        && let Ok([_, _, _, args]) = <[Value<'a>; 4]>::try_from(items)
-    {
-        return Ok(args);
+/// Runs the whole message and takes its fourth element. `offset` is where the first three, which were read
+/// directly, seemed to end.
+///
+/// Later opcodes could take them back (`POP`), so that Python sees another method than we did. No peer does
+/// that; it is refused.
+fn fourth_of_pickle<'a>(frame: &'a [u8], offset: usize, limits: &Limits) -> Result<Value<'a>, DecodeError> {
+    let not_an_envelope = DecodeError::new(0, DecodeErrorKind::NotAnEnvelope);
+    let Value::Tuple(items) = pickle::decode(frame, limits)? else { return Err(not_an_envelope) };
+    let [id, flag, name, args] = <[Value<'a>; 4]>::try_from(items).map_err(|_| not_an_envelope)?;
+    let header_len = if let [code::PROTO, ..] = frame { 2 } else { 0 };
+    let mut header = Lexer::at(frame, header_len);
+    let is_as_read = header.eat(code::MARK)
+        && message_id(&mut header) == Some(id)
+        && leaf(&mut header) == Some(flag)
+        && leaf(&mut header) == Some(name)
+        && header.offset() == offset;
+    if is_as_read { Ok(args) } else { Err(not_an_envelope) }
+}
+
+/// A number, or the two byte strings of a `loadBefore`.
+fn message_id<'a>(lexer: &mut Lexer<'a>) -> Option<Value<'a>> {
+    let first = leaf(lexer)?;
+    if !matches!(first, Value::Bytes(_)) {
+        return Some(first);
     }
-    Err(DecodeError::new(0, DecodeErrorKind::NotAnEnvelope))
+    let second = leaf(lexer)?;
+    lexer.eat(code::TUPLE2).then(|| Value::Tuple(alloc::vec![first, second]))
 }
 
 /// A cursor over the items of a tuple. Each method takes the next item.
@@ -125,7 +151,8 @@ pub struct Args<'a> {
 
 #[derive(Debug, Clone)]
 enum Source<'a> {
-    Pickle { frame: &'a [u8], start: Lexer<'a>, lexer: Lexer<'a>, is_marked: bool },
+    /// The arguments begin at `offset` of `frame`.
+    Pickle { frame: &'a [u8], offset: usize, lexer: Lexer<'a>, is_marked: bool },
     Msgpack { reader: MsgpackReader<'a>, left: usize },
     Values(vec::IntoIter<Value<'a>>),
 }
@@ -142,13 +169,13 @@ impl<'a> Args<'a> {
     /// Opcodes behind a string can still take it back or wrap it (`POP`, `TUPLE2`), which no peer does. So
     /// what was taken is compared with what the machine says.
     fn generalise(&mut self) -> Taken<()> {
-        let Source::Pickle { frame, start, .. } = &self.source else { return Ok(()) };
-        let args = fourth_of_pickle(frame, &self.limits)?;
+        let Source::Pickle { frame, offset, is_marked, .. } = self.source else { return Ok(()) };
+        let args = fourth_of_pickle(frame, offset, &self.limits)?;
         let (Value::Tuple(items) | Value::List(items)) = args else {
             return Err(MessageError::Shape(ShapeError { index: 0, expected: Expected::Sequence }));
         };
         let mut items = items.into_iter();
-        let mut taken = start.clone();
+        let mut taken = Lexer::at(frame, offset + usize::from(is_marked));
         for index in 0..self.taken_count {
             let item = items.next();
             if item.is_none() || direct_value(&mut taken) != item {
