@@ -152,8 +152,16 @@ pub struct Args<'a> {
 #[derive(Debug, Clone)]
 enum Source<'a> {
     /// The arguments begin at `offset` of `frame`.
-    Pickle { frame: &'a [u8], offset: usize, lexer: Lexer<'a>, is_marked: bool },
-    Msgpack { reader: MsgpackReader<'a>, left: usize },
+    Pickle {
+        frame: &'a [u8],
+        offset: usize,
+        lexer: Lexer<'a>,
+        is_marked: bool,
+    },
+    Msgpack {
+        reader: MsgpackReader<'a>,
+        left: usize,
+    },
     Values(vec::IntoIter<Value<'a>>),
 }
 
@@ -186,26 +194,38 @@ impl<'a> Args<'a> {
         Ok(())
     }
 
+    /// Whether a pickle ends here as it must if exactly the taken items are the arguments.
+    fn is_closed(lexer: &Lexer<'_>, is_marked: bool, taken_count: usize) -> bool {
+        let close = match (is_marked, taken_count) {
+            (true, _) => code::TUPLE,
+            (false, 0) => code::EMPTY_TUPLE,
+            (false, 1) => code::TUPLE1,
+            (false, 2) => code::TUPLE2,
+            (false, 3) => code::TUPLE3,
+            (false, _) => return false,
+        };
+        lexer.rest() == [close, CLOSE[0], CLOSE[1]]
+    }
+
     /// Whether another item follows.
     ///
     /// # Errors
     /// See [`Args`].
     pub fn has_more(&mut self) -> Taken<bool> {
-        match &self.source {
-            Source::Msgpack { left, .. } => Ok(*left > 0),
-            Source::Values(items) => Ok(items.len() > 0),
-            Source::Pickle { lexer, is_marked, .. } => match (lexer.rest(), is_marked) {
-                ([code::TUPLE, code::TUPLE, code::STOP], true)
-                | (
-                    [code::EMPTY_TUPLE | code::TUPLE1 | code::TUPLE2 | code::TUPLE3, code::TUPLE, code::STOP],
-                    false,
-                ) => {
-                    // `)` is the empty argument tuple only if nothing was taken before.
-                    Ok(self.taken_count > 0 && lexer.peek() == Some(code::EMPTY_TUPLE))
-                }
-                _ => Ok(true),
-            },
+        if let Source::Pickle { lexer, is_marked, .. } = &self.source {
+            if Self::is_closed(lexer, *is_marked, self.taken_count) {
+                return Ok(false);
+            }
+            if leaf(&mut lexer.clone()).is_some() {
+                return Ok(true);
+            }
+            self.generalise()?;
         }
+        Ok(match &self.source {
+            Source::Msgpack { left, .. } => *left > 0,
+            Source::Values(items) => items.len() > 0,
+            Source::Pickle { .. } => true,
+        })
     }
 
     /// Checks that everything has been taken.
@@ -214,17 +234,8 @@ impl<'a> Args<'a> {
     /// See [`Args`]; [`Expected::End`] if there is more.
     pub fn finish(mut self) -> Taken<()> {
         if let Source::Pickle { lexer, is_marked, .. } = &self.source {
-            let close = match (self.taken_count, is_marked) {
-                (_, true) => code::TUPLE,
-                (0, false) => code::EMPTY_TUPLE,
-                (1, false) => code::TUPLE1,
-                (2, false) => code::TUPLE2,
-                (_, false) => code::TUPLE3,
-            };
-            if self.taken_count <= 3 || *is_marked {
-                if lexer.rest() == [close, CLOSE[0], CLOSE[1]] {
-                    return Ok(());
-                }
+            if Self::is_closed(lexer, *is_marked, self.taken_count) {
+                return Ok(());
             }
             self.generalise()?;
         }

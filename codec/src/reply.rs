@@ -4,8 +4,10 @@ use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::args::RawArgs;
-use crate::call::{Arguments, CurrentRecord, Invalidations, Loaded, Method, RecordInfo, TransactionInfo};
+use crate::args::{Args, RawArgs};
+use crate::call::{
+    self, Arguments, CurrentRecord, Invalidations, Loaded, Method, RecordInfo, TransactionInfo,
+};
 use crate::emit::{Emit, EncodeError};
 use crate::envelope::Body;
 use crate::error::{Expected, MessageError, ShapeError};
@@ -77,11 +79,11 @@ impl<'a> Reply<'a> {
             return Ok(Self::None);
         }
         match method {
-            Some(M::LoadBefore) => whole(result, limits).map(Self::Loaded),
-            Some(M::GetInvalidations) => whole(result, limits).map(Self::Invalidations),
-            Some(M::IteratorNext) => whole(result, limits).map(Self::Transaction),
-            Some(M::IteratorRecordNext) => whole(result, limits).map(Self::Record),
-            Some(M::RecordIternext) => whole(result, limits).map(Self::CurrentRecord),
+            Some(M::LoadBefore) => call::whole(result, limits).map(Self::Loaded),
+            Some(M::GetInvalidations) => call::whole(result, limits).map(Self::Invalidations),
+            Some(M::IteratorNext) => call::whole(result, limits).map(Self::Transaction),
+            Some(M::IteratorRecordNext) => call::whole(result, limits).map(Self::Record),
+            Some(M::RecordIternext) => call::whole(result, limits).map(Self::CurrentRecord),
             _ => Self::from_value(method, result.into_value(limits)?),
         }
     }
@@ -123,13 +125,6 @@ impl<'a> Reply<'a> {
     }
 }
 
-fn whole<'a, T: Arguments<'a>>(result: RawArgs<'a>, limits: &Limits) -> Result<T, MessageError> {
-    let mut args = result.into_args(limits)?;
-    let parsed = T::parse(&mut args)?;
-    args.finish()?;
-    Ok(parsed)
-}
-
 fn oid(value: &Value<'_>) -> Option<Oid> {
     value.as_bytes().and_then(Oid::from_slice)
 }
@@ -148,7 +143,7 @@ impl<'a> VoteItem<'a> {
         let (committed, read) = (tid(committed)?, tid(read)?);
         let oid = oid(value.get("oid")?)?;
         let Value::Dict(pairs) = value else { return None };
-        let data = pairs.into_iter().find(|(key, _)| key.as_text() == Some("data"))?.1;
+        let data = pairs.into_iter().rev().find(|(key, _)| key.is_name("data"))?.1;
         let (Value::Bytes(data) | Value::Native(data)) = data else { return None };
         Some(Self::Conflict(Conflict { oid, committed, read, data }))
     }
@@ -213,11 +208,7 @@ impl<'a> RemoteError<'a> {
     /// # Errors
     /// [`MessageError::Shape`] if it is no pair of a name and something.
     pub fn parse(result: RawArgs<'a>, limits: &Limits) -> Result<Self, MessageError> {
-        let mut args = result.into_args(limits)?;
-        let class = args.text()?;
-        let detail = args.value()?;
-        args.finish()?;
-        Ok(Self { class, detail })
+        call::whole(result, limits)
     }
 
     /// Reads the result of a ZEO 4 reply, if it is an error: a tuple that begins with an exception class
@@ -239,6 +230,12 @@ impl<'a> RemoteError<'a> {
         let (module, name) = self.class.rsplit_once('.')?;
         let class = Value::Global(Global { module: Cow::Borrowed(module), name: Cow::Borrowed(name) });
         Some(Value::Tuple(alloc::vec![class, self.detail.clone()]))
+    }
+}
+
+impl<'a> Arguments<'a> for RemoteError<'a> {
+    fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
+        Ok(Self { class: args.text()?, detail: args.value()? })
     }
 }
 

@@ -136,11 +136,21 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The value under a text key of a dict; the last one if the key is repeated, as in Python.
+    /// Whether this is the name `name`: text, or a string of Python 2, which comes as bytes under msgpack.
     #[must_use]
-    pub fn get(&self, key: &str) -> Option<&Self> {
+    pub fn is_name(&self, name: &str) -> bool {
+        match self {
+            Self::Text(text) => text == name,
+            Self::Native(bytes) | Self::Bytes(bytes) => **bytes == *name.as_bytes(),
+            _ => false,
+        }
+    }
+
+    /// The value under a name in a dict; the last one if the key is repeated, as in Python.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Self> {
         let Self::Dict(items) = self else { return None };
-        items.iter().rev().find(|(k, _)| k.as_text() == Some(key)).map(|(_, value)| value)
+        items.iter().rev().find(|(key, _)| key.is_name(name)).map(|(_, value)| value)
     }
 
     /// Copies whatever is borrowed.

@@ -60,7 +60,9 @@ fn check(name: &str, text: &'static str, dialect: Dialect) {
 }
 
 fn is_call(example: &Example) -> bool {
-    !example.label.starts_with("reply of ") && !example.is_error() && example.label != "(keep-alive)"
+    !example.label.starts_with("reply of ")
+        && !example.is_error()
+        && example.label != "(keep-alive)"
         && example.label != ".reply"
 }
 
@@ -98,10 +100,14 @@ fn through_types(example: &Example, envelope: &Envelope<'_>, dialect: Dialect) -
         };
         assert_eq!(error.class.rsplit('.').next(), example.label.strip_prefix("error "), "{title}");
         if envelope.flag.is_set() {
-            write(&|out| write_message(out, &dialect, &envelope.id, envelope.flag, name, &error).expect(&title));
+            write(&|out| {
+                write_message(out, &dialect, &envelope.id, envelope.flag, name, &error).expect(&title)
+            });
         } else {
             let body = error.by_value().expect(&title);
-            write(&|out| write_message(out, &dialect, &envelope.id, envelope.flag, name, &body).expect(&title));
+            write(&|out| {
+                write_message(out, &dialect, &envelope.id, envelope.flag, name, &body).expect(&title)
+            });
         }
         format!("{error:?}")
     } else {
@@ -175,7 +181,8 @@ fn check_cut(example: &Example, dialect: Dialect) {
             assert!(example.payload.len() - lexer.offset() < 60, "{title}: stopped early");
         }
         Framing::Msgpack => {
-            let envelope = Envelope::parse(&example.payload, dialect.framing, &Limits::DEFAULT).expect(&title);
+            let envelope =
+                Envelope::parse(&example.payload, dialect.framing, &Limits::DEFAULT).expect(&title);
             let error = envelope.args.into_value(&Limits::DEFAULT).unwrap_err();
             assert_eq!(error.kind, zeo_codec::DecodeErrorKind::Truncated, "{title}");
         }
@@ -249,7 +256,10 @@ fn frames_with_and_without_a_mac() {
     for example in whole {
         let frame = deframer.next_frame().unwrap().unwrap();
         assert_eq!(frame.payload, example.payload);
-        assert_eq!(frame.mac.as_ref().map(|mac| &mac[..]), example.header.get(4..).filter(|mac| !mac.is_empty()));
+        assert_eq!(
+            frame.mac.as_ref().map(|mac| &mac[..]),
+            example.header.get(4..).filter(|mac| !mac.is_empty())
+        );
     }
     assert_eq!(deframer.next_frame(), Ok(None));
     assert_eq!(deframer.buffered_len(), 0);

@@ -3,5 +3,7 @@
 #![allow(unreachable_pub, reason = "included by several binaries")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
+pub mod arbitrary;
 pub mod fixture;
+pub mod messages;
 pub mod notation;

@@ -14,7 +14,10 @@ pub fn render(value: &Value<'_>) -> String {
 }
 
 /// Renders a message, its arguments read generically.
-pub fn render_envelope(envelope: &Envelope<'_>, framing: zeo_codec::handshake::Framing) -> Result<String, MessageError> {
+pub fn render_envelope(
+    envelope: &Envelope<'_>,
+    framing: zeo_codec::handshake::Framing,
+) -> Result<String, MessageError> {
     use zeo_codec::pickle::PickleFlavor;
     let mut out = String::from("(");
     match &envelope.id {
@@ -49,7 +52,9 @@ fn write(out: &mut String, value: &Value<'_>) {
             out.push_str("long");
             write_hex(out, bytes);
         }
-        Value::Float(number) if number.is_finite() && number.abs() < 1e16 => write!(out, "{number:?}").unwrap(),
+        Value::Float(number) if number.is_finite() && number.abs() < 1e16 => {
+            write!(out, "{number:?}").unwrap()
+        }
         Value::Float(number) => write!(out, "{number:e}").unwrap(),
         Value::Bytes(bytes) => {
             out.push('h');
@@ -192,7 +197,9 @@ impl Reader<'_> {
     }
 
     fn value(&mut self) -> Option<Value<'static>> {
-        for (token, value) in [("None", Value::None), ("True", Value::Bool(true)), ("False", Value::Bool(false))] {
+        for (token, value) in
+            [("None", Value::None), ("True", Value::Bool(true)), ("False", Value::Bool(false))]
+        {
             if self.eat(token) {
                 return Some(value);
             }
@@ -224,7 +231,11 @@ impl Reader<'_> {
         let len = self.rest.find(|c: char| !matches!(c, '0'..='9' | '-' | '.')).unwrap_or(self.rest.len());
         let (number, rest) = self.rest.split_at(len);
         self.rest = rest;
-        if number.contains('.') { number.parse().ok().map(Value::Float) } else { number.parse().ok().map(Value::Int) }
+        if number.contains('.') {
+            number.parse().ok().map(Value::Float)
+        } else {
+            number.parse().ok().map(Value::Int)
+        }
     }
 
     fn hex(&mut self) -> Option<Vec<u8>> {
