@@ -338,7 +338,7 @@ impl<'a> Args<'a> {
             return bytes.try_into().map_err(|_| self.bad(Expected::EightBytes));
         }
         let value = self.value()?;
-        value.as_bytes().and_then(|bytes| bytes.try_into().ok()).ok_or(self.bad(Expected::EightBytes))
+        value.as_bytes().and_then(|bytes| bytes.try_into().ok()).ok_or_else(|| self.bad(Expected::EightBytes))
     }
 
     /// An oid.
@@ -407,7 +407,7 @@ impl<'a> Args<'a> {
             Value::Native(Cow::Owned(bytes)) => alloc::string::String::from_utf8(bytes).ok().map(Cow::Owned),
             _ => None,
         };
-        text.ok_or(self.bad(Expected::Text))
+        text.ok_or_else(|| self.bad(Expected::Text))
     }
 
     /// An integer or boolean.
@@ -416,7 +416,7 @@ impl<'a> Args<'a> {
     /// See [`Args`].
     pub fn int(&mut self) -> Taken<i64> {
         let number = self.leaf_or_value()?.as_int();
-        number.and_then(|number| number.try_into().ok()).ok_or(self.bad(Expected::Int))
+        number.and_then(|number| number.try_into().ok()).ok_or_else(|| self.bad(Expected::Int))
     }
 
     /// A non-negative integer.
@@ -425,7 +425,7 @@ impl<'a> Args<'a> {
     /// See [`Args`].
     pub fn uint(&mut self) -> Taken<u64> {
         let number = self.leaf_or_value()?.as_int();
-        number.and_then(|number| number.try_into().ok()).ok_or(self.bad(Expected::Int))
+        number.and_then(|number| number.try_into().ok()).ok_or_else(|| self.bad(Expected::Int))
     }
 
     /// A float, or an integer that stands for one.
@@ -468,10 +468,12 @@ impl<'a> Args<'a> {
             return Ok(oids);
         }
         let value = self.value()?;
-        let items = value.as_sequence().ok_or(self.bad(Expected::Sequence))?;
+        let items = value.as_sequence().ok_or_else(|| self.bad(Expected::Sequence))?;
         items
             .iter()
-            .map(|item| item.as_bytes().and_then(Oid::from_slice).ok_or(self.bad(Expected::EightBytes)))
+            .map(|item| {
+                item.as_bytes().and_then(Oid::from_slice).ok_or_else(|| self.bad(Expected::EightBytes))
+            })
             .collect()
     }
 

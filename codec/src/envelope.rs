@@ -226,7 +226,7 @@ impl<'a> Envelope<'a> {
         }
         let id = reader.load_id()?.map_or_else(
             || reader.value(limits).map(MsgId::from),
-            |(oid, tid)| Ok(MsgId::Load(Oid::from_bytes(oid), Tid::from_bytes(tid))),
+            |[oid, tid]| Ok(MsgId::Load(Oid::from_bytes(oid), Tid::from_bytes(tid))),
         )?;
         let flag = match reader.value(limits)? {
             Value::Bool(bit) => Flag::Bool(bit),

@@ -96,22 +96,22 @@ impl<'a> Reply<'a> {
         }
         match method {
             Some(M::Register | M::LastTransaction | M::GetTid | M::TpcFinish) => {
-                tid(&value).map(Self::Tid).ok_or(shape(Expected::EightBytes))
+                tid(&value).map(Self::Tid).ok_or_else(|| shape(Expected::EightBytes))
             }
             Some(M::LoadSerial) => match value {
                 Value::Bytes(data) | Value::Native(data) => Ok(Self::Data(data)),
                 _ => Err(shape(Expected::Bytes)),
             },
             Some(M::NewOids) => {
-                let items = value.as_sequence().ok_or(shape(Expected::Sequence))?;
+                let items = value.as_sequence().ok_or_else(|| shape(Expected::Sequence))?;
                 let oids: Option<Vec<Oid>> = items.iter().map(oid).collect();
-                oids.map(Self::Oids).ok_or(shape(Expected::EightBytes))
+                oids.map(Self::Oids).ok_or_else(|| shape(Expected::EightBytes))
             }
             Some(M::Vote) => match value {
                 Value::List(items) | Value::Tuple(items) => {
                     let items: Option<Vec<VoteItem<'a>>> =
                         items.into_iter().map(VoteItem::from_value).collect();
-                    items.map(Self::Voted).ok_or(shape(Expected::Dict))
+                    items.map(Self::Voted).ok_or_else(|| shape(Expected::Dict))
                 }
                 _ => Err(shape(Expected::Sequence)),
             },
@@ -119,7 +119,7 @@ impl<'a> Reply<'a> {
                 .as_int()
                 .and_then(|id| id.try_into().ok())
                 .map(Self::IteratorId)
-                .ok_or(shape(Expected::Int)),
+                .ok_or_else(|| shape(Expected::Int)),
             _ => Ok(Self::Value(value)),
         }
     }

@@ -1,8 +1,8 @@
 //! What decoding takes from the heap: nothing where nothing needs to be built.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 mod common;
 
-use std::borrow::Cow;
 use std::hint::black_box;
 
 use allocation_counter::measure;
@@ -91,8 +91,7 @@ fn a_large_payload_stays_in_its_frame() {
 }
 
 #[track_caller]
-fn assert_inside(frame: &[u8], data: &Cow<'_, [u8]>) {
-    assert!(matches!(data, Cow::Borrowed(_)));
+fn assert_inside(frame: &[u8], data: &[u8]) {
     assert_eq!(data.len(), 1 << 20);
     assert!(frame.as_ptr_range().contains(&data.as_ptr()));
     assert!(data.as_ptr_range().end <= frame.as_ptr_range().end);

@@ -1,4 +1,5 @@
 //! Independent readers and writers as the truth: CPython's pickles, serde-pickle, rmpv.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 mod common;
 

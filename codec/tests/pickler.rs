@@ -1,4 +1,5 @@
 //! Our pickler against the bytes of CPython's and zodbpickle's (`fixtures/pickles`).
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 mod common;
 

@@ -65,13 +65,13 @@ impl<'a> MsgpackReader<'a> {
     }
 
     fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
-        let (bytes, rest) = self.rest.split_at_checked(len).ok_or(self.error(Kind::Truncated))?;
+        let (bytes, rest) = self.rest.split_at_checked(len).ok_or_else(|| self.error(Kind::Truncated))?;
         self.rest = rest;
         Ok(bytes)
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
-        let (bytes, rest) = self.rest.split_first_chunk().ok_or(self.error(Kind::Truncated))?;
+        let (bytes, rest) = self.rest.split_first_chunk().ok_or_else(|| self.error(Kind::Truncated))?;
         self.rest = rest;
         Ok(*bytes)
     }
@@ -138,7 +138,7 @@ impl<'a> MsgpackReader<'a> {
     ///
     /// # Errors
     /// `Truncated`.
-    pub fn load_id(&mut self) -> Result<Option<([u8; 8], [u8; 8])>, DecodeError> {
+    pub fn load_id(&mut self) -> Result<Option<[[u8; 8]; 2]>, DecodeError> {
         let mut ahead = self.clone();
         if ahead.array_len()? != Some(2) {
             return Ok(None);
@@ -146,7 +146,7 @@ impl<'a> MsgpackReader<'a> {
         let (Some(first), Some(second)) = (ahead.bin()?, ahead.bin()?) else { return Ok(None) };
         let (Ok(first), Ok(second)) = (first.try_into(), second.try_into()) else { return Ok(None) };
         *self = ahead;
-        Ok(Some((first, second)))
+        Ok(Some([first, second]))
     }
 
     /// The next value, whatever it is.
@@ -160,8 +160,8 @@ impl<'a> MsgpackReader<'a> {
 
     fn nested(&mut self, depth: usize, budget: &mut usize) -> Result<Value<'a>, DecodeError> {
         let at = self.offset();
-        *budget = budget.checked_sub(1).ok_or(DecodeError::new(at, Kind::TooManyValues))?;
-        let inner = || depth.checked_sub(1).ok_or(DecodeError::new(at, Kind::TooDeep));
+        *budget = budget.checked_sub(1).ok_or_else(|| DecodeError::new(at, Kind::TooManyValues))?;
+        let inner = || depth.checked_sub(1).ok_or_else(|| DecodeError::new(at, Kind::TooDeep));
         Ok(match self.marker()? {
             Marker::Null => Value::None,
             Marker::True => Value::Bool(true),

@@ -336,9 +336,8 @@ fn long(bytes: &[u8]) -> Op<'_> {
 /// `STRING`: a quoted literal of Python 2 with its escapes.
 fn string_line(input: &[u8]) -> Lexed<'_, Op<'_>> {
     let (rest, line) = line(input)?;
-    let quoted = match line.trim_ascii_end() {
-        [b'"', inner @ .., b'"'] | [b'\'', inner @ .., b'\''] => inner,
-        _ => return fail(input, DecodeErrorKind::BadText),
+    let ([b'"', quoted @ .., b'"'] | [b'\'', quoted @ .., b'\'']) = line.trim_ascii_end() else {
+        return fail(input, DecodeErrorKind::BadText);
     };
     if !quoted.contains(&b'\\') {
         return Ok((rest, Op::Native(Cow::Borrowed(quoted))));
