@@ -15,12 +15,12 @@ fn encode(c: &mut Criterion) {
     for (framing, dialect) in &common::DIALECTS {
         for message in common::all(dialect) {
             let mut group = c.benchmark_group(format!("encode {framing}/{}", message.name));
-            let (envelope, typed) = common::decode(&message, dialect);
+            let (id, flag, typed) = common::decode(&message, dialect);
             let mut out = Vec::with_capacity(message.payload.len() + 4);
             group.bench_function("zeo-codec", |b| {
                 b.iter(|| {
                     out.clear();
-                    let (id, flag) = (&envelope.id, envelope.flag);
+                    let id = &id;
                     match black_box(&typed) {
                         Typed::Call(call) => {
                             let name = call.method().unwrap().name();

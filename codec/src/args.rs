@@ -307,6 +307,9 @@ impl<'a> Args<'a> {
     /// # Errors
     /// See [`Args`].
     pub fn optional_bytes(&mut self) -> Taken<Option<Cow<'a, [u8]>>> {
+        if self.direct_none() {
+            return Ok(None);
+        }
         if let Some(bytes) = self.direct_bytes()? {
             return Ok(Some(Cow::Borrowed(bytes)));
         }
@@ -333,7 +336,66 @@ impl<'a> Args<'a> {
         }
     }
 
+    /// Eight bytes in the form in which every peer writes them.
+    #[inline]
+    fn direct_eight(&mut self) -> Option<[u8; 8]> {
+        let eight = match &mut self.source {
+            Source::Pickle { lexer, .. } => lexer.eat_eight()?,
+            Source::Msgpack { reader, left } => {
+                let less = left.checked_sub(1)?;
+                let eight = reader.eight()?;
+                *left = less;
+                eight
+            }
+            Source::Values(_) => return None,
+        };
+        self.taken_count += 1;
+        Some(eight)
+    }
+
+    /// `None`, if that comes next.
+    #[inline]
+    fn direct_none(&mut self) -> bool {
+        let is_none = match &mut self.source {
+            Source::Pickle { lexer, .. } => lexer.eat(code::NONE),
+            Source::Msgpack { reader, left } => {
+                let is_none = *left > 0 && reader.none();
+                *left -= usize::from(is_none);
+                is_none
+            }
+            Source::Values(_) => false,
+        };
+        self.taken_count += usize::from(is_none);
+        is_none
+    }
+
+    /// An integer in the forms in which peers write ids and counts.
+    #[inline]
+    fn direct_int(&mut self) -> Option<i64> {
+        let number = match &mut self.source {
+            Source::Pickle { lexer, .. } => lexer.eat_int()?,
+            Source::Msgpack { reader, left } => {
+                let less = left.checked_sub(1)?;
+                let number = reader.small_int()?;
+                *left = less;
+                number
+            }
+            Source::Values(_) => return None,
+        };
+        self.taken_count += 1;
+        Some(number)
+    }
+
+    #[inline]
     fn eight_bytes(&mut self) -> Taken<[u8; 8]> {
+        match self.direct_eight() {
+            Some(eight) => Ok(eight),
+            None => self.other_eight_bytes(),
+        }
+    }
+
+    #[cold]
+    fn other_eight_bytes(&mut self) -> Taken<[u8; 8]> {
         if let Some(bytes) = self.direct_bytes()? {
             return bytes.try_into().map_err(|_| self.bad(Expected::EightBytes));
         }
@@ -373,7 +435,11 @@ impl<'a> Args<'a> {
         self.optional_eight().map(|bytes| bytes.map(Oid::from_bytes))
     }
 
+    #[inline]
     fn optional_eight(&mut self) -> Taken<Option<[u8; 8]>> {
+        if let Some(eight) = self.direct_eight() {
+            return Ok(Some(eight));
+        }
         match self.optional_bytes()? {
             None => Ok(None),
             Some(bytes) => bytes.as_ref().try_into().map(Some).map_err(|_| self.bad(Expected::EightBytes)),
@@ -415,6 +481,9 @@ impl<'a> Args<'a> {
     /// # Errors
     /// See [`Args`].
     pub fn int(&mut self) -> Taken<i64> {
+        if let Some(number) = self.direct_int() {
+            return Ok(number);
+        }
         let number = self.leaf_or_value()?.as_int();
         number.and_then(|number| number.try_into().ok()).ok_or_else(|| self.bad(Expected::Int))
     }
@@ -423,7 +492,11 @@ impl<'a> Args<'a> {
     ///
     /// # Errors
     /// See [`Args`].
+    #[inline]
     pub fn uint(&mut self) -> Taken<u64> {
+        if let Some(number) = self.direct_int() {
+            return number.try_into().map_err(|_| self.bad(Expected::Int));
+        }
         let number = self.leaf_or_value()?.as_int();
         number.and_then(|number| number.try_into().ok()).ok_or_else(|| self.bad(Expected::Int))
     }

@@ -247,16 +247,13 @@ pub(crate) fn whole<'a, T: Arguments<'a>>(args: RawArgs<'a>, limits: &Limits) ->
         args.finish()?;
         Ok(parsed)
     }
-    if let RawArgs::Pickle { .. } = args {
-        match all(args.clone().into_args(limits)?) {
-            Err(MessageError::Shape(_)) => {
-                let value = args.into_value(limits)?;
-                all(RawArgs::Value(value).into_args(limits)?)
-            }
-            other => other,
+    let RawArgs::Pickle { frame, offset } = args else { return all(args.into_args(limits)?) };
+    match all(RawArgs::Pickle { frame, offset }.into_args(limits)?) {
+        Err(MessageError::Shape(_)) => {
+            let value = RawArgs::Pickle { frame, offset }.into_value(limits)?;
+            all(RawArgs::Value(value).into_args(limits)?)
         }
-    } else {
-        all(args.into_args(limits)?)
+        other => other,
     }
 }
 
