@@ -75,6 +75,7 @@ fn serve(config: &Config, log: &LogHandle) -> Result<ExitCode, Failure> {
     let options = EngineOptions {
         read_only: config.server.read_only,
         invalidation_queue_size: config.server.invalidation_queue_size,
+        invalidation_age: config.server.invalidation_age,
         transaction_timeout: config.server.transaction_timeout,
         ..EngineOptions::default()
     };

@@ -34,7 +34,14 @@ impl TestServer {
     }
 
     pub(crate) fn with(options: EngineOptions, connections: ConnectionOptions) -> Self {
-        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new("test"));
+        Self::serving(Arc::new(MemoryStorage::new("test")), options, connections)
+    }
+
+    pub(crate) fn serving(
+        storage: Arc<dyn Storage>,
+        options: EngineOptions,
+        connections: ConnectionOptions,
+    ) -> Self {
         let engine = Engine::new([("1".to_owned(), storage)], options, "Sat Nov 21 00:00:00 2026").unwrap();
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();

@@ -264,7 +264,7 @@ impl Peer {
 }
 
 /// Microseconds since 1970, UTC; a clock far off gives the nearest there is, and tids rise nevertheless.
-fn unix_micros(time: SystemTime) -> i64 {
+pub(super) fn unix_micros(time: SystemTime) -> i64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
