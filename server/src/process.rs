@@ -93,7 +93,8 @@ fn serve(config: &Config, log: &LogHandle) -> Result<ExitCode, Failure> {
 
 fn open(config: &StorageConfig) -> Result<(String, Arc<dyn Storage>), Failure> {
     let StorageConfig { name, kind } = config;
-    tracing::info!(target: "ZEO.runzeo", "opening storage '{name}' using {}", kind.opener());
+    let pid = std::process::id();
+    tracing::info!(target: "ZEO.runzeo", "({pid}) opening storage '{name}' using {}", kind.opener());
     let storage: Arc<dyn Storage> = match kind {
         StorageKind::Mapping { name } => Arc::new(MemoryStorage::new(name)),
         StorageKind::File(file) => {
@@ -143,9 +144,8 @@ async fn listen(config: &Config, engine: &Arc<Engine>, log: &LogHandle) -> Resul
     let failed = |source| Failure::Listen { address: config.listen.to_string(), source };
     let listener = Listener::bind(&config.listen).await.map_err(failed)?;
     let bound = listener.bound()?;
-    for address in &bound {
-        tracing::info!(target: "ZEO.asyncio.server", "listening on {address}");
-    }
+    let shown: Vec<String> = bound.iter().map(Bound::to_string).collect();
+    tracing::info!(target: "ZEO.asyncio.server", "listening on {}", shown.join(" and "));
     let _pid_file = PidFile::write(config.pid_file.as_deref());
     if config.is_test {
         println!("testing exit immediately");
@@ -172,7 +172,7 @@ async fn listen(config: &Config, engine: &Arc<Engine>, log: &LogHandle) -> Resul
 }
 
 fn stopped(signal: &str, code: ExitCode) -> ExitCode {
-    tracing::info!(target: "ZEO.runzeo", "terminated by {signal}");
+    tracing::info!(target: "ZEO.runzeo", "({}) terminated by {signal}", std::process::id());
     code
 }
 

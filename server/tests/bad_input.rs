@@ -1,6 +1,13 @@
 //! What a server does with input that no good client sends: protocol reference 11, column of ZEO 5.2.3,
 //! within our limits, and `guarantees.md` 2, points 8 to 10 and 27.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test fails by panicking"
+)]
+
 mod support;
 
 use std::io::Write;
@@ -234,7 +241,8 @@ fn chunks_do_not_matter() {
 #[test]
 fn the_commit_lock_is_released_however_its_holder_ends() {
     let server = TestServer::start();
-    let ways: [(&str, fn(&mut Client)); 8] = [
+    type Way = (&'static str, fn(&mut Client));
+    let ways: [Way; 8] = [
         ("undecodable frame", |client| client.send_frame(b"garbage")),
         ("unknown method", |client| send_raw(client, &message(3, false, "nonsense", &args(&[])))),
         ("failing one-way call", |client| send_raw(client, &message(0, true, "storea", &args(&[])))),

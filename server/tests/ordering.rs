@@ -5,6 +5,13 @@
 //! loads of current revisions returned. Afterwards all commits are known, and every record must be what a
 //! client sees that walks through them one by one.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test fails by panicking"
+)]
+
 mod support;
 
 use std::collections::BTreeMap;

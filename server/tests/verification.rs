@@ -1,5 +1,12 @@
 //! `getInvalidations`: what a client that comes back is told (rule S5, protocol reference 7.2).
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test fails by panicking"
+)]
+
 mod support;
 
 use std::sync::Arc;

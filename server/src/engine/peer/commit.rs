@@ -67,7 +67,7 @@ impl Peer {
             .ok_or(CallError::WrongTransaction { current, asked: id })
     }
 
-    pub(super) fn storea(&mut self, args: &Storea<'_>, payload: &Bytes) -> Result<Reply<'static>, CallError> {
+    pub(super) fn storea(&mut self, args: Storea<'_>, payload: &Bytes) -> Result<Reply<'static>, CallError> {
         let bytes_max = self.engine.options.transaction_bytes;
         self.attached()?.served.stats.stores.add();
         let transaction = self.transaction(args.id)?;
@@ -77,7 +77,7 @@ impl Peer {
             transaction.failure.get_or_insert(CallError::TransactionTooLarge(bytes_max));
         }
         if transaction.failure.is_none() {
-            let data = shared(&args.data, payload);
+            let data = shared(args.data, payload);
             transaction.ops.push(Op::Store { oid: args.oid, serial: args.serial, data });
         }
         Ok(Reply::None)
@@ -270,18 +270,18 @@ pub(super) fn unix_micros(time: SystemTime) -> i64 {
 }
 
 /// The bytes in the frame's own memory where they stand there.
-fn shared(bytes: &Cow<'_, [u8]>, payload: &Bytes) -> Bytes {
+fn shared(bytes: Cow<'_, [u8]>, payload: &Bytes) -> Bytes {
     match bytes {
         // Borrowed bytes lie in the payload they were parsed from.
         Cow::Borrowed(bytes) => payload.slice_ref(bytes),
-        Cow::Owned(bytes) => Bytes::copy_from_slice(bytes),
+        Cow::Owned(bytes) => bytes.into(),
     }
 }
 
 /// User name and description: bytes, or text that is stored as UTF-8.
 fn metadata(value: &Value<'_>, payload: &Bytes) -> Result<Bytes, CallError> {
     match value {
-        Value::Bytes(bytes) | Value::Native(bytes) => Ok(shared(bytes, payload)),
+        Value::Bytes(bytes) | Value::Native(bytes) => Ok(shared(bytes.clone(), payload)),
         Value::Text(text) => Ok(Bytes::copy_from_slice(text.as_bytes())),
         _ => Err(CallError::BadMetadata("user and description must be bytes or text")),
     }
