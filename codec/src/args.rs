@@ -67,7 +67,13 @@ impl<'a> RawArgs<'a> {
     /// If the message turns out to be undecodable.
     pub fn into_value(self, limits: &Limits) -> Result<Value<'a>, DecodeError> {
         match self {
-            Self::Pickle { frame, .. } => fourth_of_pickle(frame, limits),
+            Self::Pickle { frame, offset } => {
+                let mut lexer = Lexer::at(frame, offset);
+                match leaf(&mut lexer) {
+                    Some(value) if lexer.rest() == CLOSE => Ok(value),
+                    _ => fourth_of_pickle(frame, offset, limits),
+                }
+            }
             Self::Msgpack { frame, offset } => {
                 let mut reader = MsgpackReader::at(frame, offset);
                 let value = reader.value(limits)?;
@@ -87,7 +93,7 @@ impl<'a> RawArgs<'a> {
             Self::Pickle { frame, offset } => {
                 let mut lexer = Lexer::at(frame, offset);
                 let is_marked = lexer.eat(code::MARK);
-                Source::Pickle { frame, start: lexer.clone(), lexer, is_marked }
+                Source::Pickle { frame, offset, lexer, is_marked }
             }
             Self::Msgpack { frame, offset } => {
                 let mut reader = MsgpackReader::at(frame, offset);
@@ -103,13 +109,33 @@ impl<'a> RawArgs<'a> {
     }
 }
 
-fn fourth_of_pickle<'a>(frame: &'a [u8], limits: &Limits) -> Result<Value<'a>, DecodeError> {
-    if let Value::Tuple(items) = pickle::decode(frame, limits)?
-        && let Ok([_, _, _, args]) = <[Value<'a>; 4]>::try_from(items)
-    {
-        return Ok(args);
+/// Runs the whole message and takes its fourth element. `offset` is where the first three, which were read
+/// directly, seemed to end.
+///
+/// Later opcodes could take them back (`POP`), so that Python sees another method than we did. No peer does
+/// that; it is refused.
+fn fourth_of_pickle<'a>(frame: &'a [u8], offset: usize, limits: &Limits) -> Result<Value<'a>, DecodeError> {
+    let not_an_envelope = DecodeError::new(0, DecodeErrorKind::NotAnEnvelope);
+    let Value::Tuple(items) = pickle::decode(frame, limits)? else { return Err(not_an_envelope) };
+    let [id, flag, name, args] = <[Value<'a>; 4]>::try_from(items).map_err(|_| not_an_envelope)?;
+    let header_len = if let [code::PROTO, ..] = frame { 2 } else { 0 };
+    let mut header = Lexer::at(frame, header_len);
+    let is_as_read = header.eat(code::MARK)
+        && message_id(&mut header) == Some(id)
+        && leaf(&mut header) == Some(flag)
+        && leaf(&mut header) == Some(name)
+        && header.offset() == offset;
+    if is_as_read { Ok(args) } else { Err(not_an_envelope) }
+}
+
+/// A number, or the two byte strings of a `loadBefore`.
+fn message_id<'a>(lexer: &mut Lexer<'a>) -> Option<Value<'a>> {
+    let first = leaf(lexer)?;
+    if !matches!(first, Value::Bytes(_)) {
+        return Some(first);
     }
-    Err(DecodeError::new(0, DecodeErrorKind::NotAnEnvelope))
+    let second = leaf(lexer)?;
+    lexer.eat(code::TUPLE2).then(|| Value::Tuple(alloc::vec![first, second]))
 }
 
 /// A cursor over the items of a tuple. Each method takes the next item.
@@ -125,8 +151,17 @@ pub struct Args<'a> {
 
 #[derive(Debug, Clone)]
 enum Source<'a> {
-    Pickle { frame: &'a [u8], start: Lexer<'a>, lexer: Lexer<'a>, is_marked: bool },
-    Msgpack { reader: MsgpackReader<'a>, left: usize },
+    /// The arguments begin at `offset` of `frame`.
+    Pickle {
+        frame: &'a [u8],
+        offset: usize,
+        lexer: Lexer<'a>,
+        is_marked: bool,
+    },
+    Msgpack {
+        reader: MsgpackReader<'a>,
+        left: usize,
+    },
     Values(vec::IntoIter<Value<'a>>),
 }
 
@@ -142,13 +177,13 @@ impl<'a> Args<'a> {
     /// Opcodes behind a string can still take it back or wrap it (`POP`, `TUPLE2`), which no peer does. So
     /// what was taken is compared with what the machine says.
     fn generalise(&mut self) -> Taken<()> {
-        let Source::Pickle { frame, start, .. } = &self.source else { return Ok(()) };
-        let args = fourth_of_pickle(frame, &self.limits)?;
+        let Source::Pickle { frame, offset, is_marked, .. } = self.source else { return Ok(()) };
+        let args = fourth_of_pickle(frame, offset, &self.limits)?;
         let (Value::Tuple(items) | Value::List(items)) = args else {
             return Err(MessageError::Shape(ShapeError { index: 0, expected: Expected::Sequence }));
         };
         let mut items = items.into_iter();
-        let mut taken = start.clone();
+        let mut taken = Lexer::at(frame, offset + usize::from(is_marked));
         for index in 0..self.taken_count {
             let item = items.next();
             if item.is_none() || direct_value(&mut taken) != item {
@@ -159,26 +194,38 @@ impl<'a> Args<'a> {
         Ok(())
     }
 
+    /// Whether a pickle ends here as it must if exactly the taken items are the arguments.
+    fn is_closed(lexer: &Lexer<'_>, is_marked: bool, taken_count: usize) -> bool {
+        let close = match (is_marked, taken_count) {
+            (true, _) => code::TUPLE,
+            (false, 0) => code::EMPTY_TUPLE,
+            (false, 1) => code::TUPLE1,
+            (false, 2) => code::TUPLE2,
+            (false, 3) => code::TUPLE3,
+            (false, _) => return false,
+        };
+        lexer.rest() == [close, CLOSE[0], CLOSE[1]]
+    }
+
     /// Whether another item follows.
     ///
     /// # Errors
     /// See [`Args`].
     pub fn has_more(&mut self) -> Taken<bool> {
-        match &self.source {
-            Source::Msgpack { left, .. } => Ok(*left > 0),
-            Source::Values(items) => Ok(items.len() > 0),
-            Source::Pickle { lexer, is_marked, .. } => match (lexer.rest(), is_marked) {
-                ([code::TUPLE, code::TUPLE, code::STOP], true)
-                | (
-                    [code::EMPTY_TUPLE | code::TUPLE1 | code::TUPLE2 | code::TUPLE3, code::TUPLE, code::STOP],
-                    false,
-                ) => {
-                    // `)` is the empty argument tuple only if nothing was taken before.
-                    Ok(self.taken_count > 0 && lexer.peek() == Some(code::EMPTY_TUPLE))
-                }
-                _ => Ok(true),
-            },
+        if let Source::Pickle { lexer, is_marked, .. } = &self.source {
+            if Self::is_closed(lexer, *is_marked, self.taken_count) {
+                return Ok(false);
+            }
+            if leaf(&mut lexer.clone()).is_some() {
+                return Ok(true);
+            }
+            self.generalise()?;
         }
+        Ok(match &self.source {
+            Source::Msgpack { left, .. } => *left > 0,
+            Source::Values(items) => items.len() > 0,
+            Source::Pickle { .. } => true,
+        })
     }
 
     /// Checks that everything has been taken.
@@ -187,17 +234,8 @@ impl<'a> Args<'a> {
     /// See [`Args`]; [`Expected::End`] if there is more.
     pub fn finish(mut self) -> Taken<()> {
         if let Source::Pickle { lexer, is_marked, .. } = &self.source {
-            let close = match (self.taken_count, is_marked) {
-                (_, true) => code::TUPLE,
-                (0, false) => code::EMPTY_TUPLE,
-                (1, false) => code::TUPLE1,
-                (2, false) => code::TUPLE2,
-                (_, false) => code::TUPLE3,
-            };
-            if self.taken_count <= 3 || *is_marked {
-                if lexer.rest() == [close, CLOSE[0], CLOSE[1]] {
-                    return Ok(());
-                }
+            if Self::is_closed(lexer, *is_marked, self.taken_count) {
+                return Ok(());
             }
             self.generalise()?;
         }
@@ -269,6 +307,9 @@ impl<'a> Args<'a> {
     /// # Errors
     /// See [`Args`].
     pub fn optional_bytes(&mut self) -> Taken<Option<Cow<'a, [u8]>>> {
+        if self.direct_none() {
+            return Ok(None);
+        }
         if let Some(bytes) = self.direct_bytes()? {
             return Ok(Some(Cow::Borrowed(bytes)));
         }
@@ -295,12 +336,71 @@ impl<'a> Args<'a> {
         }
     }
 
+    /// Eight bytes in the form in which every peer writes them.
+    #[inline]
+    fn direct_eight(&mut self) -> Option<[u8; 8]> {
+        let eight = match &mut self.source {
+            Source::Pickle { lexer, .. } => lexer.eat_eight()?,
+            Source::Msgpack { reader, left } => {
+                let less = left.checked_sub(1)?;
+                let eight = reader.eight()?;
+                *left = less;
+                eight
+            }
+            Source::Values(_) => return None,
+        };
+        self.taken_count += 1;
+        Some(eight)
+    }
+
+    /// `None`, if that comes next.
+    #[inline]
+    fn direct_none(&mut self) -> bool {
+        let is_none = match &mut self.source {
+            Source::Pickle { lexer, .. } => lexer.eat(code::NONE),
+            Source::Msgpack { reader, left } => {
+                let is_none = *left > 0 && reader.none();
+                *left -= usize::from(is_none);
+                is_none
+            }
+            Source::Values(_) => false,
+        };
+        self.taken_count += usize::from(is_none);
+        is_none
+    }
+
+    /// An integer in the forms in which peers write ids and counts.
+    #[inline]
+    fn direct_int(&mut self) -> Option<i64> {
+        let number = match &mut self.source {
+            Source::Pickle { lexer, .. } => lexer.eat_int()?,
+            Source::Msgpack { reader, left } => {
+                let less = left.checked_sub(1)?;
+                let number = reader.small_int()?;
+                *left = less;
+                number
+            }
+            Source::Values(_) => return None,
+        };
+        self.taken_count += 1;
+        Some(number)
+    }
+
+    #[inline]
     fn eight_bytes(&mut self) -> Taken<[u8; 8]> {
+        match self.direct_eight() {
+            Some(eight) => Ok(eight),
+            None => self.other_eight_bytes(),
+        }
+    }
+
+    #[cold]
+    fn other_eight_bytes(&mut self) -> Taken<[u8; 8]> {
         if let Some(bytes) = self.direct_bytes()? {
             return bytes.try_into().map_err(|_| self.bad(Expected::EightBytes));
         }
         let value = self.value()?;
-        value.as_bytes().and_then(|bytes| bytes.try_into().ok()).ok_or(self.bad(Expected::EightBytes))
+        value.as_bytes().and_then(|bytes| bytes.try_into().ok()).ok_or_else(|| self.bad(Expected::EightBytes))
     }
 
     /// An oid.
@@ -335,7 +435,11 @@ impl<'a> Args<'a> {
         self.optional_eight().map(|bytes| bytes.map(Oid::from_bytes))
     }
 
+    #[inline]
     fn optional_eight(&mut self) -> Taken<Option<[u8; 8]>> {
+        if let Some(eight) = self.direct_eight() {
+            return Ok(Some(eight));
+        }
         match self.optional_bytes()? {
             None => Ok(None),
             Some(bytes) => bytes.as_ref().try_into().map(Some).map_err(|_| self.bad(Expected::EightBytes)),
@@ -369,7 +473,7 @@ impl<'a> Args<'a> {
             Value::Native(Cow::Owned(bytes)) => alloc::string::String::from_utf8(bytes).ok().map(Cow::Owned),
             _ => None,
         };
-        text.ok_or(self.bad(Expected::Text))
+        text.ok_or_else(|| self.bad(Expected::Text))
     }
 
     /// An integer or boolean.
@@ -377,17 +481,24 @@ impl<'a> Args<'a> {
     /// # Errors
     /// See [`Args`].
     pub fn int(&mut self) -> Taken<i64> {
+        if let Some(number) = self.direct_int() {
+            return Ok(number);
+        }
         let number = self.leaf_or_value()?.as_int();
-        number.and_then(|number| number.try_into().ok()).ok_or(self.bad(Expected::Int))
+        number.and_then(|number| number.try_into().ok()).ok_or_else(|| self.bad(Expected::Int))
     }
 
     /// A non-negative integer.
     ///
     /// # Errors
     /// See [`Args`].
+    #[inline]
     pub fn uint(&mut self) -> Taken<u64> {
+        if let Some(number) = self.direct_int() {
+            return number.try_into().map_err(|_| self.bad(Expected::Int));
+        }
         let number = self.leaf_or_value()?.as_int();
-        number.and_then(|number| number.try_into().ok()).ok_or(self.bad(Expected::Int))
+        number.and_then(|number| number.try_into().ok()).ok_or_else(|| self.bad(Expected::Int))
     }
 
     /// A float, or an integer that stands for one.
@@ -430,10 +541,12 @@ impl<'a> Args<'a> {
             return Ok(oids);
         }
         let value = self.value()?;
-        let items = value.as_sequence().ok_or(self.bad(Expected::Sequence))?;
+        let items = value.as_sequence().ok_or_else(|| self.bad(Expected::Sequence))?;
         items
             .iter()
-            .map(|item| item.as_bytes().and_then(Oid::from_slice).ok_or(self.bad(Expected::EightBytes)))
+            .map(|item| {
+                item.as_bytes().and_then(Oid::from_slice).ok_or_else(|| self.bad(Expected::EightBytes))
+            })
             .collect()
     }
 

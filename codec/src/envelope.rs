@@ -122,6 +122,7 @@ impl<'a> Envelope<'a> {
     ///
     /// # Errors
     /// If the payload is no message. The arguments may still turn out to be undecodable.
+    #[inline]
     pub fn parse(payload: &'a [u8], framing: Framing, limits: &Limits) -> Result<Self, DecodeError> {
         match framing {
             Framing::Msgpack => Self::parse_msgpack(payload, limits),
@@ -150,7 +151,8 @@ impl<'a> Envelope<'a> {
         self.id == MsgId::KEEP_ALIVE
     }
 
-    /// A pickle in which each of the first three elements is what Python 3 peers write.
+    /// A pickle in which each of the first three elements is what some peer writes.
+    #[inline]
     fn parse_plain_pickle(payload: &'a [u8]) -> Option<Self> {
         if !payload.ends_with(&[code::TUPLE, code::STOP]) {
             return None;
@@ -160,33 +162,40 @@ impl<'a> Envelope<'a> {
         if !lexer.eat(code::MARK) {
             return None;
         }
-        let id = match lexer.peek()? {
-            code::SHORT_BINBYTES => {
-                let oid = Oid::from_slice(lexer.eat_bytes()?)?;
-                if lexer.peek()? != code::SHORT_BINBYTES {
-                    return None;
-                }
-                let tid = Tid::from_slice(lexer.eat_bytes()?)?;
-                if !lexer.eat(code::TUPLE2) {
-                    return None;
-                }
-                MsgId::Load(oid, tid)
+        let id = if let Some(number) = lexer.eat_int() {
+            MsgId::Int(number)
+        } else if lexer.peek() == Some(code::SHORT_BINBYTES) {
+            let oid = Oid::from_bytes(lexer.eat_eight()?);
+            if lexer.peek()? != code::SHORT_BINBYTES {
+                return None;
             }
-            _ => match lexer.next_op().ok()? {
-                Op::Int(number) => MsgId::Int(number.try_into().ok()?),
+            let tid = Tid::from_bytes(lexer.eat_eight()?);
+            if !lexer.eat(code::TUPLE2) {
+                return None;
+            }
+            MsgId::Load(oid, tid)
+        } else {
+            MsgId::Int(number(lexer.next_op().ok()?)?)
+        };
+        let flag = if let Some(bit) = lexer.eat_bool() {
+            Flag::Bool(bit)
+        } else if let Some(number) = lexer.eat_int() {
+            Flag::Int(number)
+        } else {
+            match lexer.next_op().ok()? {
+                Op::Bool(bit) => Flag::Bool(bit),
+                op => Flag::Int(number(op)?),
+            }
+        };
+        let (name, flavor) = if let Some(name) = lexer.eat_text() {
+            (name.as_bytes(), PickleFlavor::Python3)
+        } else {
+            match lexer.next_op().ok()? {
+                Op::Native(Cow::Borrowed(name)) if header_len == 0 => (name, PickleFlavor::Python2Protocol1),
+                Op::Native(Cow::Borrowed(name)) => (name, PickleFlavor::Python2Protocol3),
+                Op::Text(Cow::Borrowed(name)) => (name.as_bytes(), PickleFlavor::Python3),
                 _ => return None,
-            },
-        };
-        let flag = match lexer.next_op().ok()? {
-            Op::Bool(bit) => Flag::Bool(bit),
-            Op::Int(number) => Flag::Int(number.try_into().ok()?),
-            _ => return None,
-        };
-        let (name, flavor) = match lexer.next_op().ok()? {
-            Op::Text(Cow::Borrowed(name)) => (name.as_bytes(), PickleFlavor::Python3),
-            Op::Native(Cow::Borrowed(name)) if header_len == 0 => (name, PickleFlavor::Python2Protocol1),
-            Op::Native(Cow::Borrowed(name)) => (name, PickleFlavor::Python2Protocol3),
-            _ => return None,
+            }
         };
         let args = RawArgs::Pickle { frame: payload, offset: lexer.offset() };
         Some(Self { id, flag, name: Cow::Borrowed(name), args, flavor })
@@ -224,22 +233,39 @@ impl<'a> Envelope<'a> {
         if reader.array_len()? != Some(4) {
             return Err(not_an_envelope);
         }
-        let id = reader.load_id()?.map_or_else(
-            || reader.value(limits).map(MsgId::from),
-            |(oid, tid)| Ok(MsgId::Load(Oid::from_bytes(oid), Tid::from_bytes(tid))),
-        )?;
-        let flag = match reader.value(limits)? {
-            Value::Bool(bit) => Flag::Bool(bit),
-            Value::Int(number) => Flag::Int(number.try_into().map_err(|_| not_an_envelope)?),
-            _ => return Err(not_an_envelope),
+        let id = if let Some(number) = reader.small_int() {
+            MsgId::Int(number)
+        } else if let Some([oid, tid]) = reader.load_id() {
+            MsgId::Load(Oid::from_bytes(oid), Tid::from_bytes(tid))
+        } else {
+            MsgId::from(reader.value(limits)?)
         };
-        let (name, flavor) = match reader.value(limits)? {
-            Value::Text(Cow::Borrowed(name)) => (name.as_bytes(), PickleFlavor::Python3),
-            Value::Bytes(Cow::Borrowed(name)) => (name, PickleFlavor::Python2Protocol3),
-            _ => return Err(not_an_envelope),
+        let flag = if let Some(bit) = reader.bool() {
+            Flag::Bool(bit)
+        } else if let Some(number) = reader.small_int() {
+            Flag::Int(number)
+        } else {
+            match reader.value(limits)? {
+                Value::Int(number) => Flag::Int(number.try_into().map_err(|_| not_an_envelope)?),
+                _ => return Err(not_an_envelope),
+            }
+        };
+        let (name, flavor) = if let Some(name) = reader.text()? {
+            (name.as_bytes(), PickleFlavor::Python3)
+        } else if let Some(name) = reader.bin()? {
+            (name, PickleFlavor::Python2Protocol3)
+        } else {
+            return Err(not_an_envelope);
         };
         let args = RawArgs::Msgpack { frame: payload, offset: reader.offset() };
         Ok(Self { id, flag, name: Cow::Borrowed(name), args, flavor })
+    }
+}
+
+fn number(op: Op<'_>) -> Option<i64> {
+    match op {
+        Op::Int(number) => number.try_into().ok(),
+        _ => None,
     }
 }
 
@@ -279,7 +305,14 @@ pub fn write_message(
             writer.stop();
             result
         }
-        Framing::Msgpack => write_elements(&mut MsgpackWriter::new(out), id, flag, name, body),
+        Framing::Msgpack => {
+            let mut writer = match dialect.pickle {
+                PickleFlavor::Python3 => MsgpackWriter::new(out),
+                // Stands for any Python 2 peer here, as in `Envelope::flavor`.
+                _ => MsgpackWriter::for_python2(out),
+            };
+            write_elements(&mut writer, id, flag, name, body)
+        }
     };
     if let Err(error) = result {
         start.cancel(out);

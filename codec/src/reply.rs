@@ -4,13 +4,15 @@ use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::args::RawArgs;
-use crate::call::{Arguments, CurrentRecord, Invalidations, Loaded, Method, RecordInfo, TransactionInfo};
+use crate::args::{Args, RawArgs};
+use crate::call::{
+    self, Arguments, CurrentRecord, Invalidations, Loaded, Method, RecordInfo, TransactionInfo,
+};
 use crate::emit::{Emit, EncodeError};
 use crate::envelope::Body;
 use crate::error::{Expected, MessageError, ShapeError};
 use crate::limits::Limits;
-use crate::value::Value;
+use crate::value::{Global, Value};
 use crate::{Oid, Tid};
 
 /// The result of a call, typed by its method.
@@ -77,11 +79,11 @@ impl<'a> Reply<'a> {
             return Ok(Self::None);
         }
         match method {
-            Some(M::LoadBefore) => whole(result, limits).map(Self::Loaded),
-            Some(M::GetInvalidations) => whole(result, limits).map(Self::Invalidations),
-            Some(M::IteratorNext) => whole(result, limits).map(Self::Transaction),
-            Some(M::IteratorRecordNext) => whole(result, limits).map(Self::Record),
-            Some(M::RecordIternext) => whole(result, limits).map(Self::CurrentRecord),
+            Some(M::LoadBefore) => call::whole(result, limits).map(Self::Loaded),
+            Some(M::GetInvalidations) => call::whole(result, limits).map(Self::Invalidations),
+            Some(M::IteratorNext) => call::whole(result, limits).map(Self::Transaction),
+            Some(M::IteratorRecordNext) => call::whole(result, limits).map(Self::Record),
+            Some(M::RecordIternext) => call::whole(result, limits).map(Self::CurrentRecord),
             _ => Self::from_value(method, result.into_value(limits)?),
         }
     }
@@ -94,22 +96,22 @@ impl<'a> Reply<'a> {
         }
         match method {
             Some(M::Register | M::LastTransaction | M::GetTid | M::TpcFinish) => {
-                tid(&value).map(Self::Tid).ok_or(shape(Expected::EightBytes))
+                tid(&value).map(Self::Tid).ok_or_else(|| shape(Expected::EightBytes))
             }
             Some(M::LoadSerial) => match value {
                 Value::Bytes(data) | Value::Native(data) => Ok(Self::Data(data)),
                 _ => Err(shape(Expected::Bytes)),
             },
             Some(M::NewOids) => {
-                let items = value.as_sequence().ok_or(shape(Expected::Sequence))?;
+                let items = value.as_sequence().ok_or_else(|| shape(Expected::Sequence))?;
                 let oids: Option<Vec<Oid>> = items.iter().map(oid).collect();
-                oids.map(Self::Oids).ok_or(shape(Expected::EightBytes))
+                oids.map(Self::Oids).ok_or_else(|| shape(Expected::EightBytes))
             }
             Some(M::Vote) => match value {
                 Value::List(items) | Value::Tuple(items) => {
                     let items: Option<Vec<VoteItem<'a>>> =
                         items.into_iter().map(VoteItem::from_value).collect();
-                    items.map(Self::Voted).ok_or(shape(Expected::Dict))
+                    items.map(Self::Voted).ok_or_else(|| shape(Expected::Dict))
                 }
                 _ => Err(shape(Expected::Sequence)),
             },
@@ -117,17 +119,10 @@ impl<'a> Reply<'a> {
                 .as_int()
                 .and_then(|id| id.try_into().ok())
                 .map(Self::IteratorId)
-                .ok_or(shape(Expected::Int)),
+                .ok_or_else(|| shape(Expected::Int)),
             _ => Ok(Self::Value(value)),
         }
     }
-}
-
-fn whole<'a, T: Arguments<'a>>(result: RawArgs<'a>, limits: &Limits) -> Result<T, MessageError> {
-    let mut args = result.into_args(limits)?;
-    let parsed = T::parse(&mut args)?;
-    args.finish()?;
-    Ok(parsed)
 }
 
 fn oid(value: &Value<'_>) -> Option<Oid> {
@@ -148,7 +143,7 @@ impl<'a> VoteItem<'a> {
         let (committed, read) = (tid(committed)?, tid(read)?);
         let oid = oid(value.get("oid")?)?;
         let Value::Dict(pairs) = value else { return None };
-        let data = pairs.into_iter().find(|(key, _)| key.as_text() == Some("data"))?.1;
+        let data = pairs.into_iter().rev().find(|(key, _)| key.is_name("data"))?.1;
         let (Value::Bytes(data) | Value::Native(data)) = data else { return None };
         Some(Self::Conflict(Conflict { oid, committed, read, data }))
     }
@@ -213,11 +208,7 @@ impl<'a> RemoteError<'a> {
     /// # Errors
     /// [`MessageError::Shape`] if it is no pair of a name and something.
     pub fn parse(result: RawArgs<'a>, limits: &Limits) -> Result<Self, MessageError> {
-        let mut args = result.into_args(limits)?;
-        let class = args.text()?;
-        let detail = args.value()?;
-        args.finish()?;
-        Ok(Self { class, detail })
+        call::whole(result, limits)
     }
 
     /// Reads the result of a ZEO 4 reply, if it is an error: a tuple that begins with an exception class
@@ -230,6 +221,21 @@ impl<'a> RemoteError<'a> {
         name.push('.');
         name.push_str(&class.name);
         Some(Self { class: Cow::Owned(name), detail: instance.clone() })
+    }
+
+    /// What a ZEO 4 server answers: the pair of exception class and instance, where `detail` is the pickled
+    /// instance. `None` if the class has no module.
+    #[must_use]
+    pub fn by_value(&self) -> Option<Value<'_>> {
+        let (module, name) = self.class.rsplit_once('.')?;
+        let class = Value::Global(Global { module: Cow::Borrowed(module), name: Cow::Borrowed(name) });
+        Some(Value::Tuple(alloc::vec![class, self.detail.clone()]))
+    }
+}
+
+impl<'a> Arguments<'a> for RemoteError<'a> {
+    fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
+        Ok(Self { class: args.text()?, detail: args.value()? })
     }
 }
 

@@ -31,21 +31,21 @@ pub enum Value<'a> {
     /// Python 2 `str`: text or bytes, nobody can tell (protocol reference 4.1).
     Native(Cow<'a, [u8]>),
     /// A tuple, or a msgpack array.
-    Tuple(Vec<Value<'a>>),
+    Tuple(Vec<Self>),
     /// A list. msgpack does not tell lists from tuples, and has only tuples here.
-    List(Vec<Value<'a>>),
+    List(Vec<Self>),
     /// A dict in its order of insertion, repeated keys included.
-    Dict(Vec<(Value<'a>, Value<'a>)>),
+    Dict(Vec<(Self, Self)>),
     /// A set (pickle protocol 4).
-    Set(Vec<Value<'a>>),
+    Set(Vec<Self>),
     /// A frozenset (pickle protocol 4).
-    FrozenSet(Vec<Value<'a>>),
+    FrozenSet(Vec<Self>),
     /// A class or function, by name.
     Global(Global<'a>),
     /// An object that some callable would build.
     Object(Box<Object<'a>>),
     /// A persistent reference (database records only).
-    Persistent(Box<Value<'a>>),
+    Persistent(Box<Self>),
     /// An entry of Python's extension registry.
     Extension(i32),
 }
@@ -136,11 +136,21 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The value under a text key of a dict; the last one if the key is repeated, as in Python.
+    /// Whether this is the name `name`: text, or a string of Python 2, which comes as bytes under msgpack.
     #[must_use]
-    pub fn get(&self, key: &str) -> Option<&Self> {
+    pub fn is_name(&self, name: &str) -> bool {
+        match self {
+            Self::Text(text) => text == name,
+            Self::Native(bytes) | Self::Bytes(bytes) => **bytes == *name.as_bytes(),
+            _ => false,
+        }
+    }
+
+    /// The value under a name in a dict; the last one if the key is repeated, as in Python.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Self> {
         let Self::Dict(items) = self else { return None };
-        items.iter().rev().find(|(k, _)| k.as_text() == Some(key)).map(|(_, value)| value)
+        items.iter().rev().find(|(key, _)| key.is_name(name)).map(|(_, value)| value)
     }
 
     /// Copies whatever is borrowed.

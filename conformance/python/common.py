@@ -36,6 +36,7 @@ def arguments(description, *paths):
     parser.add_argument("--address")
     parser.add_argument("--greeting")
     parser.add_argument("--python-server", action="store_true")
+    parser.add_argument("--our-server", action="store_true")
     for path in paths:
         parser.add_argument("--" + path)
     args = parser.parse_args()

@@ -243,20 +243,4 @@ pub fn free_port() -> u16 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_complete_ready_line_counts() {
-        let address = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 8100)));
-        assert_eq!(parse_ready_line("starting\nready: listening on 127.0.0.1:8100\nmore"), address);
-        assert_eq!(parse_ready_line("ready: listening on 127.0.0.1:81"), None);
-        assert_eq!(parse_ready_line("not ready: listening on 127.0.0.1:8100\n"), None);
-    }
-
-    #[test]
-    fn the_config_word_is_replaced() {
-        let command = ServerCommand::from_words("runzeo -C {config}").command(Path::new("/a b/c"));
-        assert_eq!(command.get_args().collect::<Vec<_>>(), ["-C", "/a b/c"]);
-    }
-}
+mod tests;

@@ -15,7 +15,9 @@ use crate::config::{Config, StorageConfig, StorageKind};
 use crate::engine::{Engine, EngineOptions};
 use crate::logging::{self, LogHandle};
 use crate::net::{Bound, ConnectionOptions, Listener};
-use crate::storage::{FileStorage, FileStorageOptions, MemoryStorage, Storage, StorageError};
+use crate::storage::file::{FileStorage, FileStorageOptions};
+use crate::storage::memory::MemoryStorage;
+use crate::storage::{Storage, StorageError};
 use crate::zconfig::System;
 
 /// Exit status after SIGHUP: not 0, so that a supervisor starts the server again (`guarantees.md` 3).
@@ -73,6 +75,7 @@ fn serve(config: &Config, log: &LogHandle) -> Result<ExitCode, Failure> {
     let options = EngineOptions {
         read_only: config.server.read_only,
         invalidation_queue_size: config.server.invalidation_queue_size,
+        invalidation_age: config.server.invalidation_age,
         transaction_timeout: config.server.transaction_timeout,
         ..EngineOptions::default()
     };
@@ -90,7 +93,8 @@ fn serve(config: &Config, log: &LogHandle) -> Result<ExitCode, Failure> {
 
 fn open(config: &StorageConfig) -> Result<(String, Arc<dyn Storage>), Failure> {
     let StorageConfig { name, kind } = config;
-    tracing::info!(target: "ZEO.runzeo", "opening storage '{name}' using {}", kind.opener());
+    let pid = std::process::id();
+    tracing::info!(target: "ZEO.runzeo", "({pid}) opening storage '{name}' using {}", kind.opener());
     let storage: Arc<dyn Storage> = match kind {
         StorageKind::Mapping { name } => Arc::new(MemoryStorage::new(name)),
         StorageKind::File(file) => {
@@ -100,8 +104,13 @@ fn open(config: &StorageConfig) -> Result<(String, Arc<dyn Storage>), Failure> {
                 std::fs::create_dir_all(directory)
                     .map_err(|source| Failure::Directory { path: directory.to_owned(), source })?;
             }
-            let options = FileStorageOptions { create: file.create, read_only: file.read_only };
-            let opened = FileStorage::open(&file.path, &options);
+            let options = FileStorageOptions {
+                create: file.create,
+                read_only: file.read_only,
+                blobs: false,
+                quota_bytes: file.quota_bytes,
+            };
+            let opened = FileStorage::open(&file.path, options);
             Arc::new(opened.map_err(|source| Failure::Open { name: name.clone(), source })?)
         }
     };
@@ -135,18 +144,15 @@ async fn listen(config: &Config, engine: &Arc<Engine>, log: &LogHandle) -> Resul
     let failed = |source| Failure::Listen { address: config.listen.to_string(), source };
     let listener = Listener::bind(&config.listen).await.map_err(failed)?;
     let bound = listener.bound()?;
-    for address in &bound {
-        tracing::info!(target: "ZEO.asyncio.server", "listening on {address}");
-    }
+    let shown: Vec<String> = bound.iter().map(Bound::to_string).collect();
+    tracing::info!(target: "ZEO.asyncio.server", "listening on {}", shown.join(" and "));
     let _pid_file = PidFile::write(config.pid_file.as_deref());
     if config.is_test {
         println!("testing exit immediately");
         return Ok(ExitCode::SUCCESS);
     }
-    if is_embedded_default(config)
-        && let Some(address) = bound.first()
-    {
-        greet(address);
+    if let Some(address) = bound.first() {
+        greet(address, is_embedded_default(config));
     }
     let options = ConnectionOptions {
         announced: if config.server.msgpack { Protocol::M5 } else { Protocol::Z5 },
@@ -166,7 +172,7 @@ async fn listen(config: &Config, engine: &Arc<Engine>, log: &LogHandle) -> Resul
 }
 
 fn stopped(signal: &str, code: ExitCode) -> ExitCode {
-    tracing::info!(target: "ZEO.runzeo", "terminated by {signal}");
+    tracing::info!(target: "ZEO.runzeo", "({}) terminated by {signal}", std::process::id());
     code
 }
 
@@ -187,19 +193,24 @@ fn is_embedded_default(config: &Config) -> bool {
         .any(|storage| matches!(&storage.kind, StorageKind::File(file) if file.create_directory))
 }
 
-/// Tells somebody who tries the server how to reach it.
-fn greet(address: &Bound) {
-    let Bound::Tcp(address) = address else { return };
-    let (host, port) = (address.ip(), address.port());
-    let text = format!(
-        "runzeo is ready on {address}\n\
-         Try it from Python:\n    \
-             import ZEO, transaction\n    \
-             root = ZEO.DB(('{host}', {port})).open().root\n    \
-             root.greeting = 'Hello from Rust'; transaction.commit()\n"
-    );
+/// Says on the standard output that the server is ready, and to somebody who just tries it, how to go on.
+fn greet(address: &Bound, is_trial: bool) {
+    let text = match address {
+        Bound::Unix(path) => format!("ready: listening on {}\n", path.display()),
+        Bound::Tcp(address) if !is_trial => format!("ready: listening on {address}\n"),
+        Bound::Tcp(address) => format!(
+            "ready: listening on {address}\n\
+             Try it from Python:\n    \
+                 import ZEO, transaction\n    \
+                 root = ZEO.DB(('{}', {})).open().root\n    \
+                 root.greeting = 'Hello from Rust'; transaction.commit()\n",
+            address.ip(),
+            address.port(),
+        ),
+    };
     // Whoever closed our output does not want to know.
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 /// A file with the process's number, removed at the end.

@@ -137,41 +137,40 @@ impl<'a> Call<'a> {
     /// [`MessageError::Shape`] for wrong arity or types, [`MessageError::Undecodable`] for damaged bytes.
     pub fn parse(method: Method, args: RawArgs<'a>, limits: &Limits) -> Result<Self, MessageError> {
         use Method as M;
-        let all = |args: RawArgs<'a>| args.into_args(limits);
         Ok(match method {
-            M::Register => Self::Register(whole(all(args)?)?),
-            M::SetClientLabel => Self::SetClientLabel(whole(all(args)?)?),
-            M::GetInvalidations => Self::GetInvalidations(whole(all(args)?)?),
-            M::LoadBefore => Self::LoadBefore(whole(all(args)?)?),
-            M::LoadSerial => Self::LoadSerial(whole(all(args)?)?),
-            M::GetTid => Self::GetTid(whole(all(args)?)?),
-            M::History => Self::History(whole(all(args)?)?),
-            M::Verify | M::ZeoVerify => Self::Verify(method, whole(all(args)?)?),
-            M::RecordIternext => Self::RecordIternext(whole(all(args)?)?),
-            M::IteratorStart => Self::IteratorStart(whole(all(args)?)?),
-            M::IteratorNext | M::IteratorRecordNext => Self::IteratorNext(method, whole(all(args)?)?),
-            M::IteratorRecordStart => Self::IteratorRecordStart(whole(all(args)?)?),
-            M::IteratorGc => Self::IteratorGc(whole(all(args)?)?),
-            M::UndoLog => Self::UndoLog(whole(all(args)?)?),
-            M::UndoInfo => Self::UndoInfo(whole(all(args)?)?),
-            M::NewOids => Self::NewOids(whole(all(args)?)?),
-            M::TpcBegin => Self::TpcBegin(whole(all(args)?)?),
-            M::Storea => Self::Storea(whole(all(args)?)?),
-            M::Restorea => Self::Restorea(whole(all(args)?)?),
-            M::DeleteObject => Self::DeleteObject(whole(all(args)?)?),
-            M::CheckCurrentSerialInTransaction => Self::CheckCurrentSerial(whole(all(args)?)?),
-            M::Undoa => Self::Undoa(whole(all(args)?)?),
-            M::Vote | M::TpcFinish | M::TpcAbort => Self::Transaction(method, whole(all(args)?)?),
-            M::StoreBlobChunk => Self::StoreBlobChunk(whole(all(args)?)?),
-            M::StoreBlobEnd => Self::StoreBlobEnd(whole(all(args)?)?),
-            M::StoreBlobShared => Self::StoreBlobShared(whole(all(args)?)?),
-            M::SendBlob => Self::SendBlob(whole(all(args)?)?),
-            M::Pack => Self::Pack(whole(all(args)?)?),
-            M::InvalidateTransaction => Self::InvalidateTransaction(whole(all(args)?)?),
-            M::Info => Self::Info(whole(all(args)?)?),
-            M::ReceiveBlobStart => Self::ReceiveBlobStart(whole(all(args)?)?),
-            M::ReceiveBlobChunk => Self::ReceiveBlobChunk(whole(all(args)?)?),
-            M::ReceiveBlobStop => Self::ReceiveBlobStop(whole(all(args)?)?),
+            M::Register => Self::Register(whole(args, limits)?),
+            M::SetClientLabel => Self::SetClientLabel(whole(args, limits)?),
+            M::GetInvalidations => Self::GetInvalidations(whole(args, limits)?),
+            M::LoadBefore => Self::LoadBefore(whole(args, limits)?),
+            M::LoadSerial => Self::LoadSerial(whole(args, limits)?),
+            M::GetTid => Self::GetTid(whole(args, limits)?),
+            M::History => Self::History(whole(args, limits)?),
+            M::Verify | M::ZeoVerify => Self::Verify(method, whole(args, limits)?),
+            M::RecordIternext => Self::RecordIternext(whole(args, limits)?),
+            M::IteratorStart => Self::IteratorStart(whole(args, limits)?),
+            M::IteratorNext | M::IteratorRecordNext => Self::IteratorNext(method, whole(args, limits)?),
+            M::IteratorRecordStart => Self::IteratorRecordStart(whole(args, limits)?),
+            M::IteratorGc => Self::IteratorGc(whole(args, limits)?),
+            M::UndoLog => Self::UndoLog(whole(args, limits)?),
+            M::UndoInfo => Self::UndoInfo(whole(args, limits)?),
+            M::NewOids => Self::NewOids(whole(args, limits)?),
+            M::TpcBegin => Self::TpcBegin(whole(args, limits)?),
+            M::Storea => Self::Storea(whole(args, limits)?),
+            M::Restorea => Self::Restorea(whole(args, limits)?),
+            M::DeleteObject => Self::DeleteObject(whole(args, limits)?),
+            M::CheckCurrentSerialInTransaction => Self::CheckCurrentSerial(whole(args, limits)?),
+            M::Undoa => Self::Undoa(whole(args, limits)?),
+            M::Vote | M::TpcFinish | M::TpcAbort => Self::Transaction(method, whole(args, limits)?),
+            M::StoreBlobChunk => Self::StoreBlobChunk(whole(args, limits)?),
+            M::StoreBlobEnd => Self::StoreBlobEnd(whole(args, limits)?),
+            M::StoreBlobShared => Self::StoreBlobShared(whole(args, limits)?),
+            M::SendBlob => Self::SendBlob(whole(args, limits)?),
+            M::Pack => Self::Pack(whole(args, limits)?),
+            M::InvalidateTransaction => Self::InvalidateTransaction(whole(args, limits)?),
+            M::Info => Self::Info(whole(args, limits)?),
+            M::ReceiveBlobStart => Self::ReceiveBlobStart(whole(args, limits)?),
+            M::ReceiveBlobChunk => Self::ReceiveBlobChunk(whole(args, limits)?),
+            M::ReceiveBlobStop => Self::ReceiveBlobStop(whole(args, limits)?),
             M::GetInfo
             | M::LastTransaction
             | M::Ping
@@ -184,7 +183,7 @@ impl<'a> Call<'a> {
             | M::AuthGetChallenge
             | M::BeginVerify
             | M::EndVerify => {
-                all(args)?.finish()?;
+                args.into_args(limits)?.finish()?;
                 Self::Plain(method)
             }
             M::AuthResponse | M::Load | M::LoadEx | M::Undo | M::Serialnos | M::InvalidateVerify => {
@@ -238,10 +237,24 @@ impl<'a> Call<'a> {
 }
 
 /// Takes the arguments and nothing behind them.
-fn whole<'a, T: Arguments<'a>>(mut args: Args<'a>) -> Result<T, MessageError> {
-    let parsed = T::parse(&mut args)?;
-    args.finish()?;
-    Ok(parsed)
+///
+/// A pickle that holds the wrong thing where it is read directly may still hold the right one for Python: a
+/// string that seemed to be an argument can be wrapped or dropped by later opcodes. So the error of the direct
+/// way is never final.
+pub(crate) fn whole<'a, T: Arguments<'a>>(args: RawArgs<'a>, limits: &Limits) -> Result<T, MessageError> {
+    fn all<'a, T: Arguments<'a>>(mut args: Args<'a>) -> Result<T, MessageError> {
+        let parsed = T::parse(&mut args)?;
+        args.finish()?;
+        Ok(parsed)
+    }
+    let RawArgs::Pickle { frame, offset } = args else { return all(args.into_args(limits)?) };
+    match all(RawArgs::Pickle { frame, offset }.into_args(limits)?) {
+        Err(MessageError::Shape(_)) => {
+            let value = RawArgs::Pickle { frame, offset }.into_value(limits)?;
+            all(RawArgs::Value(value).into_args(limits)?)
+        }
+        other => other,
+    }
 }
 
 impl Body for Call<'_> {

@@ -56,6 +56,7 @@ impl<'a> MsgpackReader<'a> {
     ///
     /// # Errors
     /// `TrailingBytes`.
+    #[inline]
     pub fn end(&self) -> Result<(), DecodeError> {
         if self.rest.is_empty() { Ok(()) } else { Err(self.error(Kind::TrailingBytes)) }
     }
@@ -64,36 +65,43 @@ impl<'a> MsgpackReader<'a> {
         DecodeError::new(self.offset(), kind)
     }
 
+    #[inline]
     fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
-        let (bytes, rest) = self.rest.split_at_checked(len).ok_or(self.error(Kind::Truncated))?;
+        let (bytes, rest) = self.rest.split_at_checked(len).ok_or_else(|| self.error(Kind::Truncated))?;
         self.rest = rest;
         Ok(bytes)
     }
 
+    #[inline]
     fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
-        let (bytes, rest) = self.rest.split_first_chunk().ok_or(self.error(Kind::Truncated))?;
+        let (bytes, rest) = self.rest.split_first_chunk().ok_or_else(|| self.error(Kind::Truncated))?;
         self.rest = rest;
         Ok(*bytes)
     }
 
+    #[inline]
     fn marker(&mut self) -> Result<Marker, DecodeError> {
         self.array().map(|[byte]| Marker::from_u8(byte))
     }
 
+    #[inline]
     fn len8(&mut self) -> Result<usize, DecodeError> {
         self.array().map(|[byte]| usize::from(byte))
     }
 
+    #[inline]
     fn len16(&mut self) -> Result<usize, DecodeError> {
         self.array().map(|bytes| usize::from(u16::from_be_bytes(bytes)))
     }
 
+    #[inline]
     fn len32(&mut self) -> Result<usize, DecodeError> {
         let len = u32::from_be_bytes(self.array()?);
         usize::try_from(len).map_err(|_| self.error(Kind::Truncated))
     }
 
     /// A count of values that take at least one byte each.
+    #[inline]
     fn plausible(&self, count: usize) -> Result<usize, DecodeError> {
         if count <= self.rest.len() { Ok(count) } else { Err(self.error(Kind::Truncated)) }
     }
@@ -102,6 +110,7 @@ impl<'a> MsgpackReader<'a> {
     ///
     /// # Errors
     /// `Truncated`, also if the array cannot fit in what is left.
+    #[inline]
     pub fn array_len(&mut self) -> Result<Option<usize>, DecodeError> {
         let start = self.rest;
         let len = match self.marker()? {
@@ -116,10 +125,79 @@ impl<'a> MsgpackReader<'a> {
         self.plausible(len).map(Some)
     }
 
+    /// `True` or `False`, if the next value is one of them; otherwise nothing moves.
+    #[inline]
+    pub fn bool(&mut self) -> Option<bool> {
+        let (bit, rest) = match self.rest {
+            [0xc2, rest @ ..] => (false, rest),
+            [0xc3, rest @ ..] => (true, rest),
+            _ => return None,
+        };
+        self.rest = rest;
+        Some(bit)
+    }
+
+    /// Moves over `None`, if the next value is that.
+    #[inline]
+    pub fn none(&mut self) -> bool {
+        let [0xc0, rest @ ..] = self.rest else { return false };
+        self.rest = rest;
+        true
+    }
+
+    /// An integer from -32 to 65,535 or an unsigned one of eight bytes below 2^63 (ids of transactions), if
+    /// the next value is one; otherwise nothing moves.
+    #[inline]
+    pub fn small_int(&mut self) -> Option<i64> {
+        let (number, rest) = match self.rest {
+            [small @ 0..=0x7f, rest @ ..] => (i64::from(*small), rest),
+            [small @ 0xe0..=0xff, rest @ ..] => (i64::from(i8::from_be_bytes([*small])), rest),
+            [0xcc, small, rest @ ..] => (i64::from(*small), rest),
+            [0xcd, high, low, rest @ ..] => (i64::from(u16::from_be_bytes([*high, *low])), rest),
+            [0xcf, rest @ ..] => {
+                let (bytes, rest) = rest.split_first_chunk()?;
+                (i64::try_from(u64::from_be_bytes(*bytes)).ok()?, rest)
+            }
+            _ => return None,
+        };
+        self.rest = rest;
+        Some(number)
+    }
+
+    /// Eight bytes as `bin`, if the next value is that; otherwise nothing moves.
+    #[inline]
+    pub fn eight(&mut self) -> Option<[u8; 8]> {
+        let [0xc4, 8, rest @ ..] = self.rest else { return None };
+        let (eight, rest) = rest.split_first_chunk()?;
+        self.rest = rest;
+        Some(*eight)
+    }
+
+    /// Text, if the next value is that; otherwise nothing moves.
+    ///
+    /// # Errors
+    /// `Truncated`, `BadText`.
+    #[inline]
+    pub fn text(&mut self) -> Result<Option<&'a str>, DecodeError> {
+        let start = self.rest;
+        let len = match self.marker()? {
+            Marker::FixStr(len) => usize::from(len),
+            Marker::Str8 => self.len8()?,
+            Marker::Str16 => self.len16()?,
+            Marker::Str32 => self.len32()?,
+            _ => {
+                self.rest = start;
+                return Ok(None);
+            }
+        };
+        self.str(len).map(Some)
+    }
+
     /// The bytes of a `bin` value, if the next value is one; otherwise nothing moves.
     ///
     /// # Errors
     /// `Truncated`.
+    #[inline]
     pub fn bin(&mut self) -> Result<Option<&'a [u8]>, DecodeError> {
         let start = self.rest;
         let len = match self.marker()? {
@@ -135,18 +213,14 @@ impl<'a> MsgpackReader<'a> {
     }
 
     /// Two byte strings of eight bytes in an array, if the next value is that; otherwise nothing moves.
-    ///
-    /// # Errors
-    /// `Truncated`.
-    pub fn load_id(&mut self) -> Result<Option<([u8; 8], [u8; 8])>, DecodeError> {
+    #[inline]
+    pub fn load_id(&mut self) -> Option<[[u8; 8]; 2]> {
         let mut ahead = self.clone();
-        if ahead.array_len()? != Some(2) {
-            return Ok(None);
-        }
-        let (Some(first), Some(second)) = (ahead.bin()?, ahead.bin()?) else { return Ok(None) };
-        let (Ok(first), Ok(second)) = (first.try_into(), second.try_into()) else { return Ok(None) };
+        let [0x92, rest @ ..] = ahead.rest else { return None };
+        ahead.rest = rest;
+        let pair = [ahead.eight()?, ahead.eight()?];
         *self = ahead;
-        Ok(Some((first, second)))
+        Some(pair)
     }
 
     /// The next value, whatever it is.
@@ -160,8 +234,8 @@ impl<'a> MsgpackReader<'a> {
 
     fn nested(&mut self, depth: usize, budget: &mut usize) -> Result<Value<'a>, DecodeError> {
         let at = self.offset();
-        *budget = budget.checked_sub(1).ok_or(DecodeError::new(at, Kind::TooManyValues))?;
-        let inner = || depth.checked_sub(1).ok_or(DecodeError::new(at, Kind::TooDeep));
+        *budget = budget.checked_sub(1).ok_or_else(|| DecodeError::new(at, Kind::TooManyValues))?;
+        let inner = || depth.checked_sub(1).ok_or_else(|| DecodeError::new(at, Kind::TooDeep));
         Ok(match self.marker()? {
             Marker::Null => Value::None,
             Marker::True => Value::Bool(true),
@@ -178,10 +252,10 @@ impl<'a> MsgpackReader<'a> {
             Marker::I64 => Value::Int(i64::from_be_bytes(self.array()?).into()),
             Marker::F32 => Value::Float(f32::from_be_bytes(self.array()?).into()),
             Marker::F64 => Value::Float(f64::from_be_bytes(self.array()?)),
-            Marker::FixStr(len) => self.text(usize::from(len))?,
-            Marker::Str8 => self.len8().and_then(|len| self.text(len))?,
-            Marker::Str16 => self.len16().and_then(|len| self.text(len))?,
-            Marker::Str32 => self.len32().and_then(|len| self.text(len))?,
+            Marker::FixStr(len) => self.str(usize::from(len))?.into(),
+            Marker::Str8 => self.len8().and_then(|len| self.str(len))?.into(),
+            Marker::Str16 => self.len16().and_then(|len| self.str(len))?.into(),
+            Marker::Str32 => self.len32().and_then(|len| self.str(len))?.into(),
             Marker::Bin8 => self.len8().and_then(|len| self.bytes(len))?,
             Marker::Bin16 => self.len16().and_then(|len| self.bytes(len))?,
             Marker::Bin32 => self.len32().and_then(|len| self.bytes(len))?,
@@ -203,10 +277,10 @@ impl<'a> MsgpackReader<'a> {
         })
     }
 
-    fn text(&mut self, len: usize) -> Result<Value<'a>, DecodeError> {
+    #[inline]
+    fn str(&mut self, len: usize) -> Result<&'a str, DecodeError> {
         let at = self.offset();
-        let text = core::str::from_utf8(self.take(len)?).map_err(|_| DecodeError::new(at, Kind::BadText))?;
-        Ok(Value::Text(Cow::Borrowed(text)))
+        core::str::from_utf8(self.take(len)?).map_err(|_| DecodeError::new(at, Kind::BadText))
     }
 
     fn bytes(&mut self, len: usize) -> Result<Value<'a>, DecodeError> {

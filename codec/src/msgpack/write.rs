@@ -11,6 +11,7 @@ use crate::value::Value;
 #[derive(Debug)]
 pub struct MsgpackWriter<'o> {
     out: &'o mut Vec<u8>,
+    text_is_bin: bool,
 }
 
 /// Writing to a `Vec` cannot fail, and `rmp` says so in its types only without `std`.
@@ -25,7 +26,19 @@ impl<'o> MsgpackWriter<'o> {
     /// Appends to `out`.
     #[must_use]
     pub const fn new(out: &'o mut Vec<u8>) -> Self {
-        Self { out }
+        Self { out, text_is_bin: false }
+    }
+
+    /// Writes names and keys as `bin`, as Python 2 peers pack their strings and expect them (protocol
+    /// reference 5). Values stay what they are.
+    #[must_use]
+    pub const fn for_python2(out: &'o mut Vec<u8>) -> Self {
+        Self { out, text_is_bin: true }
+    }
+
+    fn str(&mut self, text: &str) {
+        written(encode::write_str_len(self.out, len32(text.len())));
+        self.out.extend_from_slice(text.as_bytes());
     }
 }
 
@@ -63,8 +76,7 @@ impl Emit for MsgpackWriter<'_> {
     }
 
     fn text(&mut self, text: &str) {
-        written(encode::write_str_len(self.out, len32(text.len())));
-        self.out.extend_from_slice(text.as_bytes());
+        if self.text_is_bin { self.bytes(text.as_bytes()) } else { self.str(text) }
     }
 
     fn tuple(&mut self, len: usize, items: impl FnOnce(&mut Self)) {
@@ -96,7 +108,7 @@ impl Emit for MsgpackWriter<'_> {
             Value::Float(number) => self.float(*number),
             // A Python 2 peer packs its strings as `bin` (protocol reference A.8).
             Value::Bytes(bytes) | Value::Native(bytes) | Value::ByteArray(bytes) => self.bytes(bytes),
-            Value::Text(text) => self.text(text),
+            Value::Text(text) => self.str(text),
             Value::Tuple(items) | Value::List(items) => {
                 written(encode::write_array_len(self.out, len32(items.len())));
                 return items.iter().try_for_each(|item| self.value(item));

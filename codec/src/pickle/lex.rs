@@ -71,6 +71,7 @@ impl<'a> Lexer<'a> {
     }
 
     /// Moves over the next opcode if its byte is `code` and it has no operand.
+    #[inline]
     pub(crate) fn eat(&mut self, code: u8) -> bool {
         match self.rest.split_first() {
             Some((first, rest)) if *first == code => {
@@ -83,14 +84,11 @@ impl<'a> Lexer<'a> {
 
     /// The operand of the next opcode if it is a string of bytes in binary form, as every peer writes it;
     /// otherwise nothing moves.
+    #[inline]
     pub(crate) fn eat_bytes(&mut self) -> Option<&'a [u8]> {
-        let (first, rest) = self.rest.split_first()?;
-        let (len, rest) = match *first {
-            code::SHORT_BINBYTES | code::SHORT_BINSTRING => {
-                let (len, rest) = rest.split_first()?;
-                (usize::from(*len), rest)
-            }
-            code::BINBYTES | code::BINSTRING => {
+        let (len, rest) = match self.rest {
+            [code::SHORT_BINBYTES | code::SHORT_BINSTRING, len, rest @ ..] => (usize::from(*len), rest),
+            [code::BINBYTES | code::BINSTRING, rest @ ..] => {
                 let (len, rest) = rest.split_first_chunk()?;
                 let len = i32::try_from(u32::from_le_bytes(*len));
                 // BINSTRING's length is signed; leave the doubtful range to the full parser.
@@ -101,6 +99,62 @@ impl<'a> Lexer<'a> {
         let (bytes, rest) = rest.split_at_checked(len)?;
         self.rest = rest;
         Some(bytes)
+    }
+
+    /// A string of exactly eight bytes with a one-byte length: an oid or tid as every peer writes it;
+    /// otherwise nothing moves.
+    #[inline]
+    pub(crate) fn eat_eight(&mut self) -> Option<[u8; 8]> {
+        let [code::SHORT_BINBYTES | code::SHORT_BINSTRING, 8, rest @ ..] = self.rest else { return None };
+        let (eight, rest) = rest.split_first_chunk()?;
+        self.rest = rest;
+        Some(*eight)
+    }
+
+    /// An integer in one of the binary forms, of at most eight bytes; otherwise nothing moves.
+    #[inline]
+    pub(crate) fn eat_int(&mut self) -> Option<i64> {
+        let (number, rest) = match self.rest {
+            [code::BININT1, low, rest @ ..] => (i64::from(*low), rest),
+            [code::BININT2, low, high, rest @ ..] => (i64::from(u16::from_le_bytes([*low, *high])), rest),
+            [code::BININT, rest @ ..] => {
+                let (bytes, rest) = rest.split_first_chunk()?;
+                (i64::from(i32::from_le_bytes(*bytes)), rest)
+            }
+            [code::LONG1, len @ 1..=8, rest @ ..] => {
+                let (bytes, rest) = rest.split_at_checked(usize::from(*len))?;
+                let sign = if bytes.last().is_some_and(|last| last & 0x80 != 0) { 0xff } else { 0 };
+                let mut wide = [sign; 8];
+                wide.get_mut(..bytes.len())?.copy_from_slice(bytes);
+                (i64::from_le_bytes(wide), rest)
+            }
+            _ => return None,
+        };
+        self.rest = rest;
+        Some(number)
+    }
+
+    /// A boolean in its form of protocol 2; otherwise nothing moves.
+    #[inline]
+    pub(crate) fn eat_bool(&mut self) -> Option<bool> {
+        let (bit, rest) = match self.rest {
+            [code::NEWTRUE, rest @ ..] => (true, rest),
+            [code::NEWFALSE, rest @ ..] => (false, rest),
+            _ => return None,
+        };
+        self.rest = rest;
+        Some(bit)
+    }
+
+    /// Text with a four-byte length, as every Python 3 peer writes it; otherwise nothing moves.
+    #[inline]
+    pub(crate) fn eat_text(&mut self) -> Option<&'a str> {
+        let [code::BINUNICODE, rest @ ..] = self.rest else { return None };
+        let (len, rest) = rest.split_first_chunk()?;
+        let (bytes, rest) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(*len)).ok()?)?;
+        let text = core::str::from_utf8(bytes).ok()?;
+        self.rest = rest;
+        Some(text)
     }
 
     /// The next opcode.
@@ -336,9 +390,8 @@ fn long(bytes: &[u8]) -> Op<'_> {
 /// `STRING`: a quoted literal of Python 2 with its escapes.
 fn string_line(input: &[u8]) -> Lexed<'_, Op<'_>> {
     let (rest, line) = line(input)?;
-    let quoted = match line.trim_ascii_end() {
-        [b'"', inner @ .., b'"'] | [b'\'', inner @ .., b'\''] => inner,
-        _ => return fail(input, DecodeErrorKind::BadText),
+    let ([b'"', quoted @ .., b'"'] | [b'\'', quoted @ .., b'\'']) = line.trim_ascii_end() else {
+        return fail(input, DecodeErrorKind::BadText);
     };
     if !quoted.contains(&b'\\') {
         return Ok((rest, Op::Native(Cow::Borrowed(quoted))));

@@ -22,6 +22,13 @@ pub enum PickleFlavor {
 /// Items in one `APPENDS` or `SETITEMS` (CPython `_pickle.c`, `BATCHSIZE`).
 const BATCH_LEN: usize = 1000;
 
+/// Whose items are written: CPython has a loop of its own for plain lists and dicts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Of {
+    Builtin,
+    Subclass,
+}
+
 /// Writes values to the end of a buffer.
 #[derive(Debug)]
 pub struct PickleWriter<'o> {
@@ -242,8 +249,8 @@ impl<'o> PickleWriter<'o> {
             }
         }
         self.memoize();
-        self.append_all(&object.list_items)?;
-        self.set_all(&object.dict_items)?;
+        self.append_all(&object.list_items, Of::Subclass)?;
+        self.set_all(&object.dict_items, Of::Subclass)?;
         if let Some(state) = &object.state {
             self.value(state)?;
             self.out.push(code::BUILD);
@@ -251,37 +258,53 @@ impl<'o> PickleWriter<'o> {
         Ok(())
     }
 
-    fn append_all(&mut self, items: &[Value<'_>]) -> Result<(), EncodeError> {
+    fn append_all(&mut self, items: &[Value<'_>], of: Of) -> Result<(), EncodeError> {
         let mut result = Ok(());
-        self.batches(items.iter(), code::APPEND, code::APPENDS, |writer, item| {
+        self.batches(items.iter(), of, code::APPEND, code::APPENDS, |writer, item| {
             result = result.and_then(|()| writer.value(item));
         });
         result
     }
 
-    fn set_all(&mut self, pairs: &[(Value<'_>, Value<'_>)]) -> Result<(), EncodeError> {
+    fn set_all(&mut self, pairs: &[(Value<'_>, Value<'_>)], of: Of) -> Result<(), EncodeError> {
         let mut result = Ok(());
-        self.batches(pairs.iter(), code::SETITEM, code::SETITEMS, |writer, (key, value)| {
+        self.batches(pairs.iter(), of, code::SETITEM, code::SETITEMS, |writer, (key, value)| {
             result = result.and_then(|()| writer.value(key)).and_then(|()| writer.value(value));
         });
+        if of == Of::Builtin {
+            self.end_dict(pairs.len());
+        }
         result
     }
 
-    /// Nothing for no item, `single` behind one item, else batches between `MARK` and `many`.
+    /// CPython's `batch_dict_exact` looks for more whenever a batch was full: a dict of a multiple of 1,000
+    /// items ends in an empty batch. `batch_list_exact` does not.
+    fn end_dict(&mut self, len: usize) {
+        if len > 0 && len.is_multiple_of(BATCH_LEN) {
+            self.out.extend_from_slice(&[code::MARK, code::SETITEMS]);
+        }
+    }
+
+    /// Nothing for no item, `single` behind one item, else batches between `MARK` and `many`. Only the items
+    /// of subclasses may have `single` behind the last of several batches.
     fn batches<T>(
         &mut self,
         items: impl ExactSizeIterator<Item = T>,
+        of: Of,
         single: u8,
         many: u8,
         mut item: impl FnMut(&mut Self, T),
     ) {
         let len = items.len();
+        let is_alone = |index: usize| {
+            index + 1 == len && (index == 0 || of == Of::Subclass && index.is_multiple_of(BATCH_LEN))
+        };
         for (index, next) in items.enumerate() {
-            if len > 1 && index.is_multiple_of(BATCH_LEN) {
+            if index.is_multiple_of(BATCH_LEN) && !is_alone(index) {
                 self.out.push(code::MARK);
             }
             item(self, next);
-            if len == 1 {
+            if is_alone(index) {
                 self.out.push(single);
             } else if index + 1 == len || (index + 1).is_multiple_of(BATCH_LEN) {
                 self.out.push(many);
@@ -396,7 +419,7 @@ impl Emit for PickleWriter<'_> {
     fn list<T>(&mut self, items: impl ExactSizeIterator<Item = T>, item: impl FnMut(&mut Self, T)) {
         self.out.push(code::EMPTY_LIST);
         self.memoize();
-        self.batches(items, code::APPEND, code::APPENDS, item);
+        self.batches(items, Of::Builtin, code::APPEND, code::APPENDS, item);
     }
 
     fn dict(&mut self, len: usize, pairs: impl FnOnce(&mut Self)) {
@@ -413,6 +436,7 @@ impl Emit for PickleWriter<'_> {
                 self.out.push(code::MARK);
                 pairs(self);
                 self.out.push(code::SETITEMS);
+                self.end_dict(len);
             }
         }
     }
@@ -438,12 +462,12 @@ impl Emit for PickleWriter<'_> {
             Value::List(items) => {
                 self.out.push(code::EMPTY_LIST);
                 self.memoize();
-                return self.append_all(items);
+                return self.append_all(items, Of::Builtin);
             }
             Value::Dict(pairs) => {
                 self.out.push(code::EMPTY_DICT);
                 self.memoize();
-                return self.set_all(pairs);
+                return self.set_all(pairs, Of::Builtin);
             }
             Value::Set(items) => {
                 self.out.push(code::EMPTY_SET);

@@ -14,7 +14,7 @@ use zeo_conformance::process::{ProcessError, read_lossy};
 use zeo_conformance::script::{Script, scripts_dir};
 use zeo_conformance::server::{self, Ready, Server, ServerCommand};
 
-use crate::{SERVE, SERVE_ARGUMENT};
+use crate::SERVE_ARGUMENT;
 
 /// Chooses the server under test: `ours`, `python`, `faults`, or a command with `{config}` in it.
 const SERVER_VARIABLE: &str = "ZEO_TEST_SERVER";
@@ -58,7 +58,6 @@ impl Subject {
 
     fn server_command(&self) -> Result<ServerCommand, String> {
         match self {
-            Self::Ours if SERVE.is_none() => Err("our server is not wired in yet".to_owned()),
             Self::Ours => {
                 let exe = std::env::current_exe().map_err(|error| error.to_string())?;
                 let template = vec![exe.into(), SERVE_ARGUMENT.into(), "-C".into(), "{config}".into()];
@@ -90,6 +89,8 @@ pub(crate) struct Context {
     peer: Peer,
     framing: Framing,
     server_command: ServerCommand,
+    /// The server under test is ours.
+    is_ours: bool,
     dir: TempDir,
     /// Number of programs started so far; makes the names of their logs.
     started: Cell<u32>,
@@ -101,7 +102,8 @@ impl Context {
         let server_command = subject.server_command()?;
         let peer = Peer::ensure(version).map_err(|error| error.to_string())?;
         let dir = TempDir::with_prefix("zeo-live-").map_err(|error| error.to_string())?;
-        Ok(Self { peer, framing, server_command, dir, started: Cell::new(0) })
+        let is_ours = matches!(subject, Subject::Ours);
+        Ok(Self { peer, framing, server_command, is_ours, dir, started: Cell::new(0) })
     }
 
     /// The server under test is Python's.
@@ -146,6 +148,9 @@ impl Context {
         all.extend(args);
         if self.on_python_server() {
             all.push("--python-server");
+        }
+        if self.is_ours {
+            all.push("--our-server");
         }
         Script::start(&self.peer, name, &self.label(name), &all, self.dir.path())
     }

@@ -18,11 +18,11 @@ use zeo_conformance::peers::PeerVersion;
 use crate::context::{Context, Subject};
 use crate::scenarios::{SCENARIOS, Scenario};
 
-/// The server's entry point, called with the arguments of `runzeo` in a process of its own.
-///
-/// THE ONE PLACE where our server is wired in: `Some(zeo_server::run)` or the like. It has to print
-/// `ready: listening on 127.0.0.1:PORT` once it listens. Until then the trials of `ours` are ignored.
-const SERVE: Option<fn(Vec<OsString>) -> ExitCode> = None;
+/// Our server: what `runzeo` runs, with the same arguments. It prints `ready: listening on 127.0.0.1:PORT` once it
+/// listens.
+fn serve(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    zeo_server::process::run(std::iter::once("runzeo".into()).chain(arguments))
+}
 
 /// The first argument that makes this program the server.
 const SERVE_ARGUMENT: &str = "--serve";
@@ -33,10 +33,7 @@ const REQUIRE_VARIABLE: &str = "ZEO_TEST_REQUIRE";
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
     if args.next().is_some_and(|first| first == SERVE_ARGUMENT) {
-        return match SERVE {
-            Some(serve) => serve(args.collect()),
-            None => ExitCode::FAILURE,
-        };
+        return serve(args);
     }
     let mut arguments = Arguments::from_args();
     // Trials mostly wait for other processes: one more than there are processors keeps these busy.

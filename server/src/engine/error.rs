@@ -119,9 +119,16 @@ fn storage_error(error: &StorageError) -> RemoteError<'static> {
         StorageError::EmptyRecord(_) => text("builtins.ValueError", error),
         StorageError::Io { source, .. } => os_error(source),
         StorageError::Corrupt { .. } => text("ZODB.FileStorage.format.CorruptedDataError", error),
+        StorageError::QuotaExceeded { .. } => text(
+            "ZODB.FileStorage.FileStorage.FileStorageQuotaError",
+            &"The storage quota has been exceeded.",
+        ),
         StorageError::TidNotRising { .. }
         | StorageError::TidsExhausted
         | StorageError::OidsExhausted
+        | StorageError::VoteOutdated
+        | StorageError::Locked { .. }
+        | StorageError::Closed
         | StorageError::Failed(_) => text("ZODB.POSException.StorageError", error),
     }
 }

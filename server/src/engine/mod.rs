@@ -64,6 +64,9 @@ pub struct EngineOptions {
     pub read_only: bool,
     /// `invalidation-queue-size`: how many commits are kept for clients that come back. Default 100.
     pub invalidation_queue_size: usize,
+    /// `invalidation-age`: a client that was away for less is told what changed from the storage itself, if
+    /// the queue does not reach back far enough. Default: never.
+    pub invalidation_age: Option<Duration>,
     /// `transaction-timeout`: how long a client may hold the commit lock. Default: for ever.
     pub transaction_timeout: Option<Duration>,
     /// Greatest sum of the data of one transaction, in bytes. It is held in memory until the commit.
@@ -77,6 +80,7 @@ impl Default for EngineOptions {
         Self {
             read_only: false,
             invalidation_queue_size: 100,
+            invalidation_age: None,
             transaction_timeout: None,
             transaction_bytes: 4 << 30,
             unread_commit_count: 100_000,

@@ -1,93 +1,220 @@
-//! A storage in memory, with all revisions: the meaning of Python's `MappingStorage` (ZODB 6.4).
+//! A storage in memory: what Python's `MappingStorage` means, for tests and scratch databases.
+//!
+//! Revisions are kept for good (there is no pack yet). A view is a bound on tids over the shared content, which
+//! only grows; the content's lock is held for single steps in memory. Source: `ZODB/MappingStorage.py`, ZODB
+//! 6.4. Unlike there, deletions can be stored, and oids are handed out above those stored.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use zeo_codec::{Oid, Tid};
 
 use super::{
-    Current, DataSink, Features, NewTransaction, Storage, StorageError, View, Voted, check_transaction,
+    Current, DataSink, Features, Metadata, NewRecord, NewTransaction, Storage, StorageError, View, Voted,
 };
 
-/// An object's revisions, oldest first; `None` where it was deleted.
-type Revisions = Vec<(Tid, Option<Bytes>)>;
+/// `zope.interface.providedBy(MappingStorage()).__iro__`, ZODB 6.4.
+const INTERFACES: [(&str, &str); 3] = [
+    ("ZODB.interfaces", "IStorage"),
+    ("ZODB.interfaces", "IStorageIteration"),
+    ("zope.interface", "Interface"),
+];
 
-/// The storage.
+/// What `MappingStorage.getSize` counts for an object and for a revision beside its data.
+const OBJECT_BYTES: u64 = 50;
+const REVISION_BYTES: u64 = 100;
+
+/// A storage in memory.
 #[derive(Debug)]
 pub struct MemoryStorage {
-    name: String,
-    objects: Arc<RwLock<BTreeMap<Oid, Revisions>>>,
-    view: ArcSwap<MemoryView>,
-    last_oid: AtomicU64,
+    shared: Arc<Shared>,
 }
 
-/// Everything up to one transaction.
 #[derive(Debug)]
+struct Shared {
+    name: String,
+    content: Arc<RwLock<Content>>,
+    view: ArcSwap<MemoryView>,
+    writer: Mutex<Writer>,
+}
+
+#[derive(Debug, Default)]
+struct Content {
+    /// Revisions of each object by rising tid; `None` says that the object was deleted.
+    objects: BTreeMap<Oid, Vec<(Tid, Option<Bytes>)>>,
+    /// The oids of each transaction.
+    transactions: BTreeMap<Tid, Vec<Oid>>,
+}
+
+#[derive(Debug, Default)]
+struct Writer {
+    last_oid: u64,
+    is_closed: bool,
+}
+
+impl MemoryStorage {
+    /// An empty storage; Python's default name is `MappingStorage`.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        let content = Arc::new(RwLock::default());
+        let view =
+            MemoryView { content: content.clone(), last_tid: Tid::ZERO, object_count: 0, size_bytes: 0 };
+        let shared = Shared {
+            name: name.to_owned(),
+            content,
+            view: ArcSwap::from_pointee(view),
+            writer: Mutex::default(),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+}
+
+impl Storage for MemoryStorage {
+    fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    fn features(&self) -> Features {
+        Features::default()
+    }
+
+    fn interfaces(&self) -> &'static [(&'static str, &'static str)] {
+        &INTERFACES
+    }
+
+    fn is_read_only(&self) -> bool {
+        false
+    }
+
+    fn view(&self) -> Arc<dyn View> {
+        self.shared.view.load_full()
+    }
+
+    fn new_oids(&self, count: u32) -> Result<Oid, StorageError> {
+        let mut writer = self.shared.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = writer.last_oid.checked_add(1).ok_or(StorageError::OidsExhausted)?;
+        writer.last_oid = writer.last_oid.checked_add(u64::from(count)).ok_or(StorageError::OidsExhausted)?;
+        Ok(Oid::from_u64(first))
+    }
+
+    fn vote(&self, transaction: NewTransaction) -> Result<Box<dyn Voted>, StorageError> {
+        let mut writer = self.shared.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        if writer.is_closed {
+            return Err(StorageError::Closed);
+        }
+        let after = self.shared.view.load().last_tid;
+        if transaction.tid <= after {
+            return Err(StorageError::TidNotRising { tid: transaction.tid, last: after });
+        }
+        check(&transaction)?;
+        if let Some(oid) = transaction.records.iter().map(|record| record.oid.to_u64()).max() {
+            writer.last_oid = writer.last_oid.max(oid);
+        }
+        Ok(Box::new(MemoryVoted { shared: self.shared.clone(), transaction, after }))
+    }
+
+    fn close(&self) -> Result<(), StorageError> {
+        self.shared.writer.lock().unwrap_or_else(PoisonError::into_inner).is_closed = true;
+        Ok(())
+    }
+}
+
+/// The limits of a file storage hold here too, so that data can always move there.
+fn check(transaction: &NewTransaction) -> Result<(), StorageError> {
+    let metadata = [
+        (Metadata::User, &transaction.user),
+        (Metadata::Description, &transaction.description),
+        (Metadata::Extension, &transaction.extension),
+    ];
+    if let Some((which, _)) = metadata.iter().find(|(_, bytes)| bytes.len() > usize::from(u16::MAX)) {
+        return Err(StorageError::MetadataTooLong(*which));
+    }
+    match transaction.records.iter().find(|record| record.data.as_ref().is_some_and(Bytes::is_empty)) {
+        Some(record) => Err(StorageError::EmptyRecord(record.oid)),
+        None => Ok(()),
+    }
+}
+
+#[derive(Debug)]
+struct MemoryVoted {
+    shared: Arc<Shared>,
+    transaction: NewTransaction,
+    /// The last transaction at the time of the vote.
+    after: Tid,
+}
+
+impl Voted for MemoryVoted {
+    fn transaction_len(&self) -> u64 {
+        let data_len = |record: &NewRecord| record.data.as_ref().map_or(0, Bytes::len) as u64;
+        self.transaction.records.iter().map(|record| REVISION_BYTES + data_len(record)).sum()
+    }
+
+    fn finish(self: Box<Self>) -> Result<Arc<dyn View>, StorageError> {
+        let Self { shared, transaction, after } = *self;
+        let writer = shared.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        if writer.is_closed {
+            return Err(StorageError::Closed);
+        }
+        let before = shared.view.load_full();
+        if before.last_tid != after {
+            return Err(StorageError::VoteOutdated);
+        }
+        let mut view = MemoryView { last_tid: transaction.tid, ..MemoryView::clone(&before) };
+        let mut content = shared.content.write().unwrap_or_else(PoisonError::into_inner);
+        // The last record of an object counts.
+        let records: BTreeMap<_, _> =
+            transaction.records.into_iter().map(|record| (record.oid, record.data)).collect();
+        content.transactions.insert(transaction.tid, records.keys().copied().collect());
+        for (oid, data) in records {
+            let revisions = content.objects.entry(oid).or_default();
+            if revisions.is_empty() {
+                view.object_count += 1;
+                view.size_bytes += OBJECT_BYTES;
+            }
+            view.size_bytes += REVISION_BYTES + data.as_ref().map_or(0, Bytes::len) as u64;
+            revisions.push((transaction.tid, data));
+        }
+        drop(content);
+        let view = Arc::new(view);
+        shared.view.store(view.clone());
+        Ok(view)
+    }
+}
+
+/// The content up to a transaction.
+#[derive(Debug, Clone)]
 struct MemoryView {
-    objects: Arc<RwLock<BTreeMap<Oid, Revisions>>>,
+    content: Arc<RwLock<Content>>,
     last_tid: Tid,
     object_count: u64,
     size_bytes: u64,
 }
 
-/// What Python's `getSize` counts for an object and for a revision, beyond the data.
-const OBJECT_SIZE: u64 = 50;
-const REVISION_SIZE: u64 = 100;
-
-impl MemoryStorage {
-    /// An empty storage.
-    #[must_use]
-    pub fn new(name: &str) -> Arc<Self> {
-        let objects = Arc::default();
-        let view =
-            MemoryView { objects: Arc::clone(&objects), last_tid: Tid::ZERO, object_count: 0, size_bytes: 0 };
-        Arc::new(Self {
-            name: name.to_owned(),
-            objects,
-            view: ArcSwap::from_pointee(view),
-            last_oid: AtomicU64::new(0),
-        })
+impl MemoryView {
+    fn content(&self) -> RwLockReadGuard<'_, Content> {
+        // The writer only adds; whatever it has added is above our last tid until it is complete.
+        self.content.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn append(&self, transaction: NewTransaction) -> Arc<dyn View> {
-        let before = self.view.load();
-        let (mut object_count, mut size_bytes) = (before.object_count, before.size_bytes);
-        let mut objects = self.objects.write().unwrap_or_else(PoisonError::into_inner);
-        for record in transaction.records {
-            self.last_oid.fetch_max(record.oid.to_u64(), Ordering::Relaxed);
-            let revisions = objects.entry(record.oid).or_insert_with(|| {
-                object_count += 1;
-                size_bytes += OBJECT_SIZE;
-                Revisions::new()
-            });
-            if revisions.last().is_some_and(|(tid, _)| *tid == transaction.tid) {
-                revisions.pop();
-            }
-            size_bytes += REVISION_SIZE + record.data.as_ref().map_or(0, |data| data.len() as u64);
-            // A copy of its own: the data must not keep a whole read buffer alive.
-            let data = record.data.map(|data| Bytes::copy_from_slice(&data));
-            revisions.push((transaction.tid, data));
-        }
-        drop(objects);
-        let objects = Arc::clone(&self.objects);
-        let view = Arc::new(MemoryView { objects, last_tid: transaction.tid, object_count, size_bytes });
-        self.view.store(Arc::clone(&view));
-        view
+    /// The revisions of `oid` in this view by rising tid, none if it is unknown.
+    fn revisions<'c>(&self, content: &'c Content, oid: Oid) -> &'c [(Tid, Option<Bytes>)] {
+        let all = content.objects.get(&oid).map(Vec::as_slice).unwrap_or_default();
+        all.get(..all.partition_point(|(tid, _)| *tid <= self.last_tid)).unwrap_or_default()
     }
 }
 
-impl MemoryView {
-    /// Shows the revisions of `oid` that this view knows.
-    fn revisions<T>(&self, oid: Oid, show: impl FnOnce(&[(Tid, Option<Bytes>)]) -> T) -> Option<T> {
-        let objects = self.objects.read().unwrap_or_else(PoisonError::into_inner);
-        let revisions = objects.get(&oid)?;
-        let known = revisions.partition_point(|(tid, _)| *tid <= self.last_tid);
-        let known = revisions.get(..known).filter(|known| !known.is_empty())?;
-        Some(show(known))
-    }
+/// Copies `data` to `sink`.
+fn deliver(
+    oid: Oid,
+    (serial, data): &(Tid, Option<Bytes>),
+    end: Option<Tid>,
+    sink: &mut dyn DataSink,
+) -> Result<(), StorageError> {
+    let data = data.as_ref().ok_or(StorageError::NoSuchObject(oid))?;
+    sink.accept(*serial, end, data.len()).copy_from_slice(data);
+    Ok(())
 }
 
 impl View for MemoryView {
@@ -104,102 +231,37 @@ impl View for MemoryView {
     }
 
     fn load_before(&self, oid: Oid, before: Tid, sink: &mut dyn DataSink) -> Result<bool, StorageError> {
-        let loaded = self.revisions(oid, |revisions| {
-            let older = revisions.partition_point(|(tid, _)| *tid < before);
-            let end = revisions.get(older).map(|(tid, _)| *tid);
-            match older.checked_sub(1).and_then(|newest| revisions.get(newest)) {
-                None => Ok(false),
-                Some((_, None)) => Err(StorageError::NoSuchObject(oid)),
-                Some((serial, Some(data))) => {
-                    sink.accept(*serial, end, data.len()).copy_from_slice(data);
-                    Ok(true)
-                }
-            }
-        });
-        loaded.unwrap_or(Err(StorageError::NoSuchObject(oid)))
+        let content = self.content();
+        let revisions = self.revisions(&content, oid);
+        if revisions.is_empty() {
+            return Err(StorageError::NoSuchObject(oid));
+        }
+        let later = revisions.partition_point(|(tid, _)| *tid < before);
+        let Some(revision) = later.checked_sub(1).and_then(|at| revisions.get(at)) else { return Ok(false) };
+        deliver(oid, revision, revisions.get(later).map(|(tid, _)| *tid), sink).map(|()| true)
     }
 
     fn load_serial(&self, oid: Oid, serial: Tid, sink: &mut dyn DataSink) -> Result<(), StorageError> {
-        let loaded = self.revisions(oid, |revisions| {
-            let (_, data) = revisions.iter().find(|(tid, _)| *tid == serial)?;
-            let data = data.as_ref()?;
-            sink.accept(serial, None, data.len()).copy_from_slice(data);
-            Some(())
-        });
-        loaded.flatten().ok_or(StorageError::NoSuchObject(oid))
+        let content = self.content();
+        let revisions = self.revisions(&content, oid);
+        let found = revisions.binary_search_by_key(&serial, |(tid, _)| *tid).ok();
+        let revision = found.and_then(|at| revisions.get(at)).ok_or(StorageError::NoSuchObject(oid))?;
+        deliver(oid, revision, None, sink)
     }
 
     fn current(&self, oid: Oid) -> Result<Option<Current>, StorageError> {
-        let newest = self.revisions(oid, |revisions| {
-            revisions.last().map(|(serial, data)| Current { serial: *serial, is_deleted: data.is_none() })
-        });
-        Ok(newest.flatten())
+        let content = self.content();
+        let newest = self.revisions(&content, oid).last();
+        Ok(newest.map(|(serial, data)| Current { serial: *serial, is_deleted: data.is_none() }))
     }
 
-    fn last_changes(&self, _: usize) -> Result<Vec<(Tid, Vec<Oid>)>, StorageError> {
-        // Python's MappingStorage has no lastInvalidations; the server then knows the last tid only.
-        Ok(vec![(self.last_tid, Vec::new())])
-    }
-}
-
-impl Storage for Arc<MemoryStorage> {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn features(&self) -> Features {
-        Features { iteration: true, ..Features::default() }
-    }
-
-    fn interfaces(&self) -> &'static [(&'static str, &'static str)] {
-        &[
-            ("ZODB.interfaces", "IStorage"),
-            ("ZODB.interfaces", "IStorageIteration"),
-            ("zope.interface", "Interface"),
-        ]
-    }
-
-    fn is_read_only(&self) -> bool {
-        false
-    }
-
-    fn view(&self) -> Arc<dyn View> {
-        self.view.load_full()
-    }
-
-    fn new_oids(&self, count: u32) -> Result<Oid, StorageError> {
-        let taken = self.last_oid.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| {
-            last.checked_add(u64::from(count)).filter(|last| *last < u64::MAX)
-        });
-        taken.map(|last| Oid::from_u64(last + 1)).map_err(|_| StorageError::OidsExhausted)
-    }
-
-    fn vote(&self, transaction: NewTransaction) -> Result<Box<dyn Voted>, StorageError> {
-        check_transaction(&transaction, self.view.load().last_tid)?;
-        Ok(Box::new(MemoryVoted { storage: Self::clone(self), transaction }))
-    }
-
-    fn close(&self) -> Result<(), StorageError> {
-        Ok(())
-    }
-}
-
-#[derive(Debug)]
-struct MemoryVoted {
-    storage: Arc<MemoryStorage>,
-    transaction: NewTransaction,
-}
-
-impl Voted for MemoryVoted {
-    fn transaction_len(&self) -> u64 {
-        self.transaction
-            .records
-            .iter()
-            .map(|record| record.data.as_ref().map_or(0, |data| data.len() as u64))
-            .sum()
-    }
-
-    fn finish(self: Box<Self>) -> Result<Arc<dyn View>, StorageError> {
-        Ok(self.storage.append(self.transaction))
+    fn last_changes(&self, count: usize) -> Result<Vec<(Tid, Vec<Oid>)>, StorageError> {
+        let content = self.content();
+        let newest_first = content.transactions.range(..=self.last_tid).rev().take(count);
+        let mut changes: Vec<_> = newest_first
+            .map(|(tid, oids)| (*tid, oids.iter().copied().collect::<BTreeSet<_>>().into_iter().collect()))
+            .collect();
+        changes.reverse();
+        Ok(changes)
     }
 }

@@ -8,13 +8,9 @@
 //!
 //! This module knows no sockets and no wire format; object data is opaque bytes here.
 
-mod memory;
-mod standin;
-mod tid;
-
-pub use memory::MemoryStorage;
-pub use standin::{FileStorage, FileStorageOptions};
-pub use tid::{next_tid, tid_of};
+pub mod file;
+pub mod memory;
+pub mod tid;
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,7 +24,8 @@ pub trait DataSink {
     /// Returns exactly `data_len` bytes to be filled with the data of the revision written by `serial`,
     /// which `end` superseded (`None`: it is the current one in this view).
     ///
-    /// Called at most once for each load. If the load fails afterwards, the sink's content is undefined.
+    /// Called at most once for each load. If the load fails afterwards, the sink's content is undefined. A
+    /// storage may panic if the length of what is returned differs from `data_len`.
     fn accept(&mut self, serial: Tid, end: Option<Tid>, data_len: usize) -> &mut [u8];
 }
 
@@ -105,30 +102,6 @@ pub struct NewTransaction {
     pub records: Vec<NewRecord>,
 }
 
-/// Checks what every storage must refuse at the vote.
-///
-/// # Errors
-/// [`StorageError::MetadataTooLong`], [`StorageError::EmptyRecord`], [`StorageError::TidNotRising`].
-pub fn check_transaction(transaction: &NewTransaction, last: Tid) -> Result<(), StorageError> {
-    let parts = [
-        (&transaction.user, Metadata::User),
-        (&transaction.description, Metadata::Description),
-        (&transaction.extension, Metadata::Extension),
-    ];
-    if let Some((_, part)) = parts.into_iter().find(|(bytes, _)| bytes.len() > METADATA_LEN_MAX) {
-        return Err(StorageError::MetadataTooLong(part));
-    }
-    let is_empty = |record: &&NewRecord| record.data.as_ref().is_some_and(Bytes::is_empty);
-    if let Some(record) = transaction.records.iter().find(is_empty) {
-        return Err(StorageError::EmptyRecord(record.oid));
-    }
-    let tid = transaction.tid;
-    if tid > last && tid < Tid::MAX { Ok(()) } else { Err(StorageError::TidNotRising { tid, last }) }
-}
-
-/// Greatest length of user name, description and pickled extension, in bytes (protocol reference 14.1).
-pub const METADATA_LEN_MAX: usize = 65_535;
-
 /// A storage: where views come from and transactions go.
 pub trait Storage: Send + Sync + fmt::Debug {
     /// The storage's name, as Python's `getName()`; for a file storage the path as configured.
@@ -137,8 +110,8 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// What the storage can do beyond loading and storing.
     fn features(&self) -> Features;
 
-    /// The interfaces that the Python storage of this kind provides, as `(module, name)`, in the order of
-    /// `zope.interface.providedBy(storage).__iro__`.
+    /// The interfaces that Python's storage of this kind provides, as (module, name) and in the order of
+    /// `zope.interface.providedBy(storage).__iro__`: what `get_info` announces.
     fn interfaces(&self) -> &'static [(&'static str, &'static str)];
 
     /// Whether every write is refused.
@@ -160,7 +133,8 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// # Errors
     /// The transaction is refused and the storage is as it was: [`StorageError::ReadOnly`],
     /// [`StorageError::MetadataTooLong`], [`StorageError::EmptyRecord`], [`StorageError::TidNotRising`],
-    /// [`StorageError::Io`] (for example no room), [`StorageError::Failed`].
+    /// [`StorageError::QuotaExceeded`], [`StorageError::Io`] (for example no room), [`StorageError::Failed`],
+    /// [`StorageError::Closed`].
     fn vote(&self, transaction: NewTransaction) -> Result<Box<dyn Voted>, StorageError>;
 
     /// Writes what speeds up the next start (index files) and releases locks. Later writes are refused.
@@ -178,8 +152,11 @@ pub trait Voted: Send + fmt::Debug {
     /// Makes the transaction durable, then visible to new views, and returns the first of these.
     ///
     /// # Errors
-    /// Nothing was acknowledged and nothing became visible. [`StorageError::Io`]: from then on the storage
-    /// refuses to write ([`StorageError::Failed`]), since the state of the medium is unknown.
+    /// Nothing was acknowledged and nothing became visible. [`StorageError::Io`]: if what had been written
+    /// could be removed again the storage goes on; otherwise, and always if the medium could not be made to
+    /// keep it, the state of the medium is unknown, and every later vote is refused with
+    /// [`StorageError::Failed`]. [`StorageError::VoteOutdated`], [`StorageError::Failed`],
+    /// [`StorageError::Closed`].
     fn finish(self: Box<Self>) -> Result<Arc<dyn View>, StorageError>;
 }
 
@@ -235,6 +212,26 @@ pub enum StorageError {
         /// The storage's last one.
         last: Tid,
     },
+    /// Another transaction was finished after this one's vote.
+    #[error("another transaction was finished since the vote")]
+    VoteOutdated,
+    /// The transaction would make the file longer than the configured quota.
+    #[error("the storage quota of {quota_bytes} bytes has been exceeded")]
+    QuotaExceeded {
+        /// The quota.
+        quota_bytes: u64,
+    },
+    /// The storage has been closed.
+    #[error("the storage is closed")]
+    Closed,
+    /// Another process, or another opener in this one, has the file open for writing.
+    #[error("{file} is locked by {holder:?}")]
+    Locked {
+        /// The lock file.
+        file: String,
+        /// What the lock file says of the holder: its process id.
+        holder: String,
+    },
     /// The greatest possible tid has been used.
     #[error("no transaction identifiers are left")]
     TidsExhausted,
@@ -242,9 +239,9 @@ pub enum StorageError {
     #[error("no object identifiers are left")]
     OidsExhausted,
     /// The medium failed; `doing` says during what.
-    #[error("{doing}: {source}")]
+    #[error("cannot {doing}: {source}")]
     Io {
-        /// What was being done, with the file's name.
+        /// What was to be done, with the file's name.
         doing: String,
         /// What the operating system says.
         source: std::io::Error,

@@ -1,7 +1,7 @@
 //! Calls that make, vote on, finish and abort a transaction.
 
 use std::borrow::Cow;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use zeo_codec::call::{CheckCurrentSerial, DeleteObject, Storea, TpcBegin, TxnId};
@@ -14,7 +14,8 @@ use crate::engine::commit_lock::Ticket;
 use crate::engine::error::CallError;
 use crate::engine::served::FinishJob;
 use crate::engine::transaction::{Op, Plan, Stage, Transaction, plan};
-use crate::storage::{NewTransaction, next_tid};
+use crate::storage::tid::next_tid;
+use crate::storage::{NewTransaction, StorageError};
 
 impl Peer {
     pub(super) fn tpc_begin(
@@ -66,7 +67,7 @@ impl Peer {
             .ok_or(CallError::WrongTransaction { current, asked: id })
     }
 
-    pub(super) fn storea(&mut self, args: &Storea<'_>, payload: &Bytes) -> Result<Reply<'static>, CallError> {
+    pub(super) fn storea(&mut self, args: Storea<'_>, payload: &Bytes) -> Result<Reply<'static>, CallError> {
         let bytes_max = self.engine.options.transaction_bytes;
         self.attached()?.served.stats.stores.add();
         let transaction = self.transaction(args.id)?;
@@ -76,7 +77,7 @@ impl Peer {
             transaction.failure.get_or_insert(CallError::TransactionTooLarge(bytes_max));
         }
         if transaction.failure.is_none() {
-            let data = shared(&args.data, payload);
+            let data = shared(args.data, payload);
             transaction.ops.push(Op::Store { oid: args.oid, serial: args.serial, data });
         }
         Ok(Reply::None)
@@ -182,7 +183,7 @@ impl Peer {
         }
         let tid = match transaction.tid {
             Some(tid) => tid,
-            None => next_tid(now(), view.last_tid())?,
+            None => next_tid(unix_micros(now()), view.last_tid()).ok_or(StorageError::TidsExhausted)?,
         };
         let voted = served.storage.vote(NewTransaction {
             tid,
@@ -262,19 +263,25 @@ impl Peer {
     }
 }
 
+/// Microseconds since 1970, UTC; a clock far off gives the nearest there is, and tids rise nevertheless.
+pub(super) fn unix_micros(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
 /// The bytes in the frame's own memory where they stand there.
-fn shared(bytes: &Cow<'_, [u8]>, payload: &Bytes) -> Bytes {
+fn shared(bytes: Cow<'_, [u8]>, payload: &Bytes) -> Bytes {
     match bytes {
         // Borrowed bytes lie in the payload they were parsed from.
         Cow::Borrowed(bytes) => payload.slice_ref(bytes),
-        Cow::Owned(bytes) => Bytes::copy_from_slice(bytes),
+        Cow::Owned(bytes) => bytes.into(),
     }
 }
 
 /// User name and description: bytes, or text that is stored as UTF-8.
 fn metadata(value: &Value<'_>, payload: &Bytes) -> Result<Bytes, CallError> {
     match value {
-        Value::Bytes(bytes) | Value::Native(bytes) => Ok(shared(bytes, payload)),
+        Value::Bytes(bytes) | Value::Native(bytes) => Ok(shared(bytes.clone(), payload)),
         Value::Text(text) => Ok(Bytes::copy_from_slice(text.as_bytes())),
         _ => Err(CallError::BadMetadata("user and description must be bytes or text")),
     }

@@ -1,12 +1,16 @@
 //! Calls that only read.
 
+use std::collections::HashSet;
+
 use zeo_codec::call::{GetInvalidations, GetTid, Invalidations, LoadBefore, LoadSerial, NewOids};
 use zeo_codec::session::ServerSession;
-use zeo_codec::{MsgId, Oid, Reply};
+use zeo_codec::{MsgId, Oid, Reply, Tid};
 
-use super::{Answer, Attached, Peer};
+use super::commit::unix_micros;
+use super::{Answer, Attached, Peer, now};
 use crate::engine::error::CallError;
 use crate::engine::load::{LoadReply, Shape};
+use crate::storage::tid::unix_micros_from_tid;
 use crate::storage::{Current, StorageError, View};
 
 impl Peer {
@@ -69,10 +73,20 @@ impl Peer {
         let Attached { served, cursor } = self.attached()?;
         // The stream goes on behind this tid, whatever the queue holds beyond it (rule S5).
         let tid = cursor.view().last_tid();
-        Ok(match served.queue.changes(args.tid, tid) {
+        let changes = match served.queue.changes(args.tid, tid) {
+            None if self.is_young(args.tid) => changes_in_storage(cursor.view(), args.tid)?,
+            changes => changes,
+        };
+        Ok(match changes {
             Some(oids) => Reply::Invalidations(Invalidations { tid, oids }),
             None => Reply::None,
         })
+    }
+
+    /// Whether `invalidation-age` allows to look into the storage for what changed after `tid`.
+    fn is_young(&self, tid: Tid) -> bool {
+        let age = self.engine.options.invalidation_age.and_then(|age| i64::try_from(age.as_micros()).ok());
+        age.is_some_and(|age| unix_micros(now()).saturating_sub(unix_micros_from_tid(tid)) < age)
     }
 
     pub(super) fn new_oids(&self, args: NewOids) -> Result<Reply<'static>, CallError> {
@@ -83,5 +97,25 @@ impl Peer {
         let count = u32::try_from(args.count.unwrap_or(100).clamp(1, 100)).unwrap_or(1);
         let first = self.attached()?.served.storage.new_oids(count)?.to_u64();
         Ok(Reply::Oids((0..u64::from(count)).map(|offset| Oid::from_u64(first + offset)).collect()))
+    }
+}
+
+/// All oids that changed after `known`, from the storage's last transactions; `None` if it does not keep
+/// them. Looks back in growing steps, so that little is read for a client that was away briefly.
+fn changes_in_storage(view: &dyn View, known: Tid) -> Result<Option<Vec<Oid>>, StorageError> {
+    let mut count = 1000;
+    loop {
+        let changes = view.last_changes(count)?;
+        let is_whole_history = changes.len() < count;
+        match changes.first() {
+            Some((oldest, _)) if *oldest > known && !is_whole_history => count = count.saturating_mul(4),
+            // A history that begins after what the client knows is not the one that it knows.
+            oldest if oldest.is_none_or(|(oldest, _)| *oldest > known) => return Ok(None),
+            _ => {
+                let newer = changes.into_iter().filter(|(tid, _)| *tid > known);
+                let oids: HashSet<Oid> = newer.flat_map(|(_, oids)| oids).collect();
+                return Ok(Some(oids.into_iter().collect()));
+            }
+        }
     }
 }

@@ -1,0 +1,116 @@
+//! What decoding takes from the heap: nothing where nothing needs to be built.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
+
+mod common;
+
+use std::hint::black_box;
+
+use allocation_counter::measure;
+use common::messages;
+use zeo_codec::frame::{Deframer, MacBit, write_frame};
+use zeo_codec::{Call, Dialect, Envelope, Limits, Method, Reply};
+
+const DIALECTS: [Dialect; 2] = [Dialect::Z5, Dialect::M5];
+const LIMITS: Limits = Limits::DEFAULT;
+
+fn call<'a>(payload: &'a [u8], dialect: &Dialect) -> Call<'a> {
+    let envelope = Envelope::parse(payload, dialect.framing, &LIMITS).unwrap();
+    let method = Method::from_name(&envelope.name).unwrap();
+    Call::parse(method, envelope.args, &LIMITS).unwrap()
+}
+
+fn reply<'a>(payload: &'a [u8], dialect: &Dialect, method: Method) -> Reply<'a> {
+    let envelope = Envelope::parse(payload, dialect.framing, &LIMITS).unwrap();
+    Reply::parse(Some(method), envelope.args, &LIMITS).unwrap()
+}
+
+/// How many allocations `run` makes.
+fn allocations(run: impl FnMut()) -> u64 {
+    measure(run).count_total
+}
+
+#[test]
+fn messages_of_plain_arguments_take_nothing() {
+    for dialect in &DIALECTS {
+        let calls =
+            ["C loadBefore", "C storea", "C vote", "C tpc_finish", "C register", "C getInvalidations"];
+        for title in calls {
+            let payload = messages::captured(dialect, title);
+            let count = allocations(|| {
+                black_box(call(black_box(&payload), dialect));
+            });
+            assert_eq!(count, 0, "{title} {:?}", dialect.framing);
+        }
+        for (title, method) in [
+            ("S reply of loadBefore", Method::LoadBefore),
+            ("S reply of loadBefore (None)", Method::LoadBefore),
+            ("S reply of tpc_finish", Method::TpcFinish),
+            ("S reply of record_iternext", Method::RecordIternext),
+        ] {
+            let payload = messages::captured(dialect, title);
+            let count = allocations(|| {
+                black_box(reply(black_box(&payload), dialect, method));
+            });
+            assert_eq!(count, 0, "{title} {:?}", dialect.framing);
+        }
+        let payload = messages::storea(dialect, 1 << 20);
+        assert_eq!(allocations(|| drop(black_box(call(&payload, dialect)))), 0);
+    }
+}
+
+#[test]
+fn an_invalidation_takes_its_list() {
+    for dialect in &DIALECTS {
+        for count in [1, 2, 100, 1000, 1001, 5000] {
+            let payload = messages::invalidate(dialect, count);
+            let allocations = allocations(|| {
+                black_box(call(black_box(&payload), dialect));
+            });
+            assert!(allocations <= 1, "{count} oids, {:?}: {allocations}", dialect.framing);
+        }
+    }
+}
+
+#[test]
+fn a_large_payload_stays_in_its_frame() {
+    for dialect in &DIALECTS {
+        let storea = messages::storea(dialect, 1 << 20);
+        let loaded = messages::loaded(dialect, 1 << 20);
+        let mut stream = Vec::new();
+        write_frame(&mut stream, &storea);
+        write_frame(&mut stream, &loaded);
+        let mut deframer = Deframer::new(1 << 21, MacBit::IsLength);
+        deframer.push(&stream);
+        let frame = deframer.next_frame().unwrap().unwrap();
+        let Call::Storea(args) = call(&frame.payload, dialect) else { panic!() };
+        assert_inside(&frame.payload, &args.data);
+        let frame = deframer.next_frame().unwrap().unwrap();
+        let Reply::Loaded(loaded) = reply(&frame.payload, dialect, Method::LoadBefore) else { panic!() };
+        assert_inside(&frame.payload, &loaded.data);
+    }
+}
+
+#[track_caller]
+fn assert_inside(frame: &[u8], data: &[u8]) {
+    assert_eq!(data.len(), 1 << 20);
+    assert!(frame.as_ptr_range().contains(&data.as_ptr()));
+    assert!(data.as_ptr_range().end <= frame.as_ptr_range().end);
+}
+
+/// Frames that are complete in the buffer are handed out without a copy.
+#[test]
+fn deframing_takes_nothing_for_each_frame() {
+    let mut stream = Vec::new();
+    for _ in 0..100 {
+        write_frame(&mut stream, &messages::captured(&Dialect::Z5, "C loadBefore"));
+    }
+    let mut deframer = Deframer::new(1000, MacBit::IsLength);
+    deframer.push(&stream);
+    // The buffer becomes shared once, when the first frame is split off.
+    let count = allocations(|| {
+        for _ in 0..100 {
+            black_box(deframer.next_frame().unwrap().unwrap());
+        }
+    });
+    assert!(count <= 1, "{count}");
+}

@@ -1,0 +1,211 @@
+//! What we write we read back, in every dialect, and however it is read.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
+
+mod common;
+
+use common::arbitrary;
+use common::notation::generic;
+use proptest::prelude::*;
+use zeo_codec::handshake::{Framing, Hello, Protocol, Version};
+use zeo_codec::pickle::{self, Lexer, Op, PickleFlavor, PickleWriter};
+use zeo_codec::{
+    Body, Call, Dialect, Emit as _, Envelope, Flag, Limits, MessageError, Method, MsgId, REPLY, RawArgs,
+    RemoteError, Reply, Value, msgpack, write_message,
+};
+
+const LIMITS: Limits = Limits::DEFAULT;
+
+fn encode(dialect: &Dialect, id: &MsgId<'_>, flag: Flag, name: &str, body: &impl Body) -> Vec<u8> {
+    let mut out = Vec::new();
+    write_message(&mut out, dialect, id, flag, name, body).unwrap();
+    let len = u32::try_from(out.len() - 4).unwrap();
+    assert_eq!(out[..4], len.to_be_bytes());
+    out.split_off(4)
+}
+
+fn envelope<'a>(payload: &'a [u8], dialect: &Dialect) -> Envelope<'a> {
+    Envelope::parse(payload, dialect.framing, &LIMITS).unwrap()
+}
+
+/// What can be told of the flavor from a message.
+fn visible_flavor(dialect: &Dialect) -> PickleFlavor {
+    dialect.pickle
+}
+
+fn parse_any<'a>(method: Option<Method>, args: RawArgs<'a>) -> Result<Call<'a>, MessageError> {
+    Call::parse(method.unwrap(), args, &LIMITS)
+}
+
+fn in_dialect<T: std::fmt::Debug>(
+    strategy: impl Fn(Dialect) -> BoxedStrategy<T>,
+) -> impl Strategy<Value = (Dialect, T)> {
+    arbitrary::dialect().prop_flat_map(move |dialect| (Just(dialect), strategy(dialect)))
+}
+
+/// The pickle with `PUT`s behind opcodes that leave a value on the stack.
+fn with_puts(pickle: &[u8], puts: &[(u8, u32)]) -> Vec<u8> {
+    let mut lexer = Lexer::new(pickle);
+    let mut out = Vec::new();
+    let mut choices = puts.iter().cycle();
+    loop {
+        let start = lexer.offset();
+        let op = lexer.next_op().unwrap();
+        out.extend_from_slice(&pickle[start..lexer.offset()]);
+        if op == Op::Stop {
+            return out;
+        }
+        let leaves_value = !matches!(op, Op::Proto(_) | Op::Mark);
+        match choices.next() {
+            Some((0, index)) if leaves_value => {
+                out.push(b'r');
+                out.extend_from_slice(&index.to_le_bytes());
+            }
+            Some((1, index)) if leaves_value => out.extend_from_slice(&[b'q', index.to_le_bytes()[0]]),
+            Some((2, index)) if leaves_value => out.extend_from_slice(format!("p{index}\n").as_bytes()),
+            // A value that comes and goes.
+            Some((3, _)) if leaves_value => out.extend_from_slice(b"20"),
+            _ => {}
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn calls((dialect, (id, call)) in in_dialect(|dialect| {
+        (arbitrary::msg_id(dialect), arbitrary::call(dialect)).boxed()
+    }), one_way in any::<bool>()) {
+        let method = call.method().unwrap();
+        let payload = encode(&dialect, &id, Flag::Bool(one_way), method.name(), &call);
+        let message = envelope(&payload, &dialect);
+        prop_assert_eq!(&message.id, &id);
+        prop_assert_eq!(message.flag, Flag::Bool(one_way));
+        prop_assert_eq!(Method::from_name(&message.name), Some(method));
+        prop_assert_eq!(message.flavor, visible_flavor(&dialect));
+        let parsed = Call::parse(method, message.args.clone(), &LIMITS);
+        prop_assert_eq!(parsed.as_ref(), Ok(&call));
+        let parsed = Call::parse(method, generic(&message.args).unwrap(), &LIMITS);
+        prop_assert_eq!(parsed.as_ref(), Ok(&call));
+        if dialect.framing == Framing::Pickle {
+            let value = pickle::decode(&payload, &LIMITS).unwrap();
+            prop_assert!(matches!(value, Value::Tuple(items) if items.len() == 4));
+        }
+    }
+
+    #[test]
+    fn calls_with_a_memo(call in arbitrary::call(Dialect::Z5), puts in prop::collection::vec((0_u8..8, any::<u32>()), 1..40)) {
+        let method = call.method().unwrap();
+        let payload = encode(&Dialect::Z5, &MsgId::Int(7), Flag::Bool(false), method.name(), &call);
+        let with_puts = with_puts(&payload, &puts);
+        let message = envelope(&with_puts, &Dialect::Z5);
+        prop_assert_eq!((&message.id, message.flag), (&MsgId::Int(7), Flag::Bool(false)));
+        prop_assert_eq!(&*message.name, method.name().as_bytes());
+        prop_assert_eq!(parse_any(call.method(), message.args), Ok(call.clone()));
+        // And as a pickler with a memo writes the same message.
+        let value = pickle::decode(&payload, &LIMITS).unwrap();
+        let mut memoized = Vec::new();
+        let mut writer = PickleWriter::with_memo(&mut memoized, PickleFlavor::Python3);
+        writer.start();
+        writer.value(&value).unwrap();
+        writer.stop();
+        let message = envelope(&memoized, &Dialect::Z5);
+        prop_assert_eq!(parse_any(call.method(), message.args), Ok(call));
+    }
+
+    #[test]
+    fn replies((dialect, (id, (method, reply))) in in_dialect(|dialect| {
+        (arbitrary::msg_id(dialect), arbitrary::reply(dialect)).boxed()
+    })) {
+        let payload = encode(&dialect, &id, Flag::RESULT, REPLY, &reply);
+        let message = envelope(&payload, &dialect);
+        prop_assert!(message.is_reply() && !message.flag.is_set());
+        prop_assert_eq!(&message.id, &id);
+        let parsed = Reply::parse(method, message.args.clone(), &LIMITS);
+        prop_assert_eq!(parsed.as_ref(), Ok(&reply));
+        let parsed = Reply::parse(method, generic(&message.args).unwrap(), &LIMITS);
+        prop_assert_eq!(parsed.as_ref(), Ok(&reply));
+    }
+
+    #[test]
+    fn errors((dialect, error) in in_dialect(arbitrary::error)) {
+        let payload = encode(&dialect, &MsgId::Int(3), Flag::ERROR, REPLY, &error);
+        let message = envelope(&payload, &dialect);
+        prop_assert!(message.flag.is_set());
+        let parsed = RemoteError::parse(message.args.clone(), &LIMITS);
+        prop_assert_eq!(parsed.as_ref(), Ok(&error));
+        let parsed = RemoteError::parse(generic(&message.args).unwrap(), &LIMITS);
+        prop_assert_eq!(parsed.as_ref(), Ok(&error));
+    }
+
+    #[test]
+    fn values((dialect, value) in in_dialect(arbitrary::value)) {
+        let mut out = Vec::new();
+        let decoded = match dialect.framing {
+            Framing::Pickle => {
+                let mut writer = PickleWriter::new(&mut out, dialect.pickle);
+                writer.start();
+                writer.value(&value).unwrap();
+                writer.stop();
+                pickle::decode(&out, &LIMITS)
+            }
+            Framing::Msgpack => {
+                msgpack::MsgpackWriter::new(&mut out).value(&value).unwrap();
+                msgpack::decode(&out, &LIMITS)
+            }
+        };
+        prop_assert_eq!(decoded.as_ref(), Ok(&value));
+        prop_assert_eq!(decoded.unwrap().into_owned(), value);
+    }
+
+    /// Damaged messages never panic, and all readers agree on whether a message is one.
+    #[test]
+    fn damaged((dialect, (call, position, byte)) in in_dialect(|dialect| {
+        (arbitrary::call(dialect), any::<prop::sample::Index>(), any::<u8>()).boxed()
+    })) {
+        let method = call.method().unwrap();
+        let mut payload = encode(&dialect, &MsgId::Int(1), Flag::Bool(true), method.name(), &call);
+        let at = position.index(payload.len());
+        payload[at] = byte;
+        if let Ok(message) = Envelope::parse(&payload, dialect.framing, &LIMITS)
+            && let Some(method) = Method::from_name(&message.name)
+        {
+            // What was read directly is what the generic reader sees.
+            let direct = Call::parse(method, message.args.clone(), &LIMITS);
+            let whole = generic(&message.args).and_then(|args| Call::parse(method, args, &LIMITS));
+            prop_assert_eq!(direct.is_ok(), whole.is_ok(), "{:?} {:?}", direct, whole);
+            if let (Ok(direct), Ok(whole)) = (direct, whole) {
+                // Not `==`: a damaged float can be NaN.
+                prop_assert_eq!(format!("{direct:?}"), format!("{whole:?}"));
+            }
+        }
+    }
+
+    #[test]
+    fn handshakes(version in prop::sample::select(Version::ALL.to_vec()), is_msgpack in any::<bool>()) {
+        let framing = if is_msgpack { Framing::Msgpack } else { Framing::Pickle };
+        let protocol = Protocol { framing, version };
+        let mut out = Vec::new();
+        protocol.write(&mut out);
+        prop_assert_eq!(Hello::parse(&out), Hello::Zeo(protocol));
+    }
+
+    #[test]
+    fn any_greeting(payload in prop::collection::vec(any::<u8>(), 0..8)) {
+        match Hello::parse(&payload) {
+            Hello::Zeo(protocol) => prop_assert_eq!(protocol.to_string().into_bytes(), payload),
+            Hello::Ruok => prop_assert_eq!(&payload[..], b"ruok"),
+            Hello::Unknown(kept) => prop_assert_eq!(kept, &payload[..]),
+        }
+    }
+}
+
+/// Python sees `tpc_finish` here: what was read first is taken back by `POP`.
+#[test]
+fn a_header_that_is_taken_back_is_refused() {
+    let mut payload = b"\x80\x03(K\x01\x89X\x04\0\0\0ping".to_vec();
+    payload.extend_from_slice(b"0X\x0a\0\0\0tpc_finishK\x05\x85t.");
+    let seen = pickle::decode(&payload, &LIMITS).unwrap();
+    assert_eq!(common::notation::render(&seen), "(1, False, \"tpc_finish\", (5,))");
+    let message = Envelope::parse(&payload, Framing::Pickle, &LIMITS);
+    let call = message.map(|message| Call::parse(Method::Ping, message.args, &LIMITS));
+    assert!(matches!(call, Err(_) | Ok(Err(MessageError::Undecodable(_)))), "{call:?}");
+}

@@ -1,0 +1,49 @@
+//! The file storage: Python's `Data.fs`, read and written so that Python and we can take turns.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`format`] | the layout: bytes to headers and back, no I/O |
+//! | [`disk`] | the medium: positional reads and writes, durability; a real file or memory |
+//! | `index`, `index_file`, `sanity` | where each object's newest record lies; the `.index` file; whether to trust it |
+//! | `window`, `scan`, `tail` | reading the whole file at open; what is whole, torn or damaged; cutting a torn tail |
+//! | `append`, `commit` | laying out a transaction; vote and finish; *what a crash leaves behind* |
+//! | `view` | reading, as of one transaction |
+//! | `lock` | keeping a second process away |
+//! | `open`, `storage` | putting it all together |
+//!
+//! `server/FILESTORAGE.md` has the layout byte by byte and the tables of open, commit and crash.
+//!
+//! ```no_run
+//! use zeo_server::storage::file::{FileStorage, FileStorageOptions};
+//! use zeo_server::storage::Storage;
+//!
+//! let storage = FileStorage::open("/data/Data.fs", FileStorageOptions::default())?;
+//! println!("{} objects up to {}", storage.view().object_count(), storage.view().last_tid());
+//! storage.close()?;
+//! # Ok::<(), zeo_server::storage::StorageError>(())
+//! ```
+
+pub mod disk;
+pub mod format;
+
+mod append;
+mod commit;
+mod index;
+mod index_file;
+mod lock;
+mod open;
+mod paths;
+mod sanity;
+mod scan;
+mod storage;
+mod tail;
+mod view;
+mod window;
+
+#[cfg(test)]
+mod tests;
+
+pub use open::{CutTail, FileStorageOptions, IndexUse, OpenReport};
+pub use storage::FileStorage;
+
+pub(crate) use paths::{io_error, shown, sync_folder, with_suffix};

@@ -1,0 +1,283 @@
+//! [`FileStorage`]: the shared view, the writer's state, and what stands around commits.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use zeo_codec::{Oid, Tid};
+
+use super::super::{Features, NewTransaction, Storage, StorageError, View, Voted};
+use super::commit::FileVoted;
+use super::disk::Disk;
+use super::lock::LockFile;
+use super::open::{FileStorageOptions, IndexUse, OpenReport, open_disk, open_files};
+use super::view::FileView;
+use super::{index_file, io_error, with_suffix};
+
+/// Python's list for a FileStorage without blobs: `zope.interface.providedBy(storage).__iro__`, ZODB 6.4.
+const INTERFACES: [(&str, &str); 7] = [
+    ("ZODB.interfaces", "IStorageRestoreable"),
+    ("ZODB.interfaces", "IStorageIteration"),
+    ("ZODB.interfaces", "IStorageUndoable"),
+    ("ZODB.interfaces", "IStorageCurrentRecordIteration"),
+    ("ZODB.interfaces", "IExternalGC"),
+    ("ZODB.interfaces", "IStorage"),
+    ("zope.interface", "Interface"),
+];
+
+/// The same with a blob directory.
+const INTERFACES_WITH_BLOBS: [(&str, &str); 9] = [
+    ("ZODB.interfaces", "IBlobStorageRestoreable"),
+    ("ZODB.interfaces", "IBlobStorage"),
+    ("ZODB.interfaces", "IStorageRestoreable"),
+    ("ZODB.interfaces", "IStorageIteration"),
+    ("ZODB.interfaces", "IStorageUndoable"),
+    ("ZODB.interfaces", "IStorageCurrentRecordIteration"),
+    ("ZODB.interfaces", "IExternalGC"),
+    ("ZODB.interfaces", "IStorage"),
+    ("zope.interface", "Interface"),
+];
+
+/// A storage in a single file of Python's format.
+///
+/// Dropping it without [`Storage::close`] loses nothing but the saved index.
+#[derive(Debug)]
+pub struct FileStorage {
+    pub(super) shared: Arc<Shared>,
+    report: OpenReport,
+}
+
+/// What the storage and an outstanding vote share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    name: String,
+    /// Where the data file is and the files beside it; `None` for a disk that is no file.
+    path: Option<PathBuf>,
+    pub(super) options: FileStorageOptions,
+    /// The state after the last finished transaction.
+    pub(super) view: ArcSwap<FileView>,
+    /// Held by the one who writes, never by readers.
+    writer: Mutex<Writer>,
+    /// The greatest oid stored or handed out.
+    last_oid: Mutex<u64>,
+}
+
+/// What only the writer uses.
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub(super) health: Health,
+    /// Up to here the disk has room for sure.
+    pub(super) reserved_pos: u64,
+    lock: Option<LockFile>,
+}
+
+/// Whether it may be written.
+#[derive(Debug, Clone)]
+pub(super) enum Health {
+    Good,
+    ReadOnly,
+    Closed,
+    Failed(Arc<str>),
+}
+
+impl FileStorage {
+    /// Opens the data file at `path`, with the `.lock` and `.index` files beside it.
+    ///
+    /// # Errors
+    /// [`StorageError::Locked`] if it is open for writing elsewhere; [`StorageError::Corrupt`] if it is damaged
+    /// in a way that no interrupted commit explains, or no FileStorage; [`StorageError::Io`].
+    pub fn open(path: impl AsRef<Path>, options: FileStorageOptions) -> Result<Self, StorageError> {
+        let path = path.as_ref();
+        if options.create && options.read_only {
+            // As Python does, see FileStorage.__init__.
+            return Err(StorageError::ReadOnly);
+        }
+        let (disk, lock) = open_files(path, options)?;
+        let storage = Self::start(Arc::new(disk), path.display().to_string(), Some(path), options, lock)?;
+        if let IndexUse::Rebuilt(_) = storage.report.index
+            && !options.read_only
+            && let Err(error) = storage.save_index()
+        {
+            // It costs another scan at the next start, no more.
+            tracing::warn!(file = storage.shared.name, %error, "cannot save the index");
+        }
+        Ok(storage)
+    }
+
+    /// Opens what is on `disk`, without files beside it: no lock, no saved index, a torn tail is cut unsaved.
+    ///
+    /// # Errors
+    /// [`StorageError::Corrupt`]; [`StorageError::Io`].
+    pub fn open_disk(
+        disk: Arc<dyn Disk>,
+        name: &str,
+        options: FileStorageOptions,
+    ) -> Result<Self, StorageError> {
+        Self::start(disk, name.to_owned(), None, options, None)
+    }
+
+    fn start(
+        disk: Arc<dyn Disk>,
+        name: String,
+        path: Option<&Path>,
+        options: FileStorageOptions,
+        lock: Option<LockFile>,
+    ) -> Result<Self, StorageError> {
+        let opened = open_disk(disk, &name, path, options.read_only)?;
+        let last_oid = opened.view.state.index.max_oid().unwrap_or(Oid::ZERO);
+        let writer = Writer {
+            health: if options.read_only { Health::ReadOnly } else { Health::Good },
+            reserved_pos: 0,
+            lock,
+        };
+        let shared = Shared {
+            name,
+            path: path.map(Path::to_path_buf),
+            options,
+            view: ArcSwap::from_pointee(opened.view),
+            writer: Mutex::new(writer),
+            last_oid: Mutex::new(last_oid.to_u64()),
+        };
+        Ok(Self { shared: Arc::new(shared), report: opened.report })
+    }
+
+    /// What was found and done at open.
+    #[must_use]
+    pub const fn report(&self) -> &OpenReport {
+        &self.report
+    }
+
+    /// Saves the index as of now, so that the next start need not scan what is covered by it. Commits go on
+    /// meanwhile; each waits at most for the copying of one bucket of 65,536 entries.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`], [`StorageError::Corrupt`]; the old index file is still there.
+    pub fn save_index(&self) -> Result<(), StorageError> {
+        let Some(path) = &self.shared.path else { return Ok(()) };
+        let path = with_suffix(path, ".index");
+        let view = self.shared.view.load_full();
+        let state = &view.state;
+        let mut damage = None;
+        let buckets = state.index.buckets().map(|(prefix, entries)| {
+            // Commits that finish while we write are ahead of this view.
+            let mut kept = Vec::with_capacity(entries.len());
+            for (suffix, newest_pos) in entries {
+                let oid = super::index::join(prefix, suffix);
+                match state.position_below(oid, newest_pos, view.end_pos) {
+                    Ok(pos) => kept.extend(pos.map(|pos| (suffix, pos))),
+                    Err(error) => {
+                        damage = Some(error);
+                        return Err(std::io::Error::other("damaged record"));
+                    }
+                }
+            }
+            Ok((prefix, kept))
+        });
+        let saved = index_file::save(&path, view.end_pos, buckets);
+        match damage {
+            Some(error) => Err(error),
+            None => saved.map_err(io_error("save", &path)),
+        }
+    }
+}
+
+impl Shared {
+    pub(super) fn writer(&self) -> MutexGuard<'_, Writer> {
+        // Every step under this lock leaves a state that the next holder can judge by `health`.
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps `oid` from being handed out.
+    pub(super) fn raise_last_oid(&self, oid: Oid) {
+        let mut last_oid = self.last_oid.lock().unwrap_or_else(PoisonError::into_inner);
+        *last_oid = oid.to_u64().max(*last_oid);
+    }
+}
+
+impl Writer {
+    /// Whether it may be written.
+    pub(super) fn check(&self) -> Result<(), StorageError> {
+        match &self.health {
+            Health::Good => Ok(()),
+            Health::ReadOnly => Err(StorageError::ReadOnly),
+            Health::Closed => Err(StorageError::Closed),
+            Health::Failed(why) => Err(StorageError::Failed(why.clone())),
+        }
+    }
+}
+
+impl Storage for FileStorage {
+    fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    fn features(&self) -> Features {
+        // What is implemented; Python's undo and record_iternext are not yet.
+        Features {
+            undo: false,
+            iteration: false,
+            restore: true,
+            record_iteration: false,
+            external_gc: true,
+            blobs: self.shared.options.blobs,
+        }
+    }
+
+    fn interfaces(&self) -> &'static [(&'static str, &'static str)] {
+        if self.shared.options.blobs { &INTERFACES_WITH_BLOBS } else { &INTERFACES }
+    }
+
+    fn is_read_only(&self) -> bool {
+        self.shared.options.read_only
+    }
+
+    fn view(&self) -> Arc<dyn View> {
+        self.shared.view.load_full()
+    }
+
+    fn new_oids(&self, count: u32) -> Result<Oid, StorageError> {
+        if self.shared.options.read_only {
+            return Err(StorageError::ReadOnly);
+        }
+        let mut last_oid = self.shared.last_oid.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = last_oid.checked_add(1).ok_or(StorageError::OidsExhausted)?;
+        *last_oid = last_oid.checked_add(u64::from(count)).ok_or(StorageError::OidsExhausted)?;
+        Ok(Oid::from_u64(first))
+    }
+
+    fn vote(&self, transaction: NewTransaction) -> Result<Box<dyn Voted>, StorageError> {
+        Ok(Box::new(FileVoted::vote(&self.shared, transaction)?))
+    }
+
+    fn close(&self) -> Result<(), StorageError> {
+        let mut writer = self.shared.writer();
+        if let Health::Closed = writer.health {
+            return Ok(());
+        }
+        let was_good = matches!(writer.health, Health::Good);
+        writer.health = Health::Closed;
+        let mut result = Ok(());
+        if was_good {
+            let view = self.shared.view.load_full();
+            if writer.reserved_pos > view.end_pos {
+                // Same length; gives back the room reserved behind it. If not, the next start can use it.
+                let _kept = view.state.disk.set_len(view.end_pos);
+            }
+            result = self.save_index();
+        }
+        // Last: until now no other process may touch these files.
+        writer.lock = None;
+        result
+    }
+}
+
+impl Shared {
+    /// Refuses `tid` unless it follows the last one of `view`.
+    pub(super) fn check_tid(view: &FileView, tid: Tid) -> Result<(), StorageError> {
+        if tid > view.last_tid {
+            Ok(())
+        } else {
+            Err(StorageError::TidNotRising { tid, last: view.last_tid })
+        }
+    }
+}
