@@ -16,16 +16,25 @@ const READ_LEN: usize = 64 * 1024;
 /// Answers that are kept ready, in bytes; at least one.
 const READY_LEN: usize = 512 * 1024;
 
-/// Serves on `port` of the local host, one thread for each connection, until the process is killed.
+/// Connections that are served at the same time, each by a thread that waits for the next one.
+const THREAD_COUNT: usize = 16;
+
+/// Serves on `port` of the local host until the process is killed.
 ///
 /// # Errors
 /// If the port is taken.
 pub fn serve(port: u16) -> io::Result<()> {
-    for stream in TcpListener::bind((Ipv4Addr::LOCALHOST, port))?.incoming() {
-        let stream = stream?;
-        // A client that hangs up is done.
-        std::thread::spawn(move || answer(stream).ok());
-    }
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+    std::thread::scope(|scope| {
+        for _ in 0..THREAD_COUNT {
+            scope.spawn(|| {
+                while let Ok((stream, _)) = listener.accept() {
+                    // A client that hangs up is done.
+                    let _ = answer(stream);
+                }
+            });
+        }
+    });
     Ok(())
 }
 

@@ -101,13 +101,13 @@ pub struct Schedule {
 impl Schedule {
     /// About three minutes for two servers.
     pub const FULL: Self = Self {
-        pace: Pace { warm_up: Duration::from_millis(100), window: Duration::from_millis(900) },
-        round_count: 3,
+        pace: Pace { warm_up: Duration::from_millis(100), window: Duration::from_millis(500) },
+        round_count: 5,
         start_count: 5,
     };
     /// About twenty seconds.
     pub const QUICK: Self = Self {
-        pace: Pace { warm_up: Duration::from_millis(50), window: Duration::from_millis(250) },
+        pace: Pace { warm_up: Duration::from_millis(50), window: Duration::from_millis(200) },
         round_count: 1,
         start_count: 1,
     };
