@@ -93,11 +93,7 @@ impl<'a> RawArgs<'a> {
     #[inline]
     pub fn into_args(self, limits: &Limits) -> Result<Args<'a>, MessageError> {
         let source = match self {
-            Self::Pickle { frame, offset } => {
-                let mut lexer = Lexer::at(frame, offset);
-                let is_marked = lexer.eat(code::MARK);
-                Source::Pickle { frame, offset, lexer, is_marked }
-            }
+            Self::Pickle { frame, offset } => return Ok(Args::of_pickle(frame, offset, limits)),
             Self::Msgpack { frame, offset } => {
                 let mut reader = MsgpackReader::at(frame, offset);
                 match reader.array_len()? {
@@ -171,6 +167,14 @@ enum Source<'a> {
 type Taken<T> = Result<T, MessageError>;
 
 impl<'a> Args<'a> {
+    /// The arguments of a pickle, which begin at `offset`.
+    #[inline]
+    pub(crate) fn of_pickle(frame: &'a [u8], offset: usize, limits: &Limits) -> Self {
+        let mut lexer = Lexer::at(frame, offset);
+        let is_marked = lexer.eat(code::MARK);
+        Self { source: Source::Pickle { frame, offset, lexer, is_marked }, taken_count: 0, limits: *limits }
+    }
+
     const fn shape(&self, expected: Expected) -> MessageError {
         MessageError::Shape(ShapeError { index: self.taken_count, expected })
     }

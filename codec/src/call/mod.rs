@@ -247,14 +247,14 @@ impl<'a> Call<'a> {
 /// string that seemed to be an argument can be wrapped or dropped by later opcodes. So the error of the direct
 /// way is never final.
 pub(crate) fn whole<'a, T: Arguments<'a>>(args: RawArgs<'a>, limits: &Limits) -> Result<T, MessageError> {
-    #[inline]
+    #[inline(always)]
     fn all<'a, T: Arguments<'a>>(args: &mut Args<'a>) -> Result<T, MessageError> {
         let parsed = T::parse(args)?;
         args.end()?;
         Ok(parsed)
     }
     let RawArgs::Pickle { frame, offset } = args else { return all(&mut args.into_args(limits)?) };
-    match all(&mut RawArgs::Pickle { frame, offset }.into_args(limits)?) {
+    match all(&mut Args::of_pickle(frame, offset, limits)) {
         Err(MessageError::Shape(_)) => {
             let value = RawArgs::Pickle { frame, offset }.into_value(limits)?;
             all(&mut RawArgs::Value(value).into_args(limits)?)
