@@ -48,24 +48,28 @@ impl<'a> Lexer<'a> {
 
     /// Starts inside `pickle`, at an opcode.
     #[must_use]
+    #[inline]
     pub fn at(pickle: &'a [u8], offset: usize) -> Self {
         Self { rest: pickle.get(offset..).unwrap_or_default(), total_len: pickle.len() }
     }
 
     /// Offset of the next opcode.
     #[must_use]
+    #[inline]
     pub const fn offset(&self) -> usize {
         self.total_len - self.rest.len()
     }
 
     /// What has not been read yet.
     #[must_use]
+    #[inline]
     pub const fn rest(&self) -> &'a [u8] {
         self.rest
     }
 
     /// The next opcode's byte, without moving on.
     #[must_use]
+    #[inline]
     pub fn peek(&self) -> Option<u8> {
         self.rest.first().copied()
     }

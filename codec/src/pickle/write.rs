@@ -81,7 +81,15 @@ impl<'o> PickleWriter<'o> {
         matches!(self.flavor, PickleFlavor::Python2Protocol1)
     }
 
+    #[inline]
     fn memoize(&mut self) {
+        if self.memo.is_some() {
+            self.put();
+        }
+    }
+
+    #[cold]
+    fn put(&mut self) {
         let Some(memo) = &mut self.memo else { return };
         match u8::try_from(memo.count) {
             Ok(index) => self.out.extend_from_slice(&[code::BINPUT, index]),
@@ -95,7 +103,13 @@ impl<'o> PickleWriter<'o> {
 
     /// Writes a reference if CPython would hold the string as one shared object that was written before:
     /// strings of at most one character below 256.
+    #[inline]
     fn reuse(&mut self, is_text: bool, content: &[u8]) -> bool {
+        self.memo.is_some() && self.get(is_text, content)
+    }
+
+    #[cold]
+    fn get(&mut self, is_text: bool, content: &[u8]) -> bool {
         let Some(memo) = &mut self.memo else { return false };
         let key = match (is_text, content) {
             (_, []) => (is_text, None),
@@ -125,6 +139,7 @@ impl<'o> PickleWriter<'o> {
     }
 
     /// A string with a one-byte length, or one with four bytes.
+    #[inline]
     fn counted(&mut self, short: u8, long: u8, len: usize) {
         match (u8::try_from(len), u32::try_from(len)) {
             (Ok(len), _) => self.out.extend_from_slice(&[short, len]),
@@ -140,16 +155,19 @@ impl<'o> PickleWriter<'o> {
         }
     }
 
+    #[inline]
     fn bytes_header(&mut self, len: usize) {
         self.counted(code::SHORT_BINBYTES, code::BINBYTES, len);
     }
 
+    #[inline]
     fn native(&mut self, bytes: &[u8]) {
         self.counted(code::SHORT_BINSTRING, code::BINSTRING, bytes.len());
         self.out.extend_from_slice(bytes);
         self.memoize();
     }
 
+    #[inline]
     fn python3_bytes(&mut self, bytes: &[u8]) {
         if !self.reuse(false, bytes) {
             self.bytes_header(bytes.len());
@@ -158,6 +176,7 @@ impl<'o> PickleWriter<'o> {
         }
     }
 
+    #[inline]
     fn unicode(&mut self, text: &str) {
         if self.reuse(true, text.as_bytes()) {
             return;
@@ -176,6 +195,7 @@ impl<'o> PickleWriter<'o> {
         self.memoize();
     }
 
+    #[inline]
     fn wide_int(&mut self, number: i128) {
         if let Ok(small) = u8::try_from(number) {
             self.out.extend_from_slice(&[code::BININT1, small]);
@@ -355,6 +375,7 @@ impl Emit for PickleWriter<'_> {
         self.out.push(code::NONE);
     }
 
+    #[inline]
     fn bool(&mut self, bit: bool) {
         match (self.is_protocol1(), bit) {
             (true, true) => self.out.extend_from_slice(b"I01\n"),
@@ -365,9 +386,13 @@ impl Emit for PickleWriter<'_> {
     }
 
     fn int(&mut self, number: i64) {
-        self.wide_int(number.into());
+        match u8::try_from(number) {
+            Ok(small) => self.out.extend_from_slice(&[code::BININT1, small]),
+            Err(_) => self.wide_int(number.into()),
+        }
     }
 
+    #[inline]
     fn uint(&mut self, number: u64) {
         self.wide_int(number.into());
     }
@@ -377,8 +402,17 @@ impl Emit for PickleWriter<'_> {
         self.out.extend_from_slice(&number.to_be_bytes());
     }
 
+    #[inline]
     fn bytes(&mut self, bytes: &[u8]) {
         if self.is_python2() { self.native(bytes) } else { self.python3_bytes(bytes) }
+    }
+
+    #[inline]
+    fn eight(&mut self, bytes: &[u8; 8]) {
+        let opcode = if self.is_python2() { code::SHORT_BINSTRING } else { code::SHORT_BINBYTES };
+        let [a, b, c, d, e, f, g, h] = *bytes;
+        self.out.extend_from_slice(&[opcode, 8, a, b, c, d, e, f, g, h]);
+        self.memoize();
     }
 
     fn bytes_hole(&mut self, len: usize) -> usize {
@@ -393,10 +427,12 @@ impl Emit for PickleWriter<'_> {
         start
     }
 
+    #[inline]
     fn text(&mut self, text: &str) {
         if self.is_python2() { self.native(text.as_bytes()) } else { self.unicode(text) }
     }
 
+    #[inline]
     fn tuple(&mut self, len: usize, items: impl FnOnce(&mut Self)) {
         match (len, self.is_protocol1()) {
             (0, _) => self.out.push(code::EMPTY_TUPLE),
