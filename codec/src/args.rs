@@ -456,6 +456,25 @@ impl<'a> Args<'a> {
         self.optional_eight().map(|bytes| bytes.map(Tid::from_bytes))
     }
 
+    /// The serial that a store is based on: a tid; `None`, which ZEO 4 clients may send for the root of a new
+    /// database; or text of eight ASCII characters, which Python's servers take for any new object and which
+    /// ZEO's own tests send (`ConnectionTests.py:ZERO`, ZEO 6.2).
+    ///
+    /// # Errors
+    /// See [`Args`].
+    pub fn serial(&mut self) -> Taken<Tid> {
+        if let Some(bytes) = self.direct_bytes()? {
+            return Tid::from_slice(bytes).ok_or(self.bad(Expected::EightBytes));
+        }
+        let value = self.leaf_or_value()?;
+        let bytes = match &value {
+            Value::None => return Ok(Tid::ZERO),
+            Value::Text(text) => Some(text.as_bytes()),
+            other => other.as_bytes(),
+        };
+        bytes.and_then(Tid::from_slice).ok_or(self.bad(Expected::EightBytes))
+    }
+
     /// An oid, or `None`.
     ///
     /// # Errors
