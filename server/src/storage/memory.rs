@@ -16,8 +16,11 @@ use super::{
 };
 
 /// `zope.interface.providedBy(MappingStorage()).__iro__`, ZODB 6.4.
-const INTERFACES: [(&str, &str); 3] =
-    [("ZODB.interfaces", "IStorage"), ("ZODB.interfaces", "IStorageIteration"), ("zope.interface", "Interface")];
+const INTERFACES: [(&str, &str); 3] = [
+    ("ZODB.interfaces", "IStorage"),
+    ("ZODB.interfaces", "IStorageIteration"),
+    ("zope.interface", "Interface"),
+];
 
 /// What `MappingStorage.getSize` counts for an object and for a revision beside its data.
 const OBJECT_BYTES: u64 = 50;

@@ -47,7 +47,8 @@ use zeo_codec::{Oid, Tid};
 
 use super::super::{Metadata, NewTransaction, StorageError};
 use super::format::{
-    BACK_POINTER_LEN, DATA_HEADER_LEN, DATA_HEADER_SPAN, DataHeader, POS_MAX, TRAILER_LEN, TransactionHeader, span,
+    BACK_POINTER_LEN, DATA_HEADER_LEN, DATA_HEADER_SPAN, DataHeader, POS_MAX, TRAILER_LEN, TransactionHeader,
+    span,
 };
 use super::index::Index;
 

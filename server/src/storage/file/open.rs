@@ -161,7 +161,8 @@ pub(crate) fn open_disk(
         last_tid: scanned.last_tid,
         object_count,
     };
-    let report = OpenReport { index: index_use, cut_tail, wrong_previous_count: scanned.wrong_previous_count };
+    let report =
+        OpenReport { index: index_use, cut_tail, wrong_previous_count: scanned.wrong_previous_count };
     Ok(Opened { view, report })
 }
 
@@ -172,9 +173,11 @@ fn check_magic(disk: &dyn Disk, file_name: &str) -> Result<(), StorageError> {
         Err(source) if source.kind() != io::ErrorKind::UnexpectedEof => {
             Err(StorageError::Io { doing: format!("read {file_name}"), source })
         }
-        Ok(()) | Err(_) => {
-            Err(StorageError::Corrupt { file: file_name.to_owned(), what: "no FileStorage".to_owned(), pos: 0 })
-        }
+        Ok(()) | Err(_) => Err(StorageError::Corrupt {
+            file: file_name.to_owned(),
+            what: "no FileStorage".to_owned(),
+            pos: 0,
+        }),
     }
 }
 
@@ -202,7 +205,13 @@ fn handle_tail(
         cut_tail.saved_as = Some(tail::save_aside(disk, path, cut_tail.pos)?);
     }
     let saved_as = cut_tail.saved_as.as_deref().map(shown);
-    tracing::warn!(file = file_name, pos = cut_tail.pos, why = found.why, saved_as, "cutting off the end of the file");
+    tracing::warn!(
+        file = file_name,
+        pos = cut_tail.pos,
+        why = found.why,
+        saved_as,
+        "cutting off the end of the file"
+    );
     tail::cut(disk, file_name, cut_tail.pos)?;
     Ok(cut_tail)
 }

@@ -10,8 +10,8 @@ use zeo_codec::Tid;
 
 use super::disk::Disk;
 use super::format::{
-    DATA_HEADER_LEN, DataHeader, FIRST_TRANSACTION_POS, TRAILER_LEN, TRANSACTION_HEADER_LEN, TransactionHeader,
-    status,
+    DATA_HEADER_LEN, DataHeader, FIRST_TRANSACTION_POS, TRAILER_LEN, TRANSACTION_HEADER_LEN,
+    TransactionHeader, status,
 };
 use super::index::IndexBuilder;
 use super::index_file::{Loaded, Unusable};

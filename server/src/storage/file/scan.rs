@@ -138,7 +138,8 @@ struct Scanner<'a> {
 
 impl Scanner<'_> {
     fn transaction(&mut self, pos: u64) -> Result<Step, StorageError> {
-        self.judge(pos).map_err(|source| StorageError::Io { doing: format!("scan {}", self.file_name), source })?
+        self.judge(pos)
+            .map_err(|source| StorageError::Io { doing: format!("scan {}", self.file_name), source })?
     }
 
     /// Reads the transaction at `pos` and decides whether it is whole, a tail, or damaged.

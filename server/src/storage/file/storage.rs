@@ -274,6 +274,10 @@ impl Storage for FileStorage {
 impl Shared {
     /// Refuses `tid` unless it follows the last one of `view`.
     pub(super) fn check_tid(view: &FileView, tid: Tid) -> Result<(), StorageError> {
-        if tid > view.last_tid { Ok(()) } else { Err(StorageError::TidNotRising { tid, last: view.last_tid }) }
+        if tid > view.last_tid {
+            Ok(())
+        } else {
+            Err(StorageError::TidNotRising { tid, last: view.last_tid })
+        }
     }
 }

@@ -250,7 +250,10 @@ mod tests {
                 if n % 4_099 == 0 {
                     assert!(!bucket.insert(suffix, pos + 1));
                     model.insert(suffix, pos + 1);
-                    assert_eq!(bucket.sorted_entries(), model.iter().map(|(s, p)| (*s, *p)).collect::<Vec<_>>());
+                    assert_eq!(
+                        bucket.sorted_entries(),
+                        model.iter().map(|(s, p)| (*s, *p)).collect::<Vec<_>>()
+                    );
                     assert_eq!(bucket.len() as usize, model.len());
                     assert_eq!(bucket.max_suffix(), model.last_key_value().map(|(s, _)| *s));
                     for (suffix, pos) in &model {

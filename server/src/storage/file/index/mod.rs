@@ -221,7 +221,9 @@ mod tests {
         for (count, step) in [(1_000_000, 1), (100_000, 10), (100_000, 100)] {
             for live in [false, true] {
                 let bytes = bytes_per_object(count, step, live);
-                println!("{count} objects, 1 oid in {step} used, inserted live: {live}: {bytes:.2} bytes an object");
+                println!(
+                    "{count} objects, 1 oid in {step} used, inserted live: {live}: {bytes:.2} bytes an object"
+                );
                 assert!(bytes <= 12.0, "{bytes} bytes an object at density 1/{step}");
             }
         }
