@@ -2,7 +2,7 @@
 //!
 //! * [`lex`] turns bytes into opcodes with their operands;
 //! * [`machine`] runs the opcodes and builds a [`Value`](crate::Value);
-//! * [`write`] writes values and messages in the bytes of the Python writers of ZEO.
+//! * [`mod@write`] writes values and messages in the bytes of the Python writers of ZEO.
 //!
 //! # What a hostile pickle can and cannot do
 //!

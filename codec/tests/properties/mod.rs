@@ -13,8 +13,11 @@ use zeo_codec::{
 
 const LIMITS: Limits = Limits::DEFAULT;
 
-/// A property by the name of its fuzz target.
-pub const ALL: [(&str, fn(&[u8])); 7] = [
+/// Panics if the input shows that the property does not hold.
+pub type Property = fn(&[u8]);
+
+/// The properties by the names of their fuzz targets.
+pub const ALL: [(&str, Property); 7] = [
     ("deframe", deframe),
     ("hello", hello),
     ("pickle_lex", pickle_lex),
