@@ -283,8 +283,37 @@ impl<'a> PlainHeader<'a> {
                 _ => return None,
             }
         };
-        Some(Self { id, flag, name, flavor, offset: lexer.offset() })
+        // Behind the name, a pickler with a memo has a PUT. A tuple that ends here was an id of three values.
+        begins_a_value(lexer.peek()?).then(|| Self { id, flag, name, flavor, offset: lexer.offset() })
     }
+}
+
+/// Whether an opcode pushes something without regard to what is on the stack, as far as peers use it at the
+/// beginning of arguments and results.
+const fn begins_a_value(opcode: u8) -> bool {
+    matches!(
+        opcode,
+        code::MARK
+            | code::NONE
+            | code::NEWTRUE
+            | code::NEWFALSE
+            | code::EMPTY_TUPLE
+            | code::EMPTY_LIST
+            | code::EMPTY_DICT
+            | code::SHORT_BINBYTES
+            | code::BINBYTES
+            | code::SHORT_BINSTRING
+            | code::BINSTRING
+            | code::BINUNICODE
+            | code::BININT
+            | code::BININT1
+            | code::BININT2
+            | code::INT
+            | code::LONG
+            | code::LONG1
+            | code::BINFLOAT
+            | code::GLOBAL
+    )
 }
 
 fn number(op: Op<'_>) -> Option<i64> {

@@ -465,6 +465,12 @@ fn unescape_unicode(mut line: &[u8]) -> Option<String> {
         let digit_count = match (first, rest.first()) {
             (b'\\', Some(b'u')) => 4,
             (b'\\', Some(b'U')) => 8,
+            (b'\\', Some(other)) => {
+                // Any other pair stands for itself; its second character begins no escape.
+                text.extend(['\\', char::from(*other)]);
+                line = rest.get(1..)?;
+                continue;
+            }
             _ => {
                 text.push(char::from(*first));
                 continue;
@@ -515,6 +521,8 @@ mod tests {
     fn reads_escapes() {
         assert_eq!(ops(b"S'a\\x00\\n\\\\\\'\\101'\n").as_slice(), [Op::Native(Cow::Borrowed(b"a\0\n\\'A"))]);
         assert_eq!(ops(b"V\\u4e2d\xfc\\\n").as_slice(), [Op::Text(Cow::Borrowed("\u{4e2d}\u{fc}\\"))]);
+        // pickle.loads(b"V\\\\u0041\n."), CPython 3.11
+        assert_eq!(ops(b"V\\\\u0041\n").as_slice(), [Op::Text(Cow::Borrowed("\\\\u0041"))]);
     }
 
     #[test]

@@ -43,6 +43,8 @@ struct Memo {
     count: u32,
     /// CPython keeps one object for each of these, so a second occurrence is the same object.
     shared: BTreeMap<(bool, Option<u8>), u32>,
+    /// Keys written so far, if equal keys are one object.
+    keys: Option<BTreeMap<Vec<u8>, u32>>,
 }
 
 impl<'o> PickleWriter<'o> {
@@ -56,6 +58,43 @@ impl<'o> PickleWriter<'o> {
     #[must_use]
     pub fn with_memo(out: &'o mut Vec<u8>, flavor: PickleFlavor) -> Self {
         Self { out, flavor, memo: Some(Memo::default()) }
+    }
+
+    /// Writes equal text keys of dicts as one object. That is what they are in a value that Python read from
+    /// msgpack, whose reader interns them, but not in one from a pickle. (Whether a key of one character is also
+    /// the same object as an equal value depends on what that Python process has interned before: names of
+    /// one letter, we take it, as any process with ZODB in it has.)
+    #[must_use]
+    pub fn sharing_keys(mut self) -> Self {
+        if let Some(memo) = &mut self.memo {
+            memo.keys = Some(BTreeMap::new());
+        }
+        self
+    }
+
+    fn key(&mut self, key: &Value<'_>) -> Result<(), EncodeError> {
+        if let (Value::Text(text), Some(Memo { count, keys: Some(keys), .. })) = (key, &mut self.memo)
+            && is_interned_apart(text)
+        {
+            if let Some(index) = keys.get(text.as_bytes()).copied() {
+                self.reference(index);
+                return Ok(());
+            }
+            keys.insert(text.as_bytes().to_vec(), *count);
+            self.new_unicode(text);
+            return Ok(());
+        }
+        self.value(key)
+    }
+
+    fn reference(&mut self, index: u32) {
+        match u8::try_from(index) {
+            Ok(index) => self.out.extend_from_slice(&[code::BINGET, index]),
+            Err(_) => {
+                self.out.push(code::LONG_BINGET);
+                self.out.extend_from_slice(&index.to_le_bytes());
+            }
+        }
     }
 
     /// The bytes before the value of a whole pickle.
@@ -120,15 +159,9 @@ impl<'o> PickleWriter<'o> {
             },
             (false, _) => return false,
         };
-        match memo.shared.get(&key) {
+        match memo.shared.get(&key).copied() {
             Some(index) => {
-                match u8::try_from(*index) {
-                    Ok(index) => self.out.extend_from_slice(&[code::BINGET, index]),
-                    Err(_) => {
-                        self.out.push(code::LONG_BINGET);
-                        self.out.extend_from_slice(&index.to_le_bytes());
-                    }
-                }
+                self.reference(index);
                 true
             }
             None => {
@@ -178,9 +211,13 @@ impl<'o> PickleWriter<'o> {
 
     #[inline]
     fn unicode(&mut self, text: &str) {
-        if self.reuse(true, text.as_bytes()) {
-            return;
+        if !self.reuse(true, text.as_bytes()) {
+            self.new_unicode(text);
         }
+    }
+
+    #[inline]
+    fn new_unicode(&mut self, text: &str) {
         match u32::try_from(text.len()) {
             Ok(len) => {
                 self.out.push(code::BINUNICODE);
@@ -289,7 +326,7 @@ impl<'o> PickleWriter<'o> {
     fn set_all(&mut self, pairs: &[(Value<'_>, Value<'_>)], of: Of) -> Result<(), EncodeError> {
         let mut result = Ok(());
         self.batches(pairs.iter(), of, code::SETITEM, code::SETITEMS, |writer, (key, value)| {
-            result = result.and_then(|()| writer.value(key)).and_then(|()| writer.value(value));
+            result = result.and_then(|()| writer.key(key)).and_then(|()| writer.value(value));
         });
         if of == Of::Builtin {
             self.end_dict(pairs.len());
@@ -349,6 +386,11 @@ impl<'o> PickleWriter<'o> {
         self.out.push(end);
         Ok(())
     }
+}
+
+/// Whether an interned key is another object than the string that CPython keeps for a single character.
+fn is_interned_apart(text: &str) -> bool {
+    !text.is_empty() && single_latin1(text).is_none_or(|only| only.is_ascii_alphanumeric() || only == b'_')
 }
 
 /// The only character of `text`, if it is one of the first 256.
