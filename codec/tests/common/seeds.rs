@@ -57,6 +57,27 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
                 seed
             })
             .collect(),
+        "session" => [("Z5", &PICKLED[..1]), ("M5", &PACKED[..1]), ("Z4", &PICKLED[1..2])]
+            .into_iter()
+            .flat_map(|(hello, texts)| sessions(hello, texts))
+            .collect(),
         other => panic!("no seeds for {other}"),
     }
+}
+
+/// A conversation as each side sees it, and as an observer does.
+fn sessions(hello: &str, texts: &[&str]) -> [Vec<u8>; 3] {
+    let frame = |payload: &[u8]| [&u32::try_from(payload.len()).unwrap().to_be_bytes()[..], payload].concat();
+    let side = |from_client: bool| {
+        let own = examples(texts)
+            .filter(|example| example.is_from_client == from_client && example.cut_of.is_none());
+        own.fold(frame(hello.as_bytes()), |stream, example| [stream, frame(&example.payload)].concat())
+    };
+    let (client, server) = (side(true), side(false));
+    let share = u8::try_from(server.len() * 256 / (server.len() + client.len())).unwrap();
+    [
+        [&[0, 100][..], &client].concat(),
+        [&[1, 3][..], &server].concat(),
+        [&[2, 7, share][..], &server, &client].concat(),
+    ]
 }

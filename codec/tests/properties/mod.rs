@@ -3,6 +3,10 @@
 #![allow(dead_code, unreachable_pub, reason = "each fuzz target uses one of them")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a property fails by panicking")]
 
+mod session;
+
+pub use session::session;
+
 use zeo_codec::frame::{Deframer, Frame, FrameError, MacBit, write_frame};
 use zeo_codec::handshake::{Framing, Hello, Version, client_choice, server_accepts};
 use zeo_codec::pickle::{self, Lexer, Op, PickleFlavor, PickleWriter};
@@ -17,7 +21,7 @@ const LIMITS: Limits = Limits::DEFAULT;
 pub type Property = fn(&[u8]);
 
 /// The properties by the names of their fuzz targets.
-pub const ALL: [(&str, Property); 7] = [
+pub const ALL: [(&str, Property); 8] = [
     ("deframe", deframe),
     ("hello", hello),
     ("pickle_lex", pickle_lex),
@@ -25,6 +29,7 @@ pub const ALL: [(&str, Property); 7] = [
     ("msgpack_value", msgpack_value),
     ("call_roundtrip", call_roundtrip),
     ("reply_roundtrip", reply_roundtrip),
+    ("session", session),
 ];
 
 fn drain(deframer: &mut Deframer, frames: &mut Vec<Frame>) -> Result<(), FrameError> {
