@@ -17,7 +17,13 @@ fn decode(c: &mut Criterion) {
     for (framing, dialect) in &common::DIALECTS {
         for message in common::all(dialect) {
             let mut group = c.benchmark_group(format!("decode {framing}/{}", message.name));
-            group.bench_function("zeo-codec", |b| b.iter(|| common::decode(black_box(&message), dialect)));
+            group.bench_function("zeo-codec", |b| {
+                b.iter(|| {
+                    common::decode_with(black_box(&message), dialect, |id, flag, typed| {
+                        black_box((&id, flag, &typed));
+                    })
+                })
+            });
             let payload = &message.payload[..];
             if dialect.framing == Framing::Pickle {
                 group.bench_function("serde-pickle value", |b| {

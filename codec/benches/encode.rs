@@ -15,22 +15,22 @@ fn encode(c: &mut Criterion) {
     for (framing, dialect) in &common::DIALECTS {
         for message in common::all(dialect) {
             let mut group = c.benchmark_group(format!("encode {framing}/{}", message.name));
-            let (id, flag, typed) = common::decode(&message, dialect);
             let mut out = Vec::with_capacity(message.payload.len() + 4);
-            group.bench_function("zeo-codec", |b| {
-                b.iter(|| {
-                    out.clear();
-                    let id = &id;
-                    match black_box(&typed) {
-                        Typed::Call(call) => {
-                            let name = call.method().unwrap().name();
-                            write_message(&mut out, dialect, id, flag, name, call).unwrap();
+            common::decode_with(&message, dialect, |id, flag, typed| {
+                group.bench_function("zeo-codec", |b| {
+                    b.iter(|| {
+                        out.clear();
+                        match black_box(&typed) {
+                            Typed::Call(call) => {
+                                let name = call.method().unwrap().name();
+                                write_message(&mut out, dialect, &id, flag, name, *call).unwrap();
+                            }
+                            Typed::Reply(reply) => {
+                                write_message(&mut out, dialect, &id, flag, REPLY, *reply).unwrap();
+                            }
                         }
-                        Typed::Reply(reply) => {
-                            write_message(&mut out, dialect, id, flag, REPLY, reply).unwrap()
-                        }
-                    }
-                    black_box(&out);
+                        black_box(&out);
+                    });
                 });
             });
             assert!(out.get(4..) == Some(&message.payload[..]));

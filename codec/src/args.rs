@@ -42,6 +42,7 @@ pub enum RawArgs<'a> {
 const CLOSE: [u8; 2] = [code::TUPLE, code::STOP];
 
 impl<'a> RawArgs<'a> {
+    #[inline]
     fn rest(&self) -> &'a [u8] {
         match self {
             Self::Pickle { frame, offset } | Self::Msgpack { frame, offset } => {
@@ -53,6 +54,7 @@ impl<'a> RawArgs<'a> {
 
     /// Whether it is `None`.
     #[must_use]
+    #[inline]
     pub fn is_none(&self) -> bool {
         match self {
             Self::Pickle { .. } => self.rest() == [code::NONE, CLOSE[0], CLOSE[1]],
@@ -88,13 +90,10 @@ impl<'a> RawArgs<'a> {
     ///
     /// # Errors
     /// If the element is no tuple or list, or undecodable.
+    #[inline]
     pub fn into_args(self, limits: &Limits) -> Result<Args<'a>, MessageError> {
         let source = match self {
-            Self::Pickle { frame, offset } => {
-                let mut lexer = Lexer::at(frame, offset);
-                let is_marked = lexer.eat(code::MARK);
-                Source::Pickle { frame, offset, lexer, is_marked }
-            }
+            Self::Pickle { frame, offset } => return Ok(Args::of_pickle(frame, offset, limits)),
             Self::Msgpack { frame, offset } => {
                 let mut reader = MsgpackReader::at(frame, offset);
                 match reader.array_len()? {
@@ -168,6 +167,14 @@ enum Source<'a> {
 type Taken<T> = Result<T, MessageError>;
 
 impl<'a> Args<'a> {
+    /// The arguments of a pickle, which begin at `offset`.
+    #[inline]
+    pub(crate) fn of_pickle(frame: &'a [u8], offset: usize, limits: &Limits) -> Self {
+        let mut lexer = Lexer::at(frame, offset);
+        let is_marked = lexer.eat(code::MARK);
+        Self { source: Source::Pickle { frame, offset, lexer, is_marked }, taken_count: 0, limits: *limits }
+    }
+
     const fn shape(&self, expected: Expected) -> MessageError {
         MessageError::Shape(ShapeError { index: self.taken_count, expected })
     }
@@ -176,6 +183,7 @@ impl<'a> Args<'a> {
     ///
     /// Opcodes behind a string can still take it back or wrap it (`POP`, `TUPLE2`), which no peer does. So
     /// what was taken is compared with what the machine says.
+    #[cold]
     fn generalise(&mut self) -> Taken<()> {
         let Source::Pickle { frame, offset, is_marked, .. } = self.source else { return Ok(()) };
         let args = fourth_of_pickle(frame, offset, &self.limits)?;
@@ -195,6 +203,7 @@ impl<'a> Args<'a> {
     }
 
     /// Whether a pickle ends here as it must if exactly the taken items are the arguments.
+    #[inline]
     fn is_closed(lexer: &Lexer<'_>, is_marked: bool, taken_count: usize) -> bool {
         let close = match (is_marked, taken_count) {
             (true, _) => code::TUPLE,
@@ -232,16 +241,30 @@ impl<'a> Args<'a> {
     ///
     /// # Errors
     /// See [`Args`]; [`Expected::End`] if there is more.
+    #[inline]
     pub fn finish(mut self) -> Taken<()> {
-        if let Source::Pickle { lexer, is_marked, .. } = &self.source {
-            if Self::is_closed(lexer, *is_marked, self.taken_count) {
-                return Ok(());
+        self.end()
+    }
+
+    /// [`Self::finish`] in place.
+    #[inline]
+    pub(crate) fn end(&mut self) -> Taken<()> {
+        match &self.source {
+            Source::Pickle { lexer, is_marked, .. }
+                if Self::is_closed(lexer, *is_marked, self.taken_count) =>
+            {
+                Ok(())
             }
-            self.generalise()?;
-        }
-        match self.source {
             Source::Msgpack { reader, left: 0 } => Ok(reader.end()?),
-            Source::Values(ref items) if items.len() == 0 => Ok(()),
+            _ => self.other_end(),
+        }
+    }
+
+    #[cold]
+    fn other_end(&mut self) -> Taken<()> {
+        self.generalise()?;
+        match &self.source {
+            Source::Values(items) if items.len() == 0 => Ok(()),
             _ => Err(self.shape(Expected::End)),
         }
     }
@@ -269,6 +292,7 @@ impl<'a> Args<'a> {
     }
 
     /// A byte string that stands in the frame; `None` if the next item must be taken as a value.
+    #[inline]
     fn direct_bytes(&mut self) -> Taken<Option<&'a [u8]>> {
         let bytes = match &mut self.source {
             Source::Pickle { lexer, .. } => lexer.eat_bytes(),
@@ -292,6 +316,7 @@ impl<'a> Args<'a> {
     ///
     /// # Errors
     /// See [`Args`].
+    #[inline]
     pub fn bytes(&mut self) -> Taken<Cow<'a, [u8]>> {
         if let Some(bytes) = self.direct_bytes()? {
             return Ok(Cow::Borrowed(bytes));
@@ -306,6 +331,7 @@ impl<'a> Args<'a> {
     ///
     /// # Errors
     /// See [`Args`].
+    #[inline]
     pub fn optional_bytes(&mut self) -> Taken<Option<Cow<'a, [u8]>>> {
         if self.direct_none() {
             return Ok(None);
@@ -407,6 +433,7 @@ impl<'a> Args<'a> {
     ///
     /// # Errors
     /// See [`Args`].
+    #[inline]
     pub fn oid(&mut self) -> Taken<Oid> {
         self.eight_bytes().map(Oid::from_bytes)
     }
@@ -415,6 +442,7 @@ impl<'a> Args<'a> {
     ///
     /// # Errors
     /// See [`Args`].
+    #[inline]
     pub fn tid(&mut self) -> Taken<Tid> {
         self.eight_bytes().map(Tid::from_bytes)
     }
@@ -423,14 +451,35 @@ impl<'a> Args<'a> {
     ///
     /// # Errors
     /// See [`Args`].
+    #[inline]
     pub fn optional_tid(&mut self) -> Taken<Option<Tid>> {
         self.optional_eight().map(|bytes| bytes.map(Tid::from_bytes))
+    }
+
+    /// The serial that a store is based on: a tid; `None`, which ZEO 4 clients may send for the root of a new
+    /// database; or text of eight ASCII characters, which Python's servers take for any new object and which
+    /// ZEO's own tests send (`ConnectionTests.py:ZERO`, ZEO 6.2).
+    ///
+    /// # Errors
+    /// See [`Args`].
+    pub fn serial(&mut self) -> Taken<Tid> {
+        if let Some(bytes) = self.direct_bytes()? {
+            return Tid::from_slice(bytes).ok_or(self.bad(Expected::EightBytes));
+        }
+        let value = self.leaf_or_value()?;
+        let bytes = match &value {
+            Value::None => return Ok(Tid::ZERO),
+            Value::Text(text) => Some(text.as_bytes()),
+            other => other.as_bytes(),
+        };
+        bytes.and_then(Tid::from_slice).ok_or(self.bad(Expected::EightBytes))
     }
 
     /// An oid, or `None`.
     ///
     /// # Errors
     /// See [`Args`].
+    #[inline]
     pub fn optional_oid(&mut self) -> Taken<Option<Oid>> {
         self.optional_eight().map(|bytes| bytes.map(Oid::from_bytes))
     }
@@ -480,6 +529,7 @@ impl<'a> Args<'a> {
     ///
     /// # Errors
     /// See [`Args`].
+    #[inline]
     pub fn int(&mut self) -> Taken<i64> {
         if let Some(number) = self.direct_int() {
             return Ok(number);

@@ -43,14 +43,19 @@ pub trait Emit: Sized {
     /// [`EncodeError`] if the framing has no form for it; what has been written so far is to be discarded.
     fn value(&mut self, value: &Value<'_>) -> Result<(), EncodeError>;
 
+    /// A byte string of eight bytes.
+    fn eight(&mut self, bytes: &[u8; 8]);
+
     /// An oid.
+    #[inline]
     fn oid(&mut self, oid: Oid) {
-        self.bytes(oid.as_bytes());
+        self.eight(oid.as_bytes());
     }
 
     /// A tid or serial.
+    #[inline]
     fn tid(&mut self, tid: Tid) {
-        self.bytes(tid.as_bytes());
+        self.eight(tid.as_bytes());
     }
 
     /// A tid, or `None`.

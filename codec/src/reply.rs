@@ -79,12 +79,24 @@ impl<'a> Reply<'a> {
             return Ok(Self::None);
         }
         match method {
-            Some(M::LoadBefore) => call::whole(result, limits).map(Self::Loaded),
-            Some(M::GetInvalidations) => call::whole(result, limits).map(Self::Invalidations),
-            Some(M::IteratorNext) => call::whole(result, limits).map(Self::Transaction),
-            Some(M::IteratorRecordNext) => call::whole(result, limits).map(Self::Record),
-            Some(M::RecordIternext) => call::whole(result, limits).map(Self::CurrentRecord),
+            Some(M::LoadBefore) => Self::tuple(result, limits, Self::Loaded),
+            Some(M::GetInvalidations) => Self::tuple(result, limits, Self::Invalidations),
+            Some(M::IteratorNext) => Self::tuple(result, limits, Self::Transaction),
+            Some(M::IteratorRecordNext) => Self::tuple(result, limits, Self::Record),
+            Some(M::RecordIternext) => Self::tuple(result, limits, Self::CurrentRecord),
             _ => Self::from_value(method, result.into_value(limits)?),
+        }
+    }
+
+    fn tuple<T: Arguments<'a>>(
+        result: RawArgs<'a>,
+        limits: &Limits,
+        reply: fn(T) -> Self,
+    ) -> Result<Self, MessageError> {
+        match call::whole(result.clone(), limits) {
+            // `None` can be written in many opcodes; only the plainest is told at once.
+            Err(MessageError::Shape(_)) if result.into_value(limits)? == Value::None => Ok(Self::None),
+            other => other.map(reply),
         }
     }
 

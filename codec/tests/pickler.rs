@@ -8,6 +8,7 @@ use zeo_codec::pickle::{self, PickleFlavor, PickleWriter};
 use zeo_codec::{Emit as _, Limits, Value};
 
 const BATCHES: &str = include_str!("../../fixtures/pickles/fast-batches.txt");
+const MEMO_MSGPACK: &str = include_str!("../../fixtures/pickles/memo-msgpack.txt");
 const MEMO: &str = include_str!("../../fixtures/pickles/memo.txt");
 
 fn dumps(out: &mut Vec<u8>, write: impl FnOnce(&mut PickleWriter<'_>)) {
@@ -59,6 +60,22 @@ fn the_memo_is_used_as_zodbpickle_does() {
         assert!(out == fast, "line {number}: {value:?}");
         let mut out = Vec::new();
         let mut writer = PickleWriter::with_memo(&mut out, PickleFlavor::Python3);
+        writer.start();
+        writer.value(&value).unwrap();
+        writer.stop();
+        let same_len = out.iter().zip(&expected).take_while(|(ours, theirs)| ours == theirs).count();
+        assert!(out == expected, "line {number}, from byte {same_len}: {value:?}");
+    }
+}
+
+#[test]
+fn keys_read_from_msgpack_are_shared() {
+    for (number, line) in MEMO_MSGPACK.lines().enumerate() {
+        let (packed, expected) = line.split_once(' ').unwrap();
+        let (packed, expected) = (unhex(packed), unhex(expected));
+        let value = zeo_codec::msgpack::decode(&packed, &Limits::DEFAULT).unwrap();
+        let mut out = Vec::new();
+        let mut writer = PickleWriter::with_memo(&mut out, PickleFlavor::Python3).sharing_keys();
         writer.start();
         writer.value(&value).unwrap();
         writer.stop();

@@ -201,11 +201,42 @@ proptest! {
 /// Python sees `tpc_finish` here: what was read first is taken back by `POP`.
 #[test]
 fn a_header_that_is_taken_back_is_refused() {
-    let mut payload = b"\x80\x03(K\x01\x89X\x04\0\0\0ping".to_vec();
-    payload.extend_from_slice(b"0X\x0a\0\0\0tpc_finishK\x05\x85t.");
-    let seen = pickle::decode(&payload, &LIMITS).unwrap();
-    assert_eq!(common::notation::render(&seen), "(1, False, \"tpc_finish\", (5,))");
-    let message = Envelope::parse(&payload, Framing::Pickle, &LIMITS);
-    let call = message.map(|message| Call::parse(Method::Ping, message.args, &LIMITS));
-    assert!(matches!(call, Err(_) | Ok(Err(MessageError::Undecodable(_)))), "{call:?}");
+    for (pops, is_read) in [(&b"0"[..], true), (b"N00", false)] {
+        let header = b"\x80\x03(K\x01\x89X\x04\0\0\0ping";
+        let payload = [header, pops, b"X\x0a\0\0\0tpc_finishK\x05\x85t."].concat();
+        let seen = pickle::decode(&payload, &LIMITS).unwrap();
+        assert_eq!(common::notation::render(&seen), "(1, False, \"tpc_finish\", (5,))");
+        let message = Envelope::parse(&payload, Framing::Pickle, &LIMITS).unwrap();
+        if is_read {
+            assert_eq!(&*message.name, b"tpc_finish");
+        } else {
+            // Seen too late to tell who is meant, but seen.
+            let call = Call::parse(Method::Ping, message.args, &LIMITS);
+            assert!(matches!(call, Err(MessageError::Undecodable(_))), "{call:?}");
+        }
+    }
+}
+
+/// Python echoes an id of any type; this one begins like a message of its own.
+#[test]
+fn an_id_that_looks_like_a_message() {
+    let mut payload = b"\x80\x03(K\x00\x88X\x04\0\0\0vote\x87".to_vec();
+    payload.extend_from_slice(b"\x89X\x04\0\0\0ping)t.");
+    let message = Envelope::parse(&payload, Framing::Pickle, &LIMITS).unwrap();
+    assert_eq!(&*message.name, b"ping");
+    let id = Value::Tuple(vec![Value::Int(0), Value::Bool(true), "vote".into()]);
+    assert_eq!(message.id, MsgId::Other(id));
+    assert_eq!(Call::parse(Method::Ping, message.args, &LIMITS), Ok(Call::Plain(Method::Ping)));
+}
+
+/// A pickler with a memo has a `PUT` between name and result.
+#[test]
+fn none_behind_a_put_is_none() {
+    for result in [&b"q\x00N"[..], b"N20", b"q\x00Nq\x01"] {
+        let payload = [b"\x80\x03(K\x07K\x00X\x06\0\0\0.reply", result, b"t."].concat();
+        let message = Envelope::parse(&payload, Framing::Pickle, &LIMITS).unwrap();
+        for method in [Method::LoadBefore, Method::TpcFinish, Method::IteratorNext] {
+            assert_eq!(Reply::parse(Some(method), message.args.clone(), &LIMITS), Ok(Reply::None));
+        }
+    }
 }

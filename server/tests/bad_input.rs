@@ -353,6 +353,23 @@ fn an_empty_record_is_refused_and_nothing_is_lost() {
     client.commit(2, 1);
 }
 
+/// ZEO's own tests do this (`ConnectionTests.py:ZERO`, 6.2), and Python's servers take it.
+#[test]
+fn the_serial_of_a_new_object_may_be_text() {
+    let server = TestServer::start();
+    let mut client = server.register();
+    client.send(&begin(1));
+    let store = args(&[
+        Value::Bytes(vec![1; 8].into()),
+        "\0\0\0\0\0\0\0\0".into(),
+        Value::Bytes(b"x"[..].into()),
+        Value::Int(1),
+    ]);
+    send_raw(&mut client, &message(0, true, "storea", &store));
+    assert_eq!(client.transaction(Method::Vote, 1), "Voted([])");
+    assert!(client.transaction(Method::TpcFinish, 1).starts_with("Tid"));
+}
+
 #[test]
 fn methods_to_come_answer_with_an_error() {
     let server = TestServer::start();

@@ -96,13 +96,7 @@ pub struct Storea<'a> {
 
 impl<'a> Arguments<'a> for Storea<'a> {
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
-        Ok(Self {
-            oid: args.oid()?,
-            // ZEO 4 clients may send None for the root of a new database.
-            serial: args.optional_tid()?.unwrap_or(Tid::ZERO),
-            data: args.bytes()?,
-            id: txn_id(args)?,
-        })
+        Ok(Self { oid: args.oid()?, serial: args.serial()?, data: args.bytes()?, id: txn_id(args)? })
     }
 }
 

@@ -23,21 +23,10 @@ macro_rules! methods {
                 }
             }
 
-            /// The method of this name.
-            #[must_use]
-            pub fn from_name(name: &[u8]) -> Option<Self> {
-                // The one match on method names; compiled into comparisons by length and content.
-                $(const $variant: &[u8] = $name.as_bytes();)*
-                match name {
-                    $($variant => Some(Self::$variant),)*
-                    _ => None,
-                }
-            }
         }
     };
 }
 
-#[expect(non_upper_case_globals, reason = "the names in the match are those of the variants")]
 mod table {
     methods! {
         // Session
@@ -106,7 +95,50 @@ mod table {
 
 pub use table::Method;
 
+/// Entries of [`BY_NAME`]: a power of two, at least twice the number of methods.
+const SLOT_COUNT: usize = 128;
+
+/// Methods by [`slot`] of their names, and in the next free slot where several meet.
+static BY_NAME: [Option<Method>; SLOT_COUNT] = by_name();
+
+/// Where to look for a name.
+const fn slot(name: &[u8]) -> usize {
+    let (Some(first), Some(last)) = (name.first(), name.last()) else { return 0 };
+    // `as` because `usize::from` is not `const`; it only widens.
+    (name.len() * 7 + (*first as usize) * 3 + (*last as usize) * 5) % SLOT_COUNT
+}
+
+#[expect(clippy::indexing_slicing, reason = "runs in the compiler, which rejects a wrong index")]
+const fn by_name() -> [Option<Method>; SLOT_COUNT] {
+    assert!(Method::ALL.len() * 2 <= SLOT_COUNT);
+    let mut slots = [None; SLOT_COUNT];
+    let mut index = 0;
+    while index < Method::ALL.len() {
+        let mut at = slot(Method::ALL[index].name().as_bytes());
+        while slots[at].is_some() {
+            at = (at + 1) % SLOT_COUNT;
+        }
+        slots[at] = Some(Method::ALL[index]);
+        index += 1;
+    }
+    slots
+}
+
 impl Method {
+    /// The method of this name.
+    #[must_use]
+    pub fn from_name(name: &[u8]) -> Option<Self> {
+        let mut at = slot(name);
+        // Half of the slots are free, so this ends.
+        while let Some(method) = BY_NAME.get(at).copied().flatten() {
+            if method.name().as_bytes() == name {
+                return Some(method);
+            }
+            at = (at + 1) % SLOT_COUNT;
+        }
+        None
+    }
+
     /// Whether servers send it to clients.
     #[must_use]
     pub const fn is_from_server(self) -> bool {
@@ -187,6 +219,8 @@ mod tests {
         for method in Method::ALL {
             assert_eq!(Method::from_name(method.name().as_bytes()), Some(*method));
         }
-        assert_eq!(Method::from_name(b"_private"), None);
+        for unknown in ["_private", "", "loadbefore", "loadBeforE", "storea ", "\u{e9}"] {
+            assert_eq!(Method::from_name(unknown.as_bytes()), None, "{unknown}");
+        }
     }
 }

@@ -137,40 +137,45 @@ impl<'a> Call<'a> {
     /// [`MessageError::Shape`] for wrong arity or types, [`MessageError::Undecodable`] for damaged bytes.
     pub fn parse(method: Method, args: RawArgs<'a>, limits: &Limits) -> Result<Self, MessageError> {
         use Method as M;
-        Ok(match method {
-            M::Register => Self::Register(whole(args, limits)?),
-            M::SetClientLabel => Self::SetClientLabel(whole(args, limits)?),
-            M::GetInvalidations => Self::GetInvalidations(whole(args, limits)?),
-            M::LoadBefore => Self::LoadBefore(whole(args, limits)?),
-            M::LoadSerial => Self::LoadSerial(whole(args, limits)?),
-            M::GetTid => Self::GetTid(whole(args, limits)?),
-            M::History => Self::History(whole(args, limits)?),
-            M::Verify | M::ZeoVerify => Self::Verify(method, whole(args, limits)?),
-            M::RecordIternext => Self::RecordIternext(whole(args, limits)?),
-            M::IteratorStart => Self::IteratorStart(whole(args, limits)?),
-            M::IteratorNext | M::IteratorRecordNext => Self::IteratorNext(method, whole(args, limits)?),
-            M::IteratorRecordStart => Self::IteratorRecordStart(whole(args, limits)?),
-            M::IteratorGc => Self::IteratorGc(whole(args, limits)?),
-            M::UndoLog => Self::UndoLog(whole(args, limits)?),
-            M::UndoInfo => Self::UndoInfo(whole(args, limits)?),
-            M::NewOids => Self::NewOids(whole(args, limits)?),
-            M::TpcBegin => Self::TpcBegin(whole(args, limits)?),
-            M::Storea => Self::Storea(whole(args, limits)?),
-            M::Restorea => Self::Restorea(whole(args, limits)?),
-            M::DeleteObject => Self::DeleteObject(whole(args, limits)?),
-            M::CheckCurrentSerialInTransaction => Self::CheckCurrentSerial(whole(args, limits)?),
-            M::Undoa => Self::Undoa(whole(args, limits)?),
-            M::Vote | M::TpcFinish | M::TpcAbort => Self::Transaction(method, whole(args, limits)?),
-            M::StoreBlobChunk => Self::StoreBlobChunk(whole(args, limits)?),
-            M::StoreBlobEnd => Self::StoreBlobEnd(whole(args, limits)?),
-            M::StoreBlobShared => Self::StoreBlobShared(whole(args, limits)?),
-            M::SendBlob => Self::SendBlob(whole(args, limits)?),
-            M::Pack => Self::Pack(whole(args, limits)?),
-            M::InvalidateTransaction => Self::InvalidateTransaction(whole(args, limits)?),
-            M::Info => Self::Info(whole(args, limits)?),
-            M::ReceiveBlobStart => Self::ReceiveBlobStart(whole(args, limits)?),
-            M::ReceiveBlobChunk => Self::ReceiveBlobChunk(whole(args, limits)?),
-            M::ReceiveBlobStop => Self::ReceiveBlobStop(whole(args, limits)?),
+        // Each arm writes into the place of the result: a call is large enough for moves to show.
+        match method {
+            M::Register => whole(args, limits).map(Self::Register),
+            M::SetClientLabel => whole(args, limits).map(Self::SetClientLabel),
+            M::GetInvalidations => whole(args, limits).map(Self::GetInvalidations),
+            M::LoadBefore => whole(args, limits).map(Self::LoadBefore),
+            M::LoadSerial => whole(args, limits).map(Self::LoadSerial),
+            M::GetTid => whole(args, limits).map(Self::GetTid),
+            M::History => whole(args, limits).map(Self::History),
+            M::Verify | M::ZeoVerify => whole(args, limits).map(|args| Self::Verify(method, args)),
+            M::RecordIternext => whole(args, limits).map(Self::RecordIternext),
+            M::IteratorStart => whole(args, limits).map(Self::IteratorStart),
+            M::IteratorNext | M::IteratorRecordNext => {
+                whole(args, limits).map(|args| Self::IteratorNext(method, args))
+            }
+            M::IteratorRecordStart => whole(args, limits).map(Self::IteratorRecordStart),
+            M::IteratorGc => whole(args, limits).map(Self::IteratorGc),
+            M::UndoLog => whole(args, limits).map(Self::UndoLog),
+            M::UndoInfo => whole(args, limits).map(Self::UndoInfo),
+            M::NewOids => whole(args, limits).map(Self::NewOids),
+            M::TpcBegin => whole(args, limits).map(Self::TpcBegin),
+            M::Storea => whole(args, limits).map(Self::Storea),
+            M::Restorea => whole(args, limits).map(Self::Restorea),
+            M::DeleteObject => whole(args, limits).map(Self::DeleteObject),
+            M::CheckCurrentSerialInTransaction => whole(args, limits).map(Self::CheckCurrentSerial),
+            M::Undoa => whole(args, limits).map(Self::Undoa),
+            M::Vote | M::TpcFinish | M::TpcAbort => {
+                whole(args, limits).map(|args| Self::Transaction(method, args))
+            }
+            M::StoreBlobChunk => whole(args, limits).map(Self::StoreBlobChunk),
+            M::StoreBlobEnd => whole(args, limits).map(Self::StoreBlobEnd),
+            M::StoreBlobShared => whole(args, limits).map(Self::StoreBlobShared),
+            M::SendBlob => whole(args, limits).map(Self::SendBlob),
+            M::Pack => whole(args, limits).map(Self::Pack),
+            M::InvalidateTransaction => whole(args, limits).map(Self::InvalidateTransaction),
+            M::Info => whole(args, limits).map(Self::Info),
+            M::ReceiveBlobStart => whole(args, limits).map(Self::ReceiveBlobStart),
+            M::ReceiveBlobChunk => whole(args, limits).map(Self::ReceiveBlobChunk),
+            M::ReceiveBlobStop => whole(args, limits).map(Self::ReceiveBlobStop),
             M::GetInfo
             | M::LastTransaction
             | M::Ping
@@ -184,12 +189,12 @@ impl<'a> Call<'a> {
             | M::BeginVerify
             | M::EndVerify => {
                 args.into_args(limits)?.finish()?;
-                Self::Plain(method)
+                Ok(Self::Plain(method))
             }
             M::AuthResponse | M::Load | M::LoadEx | M::Undo | M::Serialnos | M::InvalidateVerify => {
-                Self::Untyped(method, args.into_value(limits)?)
+                Ok(Self::Untyped(method, args.into_value(limits)?))
             }
-        })
+        }
     }
 
     /// The method, if it is one that we know.
@@ -242,16 +247,17 @@ impl<'a> Call<'a> {
 /// string that seemed to be an argument can be wrapped or dropped by later opcodes. So the error of the direct
 /// way is never final.
 pub(crate) fn whole<'a, T: Arguments<'a>>(args: RawArgs<'a>, limits: &Limits) -> Result<T, MessageError> {
-    fn all<'a, T: Arguments<'a>>(mut args: Args<'a>) -> Result<T, MessageError> {
-        let parsed = T::parse(&mut args)?;
-        args.finish()?;
+    #[inline(always)]
+    fn all<'a, T: Arguments<'a>>(args: &mut Args<'a>) -> Result<T, MessageError> {
+        let parsed = T::parse(args)?;
+        args.end()?;
         Ok(parsed)
     }
-    let RawArgs::Pickle { frame, offset } = args else { return all(args.into_args(limits)?) };
-    match all(RawArgs::Pickle { frame, offset }.into_args(limits)?) {
+    let RawArgs::Pickle { frame, offset } = args else { return all(&mut args.into_args(limits)?) };
+    match all(&mut Args::of_pickle(frame, offset, limits)) {
         Err(MessageError::Shape(_)) => {
             let value = RawArgs::Pickle { frame, offset }.into_value(limits)?;
-            all(RawArgs::Value(value).into_args(limits)?)
+            all(&mut RawArgs::Value(value).into_args(limits)?)
         }
         other => other,
     }

@@ -68,6 +68,12 @@ impl Emit for MsgpackWriter<'_> {
         self.out.extend_from_slice(bytes);
     }
 
+    #[inline]
+    fn eight(&mut self, bytes: &[u8; 8]) {
+        let [a, b, c, d, e, f, g, h] = *bytes;
+        self.out.extend_from_slice(&[0xc4, 8, a, b, c, d, e, f, g, h]);
+    }
+
     fn bytes_hole(&mut self, len: usize) -> usize {
         written(encode::write_bin_len(self.out, len32(len)));
         let start = self.out.len();

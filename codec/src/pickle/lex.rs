@@ -48,24 +48,28 @@ impl<'a> Lexer<'a> {
 
     /// Starts inside `pickle`, at an opcode.
     #[must_use]
+    #[inline]
     pub fn at(pickle: &'a [u8], offset: usize) -> Self {
         Self { rest: pickle.get(offset..).unwrap_or_default(), total_len: pickle.len() }
     }
 
     /// Offset of the next opcode.
     #[must_use]
+    #[inline]
     pub const fn offset(&self) -> usize {
         self.total_len - self.rest.len()
     }
 
     /// What has not been read yet.
     #[must_use]
+    #[inline]
     pub const fn rest(&self) -> &'a [u8] {
         self.rest
     }
 
     /// The next opcode's byte, without moving on.
     #[must_use]
+    #[inline]
     pub fn peek(&self) -> Option<u8> {
         self.rest.first().copied()
     }
@@ -461,6 +465,12 @@ fn unescape_unicode(mut line: &[u8]) -> Option<String> {
         let digit_count = match (first, rest.first()) {
             (b'\\', Some(b'u')) => 4,
             (b'\\', Some(b'U')) => 8,
+            (b'\\', Some(other)) => {
+                // Any other pair stands for itself; its second character begins no escape.
+                text.extend(['\\', char::from(*other)]);
+                line = rest.get(1..)?;
+                continue;
+            }
             _ => {
                 text.push(char::from(*first));
                 continue;
@@ -511,6 +521,8 @@ mod tests {
     fn reads_escapes() {
         assert_eq!(ops(b"S'a\\x00\\n\\\\\\'\\101'\n").as_slice(), [Op::Native(Cow::Borrowed(b"a\0\n\\'A"))]);
         assert_eq!(ops(b"V\\u4e2d\xfc\\\n").as_slice(), [Op::Text(Cow::Borrowed("\u{4e2d}\u{fc}\\"))]);
+        // pickle.loads(b"V\\\\u0041\n."), CPython 3.11
+        assert_eq!(ops(b"V\\\\u0041\n").as_slice(), [Op::Text(Cow::Borrowed("\\\\u0041"))]);
     }
 
     #[test]

@@ -43,6 +43,8 @@ struct Memo {
     count: u32,
     /// CPython keeps one object for each of these, so a second occurrence is the same object.
     shared: BTreeMap<(bool, Option<u8>), u32>,
+    /// Keys written so far, if equal keys are one object.
+    keys: Option<BTreeMap<Vec<u8>, u32>>,
 }
 
 impl<'o> PickleWriter<'o> {
@@ -56,6 +58,43 @@ impl<'o> PickleWriter<'o> {
     #[must_use]
     pub fn with_memo(out: &'o mut Vec<u8>, flavor: PickleFlavor) -> Self {
         Self { out, flavor, memo: Some(Memo::default()) }
+    }
+
+    /// Writes equal text keys of dicts as one object. That is what they are in a value that Python read from
+    /// msgpack, whose reader interns them, but not in one from a pickle. (Whether a key of one character is also
+    /// the same object as an equal value depends on what that Python process has interned before: names of
+    /// one letter, we take it, as any process with ZODB in it has.)
+    #[must_use]
+    pub fn sharing_keys(mut self) -> Self {
+        if let Some(memo) = &mut self.memo {
+            memo.keys = Some(BTreeMap::new());
+        }
+        self
+    }
+
+    fn key(&mut self, key: &Value<'_>) -> Result<(), EncodeError> {
+        if let (Value::Text(text), Some(Memo { count, keys: Some(keys), .. })) = (key, &mut self.memo)
+            && is_interned_apart(text)
+        {
+            if let Some(index) = keys.get(text.as_bytes()).copied() {
+                self.reference(index);
+                return Ok(());
+            }
+            keys.insert(text.as_bytes().to_vec(), *count);
+            self.new_unicode(text);
+            return Ok(());
+        }
+        self.value(key)
+    }
+
+    fn reference(&mut self, index: u32) {
+        match u8::try_from(index) {
+            Ok(index) => self.out.extend_from_slice(&[code::BINGET, index]),
+            Err(_) => {
+                self.out.push(code::LONG_BINGET);
+                self.out.extend_from_slice(&index.to_le_bytes());
+            }
+        }
     }
 
     /// The bytes before the value of a whole pickle.
@@ -81,7 +120,15 @@ impl<'o> PickleWriter<'o> {
         matches!(self.flavor, PickleFlavor::Python2Protocol1)
     }
 
+    #[inline]
     fn memoize(&mut self) {
+        if self.memo.is_some() {
+            self.put();
+        }
+    }
+
+    #[cold]
+    fn put(&mut self) {
         let Some(memo) = &mut self.memo else { return };
         match u8::try_from(memo.count) {
             Ok(index) => self.out.extend_from_slice(&[code::BINPUT, index]),
@@ -95,7 +142,13 @@ impl<'o> PickleWriter<'o> {
 
     /// Writes a reference if CPython would hold the string as one shared object that was written before:
     /// strings of at most one character below 256.
+    #[inline]
     fn reuse(&mut self, is_text: bool, content: &[u8]) -> bool {
+        self.memo.is_some() && self.get(is_text, content)
+    }
+
+    #[cold]
+    fn get(&mut self, is_text: bool, content: &[u8]) -> bool {
         let Some(memo) = &mut self.memo else { return false };
         let key = match (is_text, content) {
             (_, []) => (is_text, None),
@@ -106,15 +159,9 @@ impl<'o> PickleWriter<'o> {
             },
             (false, _) => return false,
         };
-        match memo.shared.get(&key) {
+        match memo.shared.get(&key).copied() {
             Some(index) => {
-                match u8::try_from(*index) {
-                    Ok(index) => self.out.extend_from_slice(&[code::BINGET, index]),
-                    Err(_) => {
-                        self.out.push(code::LONG_BINGET);
-                        self.out.extend_from_slice(&index.to_le_bytes());
-                    }
-                }
+                self.reference(index);
                 true
             }
             None => {
@@ -125,6 +172,7 @@ impl<'o> PickleWriter<'o> {
     }
 
     /// A string with a one-byte length, or one with four bytes.
+    #[inline]
     fn counted(&mut self, short: u8, long: u8, len: usize) {
         match (u8::try_from(len), u32::try_from(len)) {
             (Ok(len), _) => self.out.extend_from_slice(&[short, len]),
@@ -140,16 +188,19 @@ impl<'o> PickleWriter<'o> {
         }
     }
 
+    #[inline]
     fn bytes_header(&mut self, len: usize) {
         self.counted(code::SHORT_BINBYTES, code::BINBYTES, len);
     }
 
+    #[inline]
     fn native(&mut self, bytes: &[u8]) {
         self.counted(code::SHORT_BINSTRING, code::BINSTRING, bytes.len());
         self.out.extend_from_slice(bytes);
         self.memoize();
     }
 
+    #[inline]
     fn python3_bytes(&mut self, bytes: &[u8]) {
         if !self.reuse(false, bytes) {
             self.bytes_header(bytes.len());
@@ -158,10 +209,15 @@ impl<'o> PickleWriter<'o> {
         }
     }
 
+    #[inline]
     fn unicode(&mut self, text: &str) {
-        if self.reuse(true, text.as_bytes()) {
-            return;
+        if !self.reuse(true, text.as_bytes()) {
+            self.new_unicode(text);
         }
+    }
+
+    #[inline]
+    fn new_unicode(&mut self, text: &str) {
         match u32::try_from(text.len()) {
             Ok(len) => {
                 self.out.push(code::BINUNICODE);
@@ -176,6 +232,7 @@ impl<'o> PickleWriter<'o> {
         self.memoize();
     }
 
+    #[inline]
     fn wide_int(&mut self, number: i128) {
         if let Ok(small) = u8::try_from(number) {
             self.out.extend_from_slice(&[code::BININT1, small]);
@@ -269,7 +326,7 @@ impl<'o> PickleWriter<'o> {
     fn set_all(&mut self, pairs: &[(Value<'_>, Value<'_>)], of: Of) -> Result<(), EncodeError> {
         let mut result = Ok(());
         self.batches(pairs.iter(), of, code::SETITEM, code::SETITEMS, |writer, (key, value)| {
-            result = result.and_then(|()| writer.value(key)).and_then(|()| writer.value(value));
+            result = result.and_then(|()| writer.key(key)).and_then(|()| writer.value(value));
         });
         if of == Of::Builtin {
             self.end_dict(pairs.len());
@@ -331,6 +388,11 @@ impl<'o> PickleWriter<'o> {
     }
 }
 
+/// Whether an interned key is another object than the string that CPython keeps for a single character.
+fn is_interned_apart(text: &str) -> bool {
+    !text.is_empty() && single_latin1(text).is_none_or(|only| only.is_ascii_alphanumeric() || only == b'_')
+}
+
 /// The only character of `text`, if it is one of the first 256.
 fn single_latin1(text: &str) -> Option<u8> {
     let mut chars = text.chars();
@@ -355,6 +417,7 @@ impl Emit for PickleWriter<'_> {
         self.out.push(code::NONE);
     }
 
+    #[inline]
     fn bool(&mut self, bit: bool) {
         match (self.is_protocol1(), bit) {
             (true, true) => self.out.extend_from_slice(b"I01\n"),
@@ -365,9 +428,13 @@ impl Emit for PickleWriter<'_> {
     }
 
     fn int(&mut self, number: i64) {
-        self.wide_int(number.into());
+        match u8::try_from(number) {
+            Ok(small) => self.out.extend_from_slice(&[code::BININT1, small]),
+            Err(_) => self.wide_int(number.into()),
+        }
     }
 
+    #[inline]
     fn uint(&mut self, number: u64) {
         self.wide_int(number.into());
     }
@@ -377,8 +444,17 @@ impl Emit for PickleWriter<'_> {
         self.out.extend_from_slice(&number.to_be_bytes());
     }
 
+    #[inline]
     fn bytes(&mut self, bytes: &[u8]) {
         if self.is_python2() { self.native(bytes) } else { self.python3_bytes(bytes) }
+    }
+
+    #[inline]
+    fn eight(&mut self, bytes: &[u8; 8]) {
+        let opcode = if self.is_python2() { code::SHORT_BINSTRING } else { code::SHORT_BINBYTES };
+        let [a, b, c, d, e, f, g, h] = *bytes;
+        self.out.extend_from_slice(&[opcode, 8, a, b, c, d, e, f, g, h]);
+        self.memoize();
     }
 
     fn bytes_hole(&mut self, len: usize) -> usize {
@@ -393,10 +469,12 @@ impl Emit for PickleWriter<'_> {
         start
     }
 
+    #[inline]
     fn text(&mut self, text: &str) {
         if self.is_python2() { self.native(text.as_bytes()) } else { self.unicode(text) }
     }
 
+    #[inline]
     fn tuple(&mut self, len: usize, items: impl FnOnce(&mut Self)) {
         match (len, self.is_protocol1()) {
             (0, _) => self.out.push(code::EMPTY_TUPLE),

@@ -7,3 +7,4 @@ pub mod arbitrary;
 pub mod fixture;
 pub mod messages;
 pub mod notation;
+pub mod seeds;

@@ -379,6 +379,9 @@ mod tests {
     }
 
     proptest! {
+        // Each case waits for the disk.
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
         #[test]
         fn what_is_saved_is_loaded(
             entries in prop::collection::btree_map(0_u64..1_000_000, 27_u64..1 << 47, 0..3_000),
@@ -397,7 +400,9 @@ mod tests {
                 prop_assert_eq!(loaded.index.get(Oid::from_u64(number)), Some(pos));
             }
         }
+    }
 
+    proptest! {
         #[test]
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             let _any = load_from(&bytes[..]);

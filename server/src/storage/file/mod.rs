@@ -2,7 +2,7 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`format`] | the layout: bytes to headers and back, no I/O |
+//! | [`mod@format`] | the layout: bytes to headers and back, no I/O |
 //! | [`disk`] | the medium: positional reads and writes, durability; a real file or memory |
 //! | `index`, `index_file`, `sanity` | where each object's newest record lies; the `.index` file; whether to trust it |
 //! | `window`, `scan`, `tail` | reading the whole file at open; what is whole, torn or damaged; cutting a torn tail |

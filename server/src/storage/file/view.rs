@@ -8,7 +8,8 @@
 //! it. Whatever more there is goes straight into the room that the [`DataSink`] gave.
 //!
 //! The file is not trusted: every header is compared with what led to it, every pointer must point further
-//! back (so every chain ends), and no length is believed before it has been compared with the view's end.
+//! back (so every chain ends), and a length is believed only if the transaction goes on, or ends, where the
+//! record does.
 //! Sources: `FileStorage.py:loadBefore`, `loadSerial`, `getTid`, `lastInvalidations`;
 //! `format.py:_loadBack_impl`, ZODB 6.4.
 
@@ -22,7 +23,7 @@ use super::super::{Current, DataSink, StorageError, View};
 use super::disk::Disk;
 use super::format::{
     DATA_HEADER_LEN, DATA_HEADER_SPAN, DataHeader, FIRST_TRANSACTION_POS, TRAILER_LEN,
-    TRANSACTION_HEADER_LEN, TransactionHeader, back_pointer, span, status,
+    TRANSACTION_HEADER_LEN, TransactionHeader, back_pointer, data_field, span, status,
 };
 use super::index::Index;
 use super::window::Window;
@@ -133,6 +134,31 @@ impl FileView {
         Ok(Record { pos, header, bytes })
     }
 
+    /// Makes sure that the transaction goes on, or ends, where the record does: the format has no checksum, but
+    /// a damaged length shows there. Mostly without another read.
+    fn check_end(&self, pos: u64, header: &DataHeader, bytes: &[u8]) -> Result<(), StorageError> {
+        // `record` has found the end to lie within the file.
+        let record_len = header.record_len().unwrap_or(u64::MAX);
+        let end_pos = pos.saturating_add(record_len);
+        let mut buffer = [0; data_field::TRANSACTION.end];
+        let wanted_len = self.end_pos.saturating_sub(end_pos).min(span(buffer.len()));
+        let wanted_len = usize::try_from(wanted_len).unwrap_or(buffer.len());
+        let seen = usize::try_from(record_len).ok().and_then(|len| bytes.get(len..)?.get(..wanted_len));
+        let following = match seen {
+            Some(following) => following,
+            None => {
+                let place = buffer.get_mut(..wanted_len).unwrap_or_default();
+                self.state.disk.read_exact_at(place, end_pos).map_err(self.state.read_failed(end_pos))?;
+                place
+            }
+        };
+        let trailer = following.first_chunk().map(|bytes| u64::from_be_bytes(*bytes));
+        let next = following.get(data_field::TRANSACTION).and_then(|bytes| bytes.try_into().ok());
+        let is_sound = trailer == end_pos.checked_sub(header.transaction_pos)
+            || next.map(u64::from_be_bytes) == Some(header.transaction_pos);
+        if is_sound { Ok(()) } else { Err(self.corrupt("data record has a wrong length", pos)) }
+    }
+
     /// Hands the data of `record` to `sink`, following back pointers.
     fn deliver(
         &self,
@@ -141,6 +167,7 @@ impl FileView {
         sink: &mut dyn DataSink,
     ) -> Result<(), StorageError> {
         let Record { mut pos, mut header, bytes } = record;
+        self.check_end(pos, &header, bytes)?;
         let serial = header.tid;
         if header.data_len != 0 {
             return self.copy_data(pos, &header, bytes, (serial, end), sink);
@@ -156,6 +183,7 @@ impl FileView {
                 return Err(self.corrupt("invalid back pointer", pos));
             }
             let target = self.record(header.oid, back_pos, &mut buffer)?;
+            self.check_end(target.pos, &target.header, target.bytes)?;
             (pos, header, back) = (target.pos, target.header, back_pointer(target.bytes));
             if header.data_len != 0 {
                 return self.copy_data(pos, &header, target.bytes, (serial, end), sink);
@@ -273,7 +301,7 @@ impl View for FileView {
 
     fn current(&self, oid: Oid) -> Result<Option<Current>, StorageError> {
         let Some(pos) = self.newest_pos(oid)? else { return Ok(None) };
-        let mut buffer = [0; super::format::data_field::BACK_POINTER.end];
+        let mut buffer = [0; data_field::BACK_POINTER.end];
         let record = self.record(oid, pos, &mut buffer)?;
         let is_deleted = record.header.data_len == 0 && back_pointer(record.bytes) == Some(0);
         Ok(Some(Current { serial: record.header.tid, is_deleted }))

@@ -1,0 +1,255 @@
+//! Data files that Python wrote, read by us; and ours, byte for byte against Python's.
+//!
+//! `fixtures/filestorage/README.md` tells what each file is and how it was made.
+
+#![expect(clippy::unwrap_used, reason = "a test: helpers of tests are not exempt by themselves")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use zeo_codec::{Oid, Tid};
+use zeo_server::storage::file::{CutTail, FileStorage, FileStorageOptions, IndexUse};
+use zeo_server::storage::{DataSink, NewRecord, NewTransaction, Storage, StorageError, View};
+
+const READ_ONLY: FileStorageOptions =
+    FileStorageOptions { create: false, read_only: true, blobs: false, quota_bytes: None };
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/filestorage").join(name)
+}
+
+/// A copy of a fixture that may be written, with or without its index.
+fn copy(name: &str, with_index: bool) -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("Data.fs");
+    fs::copy(fixture(name).join("Data.fs"), &path).unwrap();
+    if with_index {
+        fs::copy(fixture(name).join("Data.fs.index"), path.with_extension("fs.index")).unwrap();
+    }
+    (folder, path)
+}
+
+fn json(name: &str, file: &str) -> Value {
+    serde_json::from_slice(&fs::read(fixture(name).join(file)).unwrap()).unwrap()
+}
+
+fn bytes(hex: &Value) -> Vec<u8> {
+    let digits = hex.as_str().unwrap().as_bytes();
+    digits.chunks(2).map(|pair| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+}
+
+fn oid(hex: &Value) -> Oid {
+    Oid::from_slice(&bytes(hex)).unwrap()
+}
+
+fn tid(hex: &Value) -> Tid {
+    Tid::from_slice(&bytes(hex)).unwrap()
+}
+
+#[derive(Default)]
+struct Sink {
+    data: Vec<u8>,
+    serial: Tid,
+    end: Option<Tid>,
+}
+
+impl DataSink for Sink {
+    fn accept(&mut self, serial: Tid, end: Option<Tid>, data_len: usize) -> &mut [u8] {
+        *self = Self { data: vec![0; data_len], serial, end };
+        &mut self.data
+    }
+}
+
+/// A `loadBefore` reply in the form of `expected.json`.
+fn load_before(view: &dyn View, oid: Oid, before: Tid) -> Value {
+    let mut sink = Sink::default();
+    match view.load_before(oid, before, &mut sink) {
+        Ok(true) => {
+            let end = sink.end.map_or(Value::Null, |end| end.to_string().into());
+            vec![hex(&sink.data).into(), sink.serial.to_string().into(), end].into()
+        }
+        Ok(false) => Value::Null,
+        Err(StorageError::NoSuchObject(missing)) if missing == oid => "POSKeyError".into(),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Compares everything that Python read with what `storage` reads.
+fn assert_reads_as(storage: &FileStorage, expected: &Value) {
+    let view = storage.view();
+    assert_eq!(view.object_count(), expected["len"].as_u64().unwrap());
+    assert_eq!(view.size_bytes(), expected["size"].as_u64().unwrap());
+    assert_eq!(view.last_tid(), tid(&expected["last"]), "lastTransaction");
+    for case in expected["load_before"].as_array().unwrap() {
+        assert_eq!(load_before(&*view, oid(&case[0]), tid(&case[1])), case[2], "loadBefore {case}");
+    }
+    for case in expected["load_serial"].as_array().unwrap() {
+        let mut sink = Sink::default();
+        view.load_serial(oid(&case[0]), tid(&case[1]), &mut sink).unwrap();
+        assert_eq!(hex(&sink.data), case[2], "loadSerial {case}");
+        assert_eq!((sink.serial, sink.end), (tid(&case[1]), None));
+    }
+    for case in expected["get_tid"].as_array().unwrap() {
+        let current = view.current(oid(&case[0])).unwrap().filter(|current| !current.is_deleted);
+        let found = current.map_or_else(|| "POSKeyError".to_owned(), |current| current.serial.to_string());
+        assert_eq!(found, case[1], "getTid {case}");
+    }
+    if let Some(replies) = expected["last_invalidations"].as_array() {
+        for (count, reply) in [1, 3, 1000].into_iter().zip(replies) {
+            let changes = view.last_changes(count).unwrap();
+            let python =
+                reply.as_array().unwrap().iter().map(|pair| {
+                    (tid(&pair[0]), pair[1].as_array().unwrap().iter().map(oid).collect::<Vec<_>>())
+                });
+            assert_eq!(changes, python.collect::<Vec<_>>());
+        }
+    }
+}
+
+#[test]
+fn reads_what_python_reads() {
+    for name in ["history", "plain", "packed", "checkpoint", "undone"] {
+        println!("{name}");
+        let mut expected = json(name, "expected.json");
+        if name == "checkpoint" {
+            // Python takes the tid of the transaction that it has just cut off for the last one. A client that
+            // hears it would wait for data that nobody has.
+            let last_readable = expected["last_invalidations"][0][0][0].clone();
+            assert!(tid(&last_readable) < tid(&expected["last"]));
+            expected["last"] = last_readable;
+        }
+        let storage = FileStorage::open(fixture(name).join("Data.fs"), READ_ONLY).unwrap();
+        assert_reads_as(&storage, &expected);
+
+        let (_folder, path) = copy(name, false);
+        let storage = FileStorage::open(&path, FileStorageOptions::default()).unwrap();
+        assert!(matches!(storage.report().index, IndexUse::Rebuilt(_)));
+        assert_reads_as(&storage, &expected);
+        assert_eq!(storage.new_oids(3).unwrap().to_u64(), oid(&expected["max_oid"]).to_u64() + 1);
+        assert_eq!(storage.new_oids(1).unwrap().to_u64(), oid(&expected["max_oid"]).to_u64() + 4);
+    }
+}
+
+#[test]
+fn uses_pythons_index() {
+    for name in ["history", "plain", "packed"] {
+        let storage = FileStorage::open(fixture(name).join("Data.fs"), READ_ONLY).unwrap();
+        assert_eq!(storage.report().index, IndexUse::Loaded, "{name}");
+    }
+}
+
+#[test]
+fn a_scan_of_the_whole_file_gives_pythons_index() {
+    for name in ["history", "plain", "packed"] {
+        let (_folder, path) = copy(name, false);
+        drop(FileStorage::open(&path, FileStorageOptions::default()).unwrap());
+        let ours = fs::read(path.with_extension("fs.index")).unwrap();
+        assert_eq!(ours, fs::read(fixture(name).join("Data.fs.index")).unwrap(), "{name}");
+    }
+}
+
+#[test]
+fn a_python_2_file_is_read_and_continued_under_its_magic() {
+    let (_folder, path) = copy("python2", false);
+    let storage = FileStorage::open(&path, FileStorageOptions::default()).unwrap();
+    assert_reads_as(&storage, &json("history", "expected.json"));
+    let tid = storage.view().last_tid().next().unwrap();
+    let record = NewRecord { oid: Oid::from_u64(5), data: Some("new".into()) };
+    commit(&storage, plain(tid, vec![record]));
+    storage.close().unwrap();
+    assert_eq!(&fs::read(&path).unwrap()[..4], b"FS21");
+    assert_eq!(FileStorage::open(&path, READ_ONLY).unwrap().view().last_tid(), tid);
+}
+
+#[test]
+fn a_checkpoint_is_saved_aside_and_cut() {
+    let (folder, path) = copy("checkpoint", true);
+    let before = fs::read(&path).unwrap();
+    fs::write(folder.path().join("Data.fs.tr0"), "taken").unwrap();
+    let storage = FileStorage::open(&path, FileStorageOptions::default()).unwrap();
+    let saved_as = folder.path().join("Data.fs.tr1");
+    let end_pos = storage.view().size_bytes();
+    let cut = CutTail { pos: end_pos, why: "transaction was not finished", saved_as: Some(saved_as.clone()) };
+    assert_eq!(storage.report().cut_tail, Some(cut));
+    let (kept, tail) = before.split_at(usize::try_from(end_pos).unwrap());
+    assert_eq!(fs::read(&path).unwrap(), kept);
+    assert_eq!(fs::read(saved_as).unwrap(), tail);
+
+    let (folder, path) = copy("checkpoint", true);
+    let storage = FileStorage::open(&path, READ_ONLY).unwrap();
+    assert_eq!(storage.view().size_bytes(), end_pos);
+    assert_eq!(fs::read(&path).unwrap(), before);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "a read-only storage creates no file");
+}
+
+fn plain(tid: Tid, records: Vec<NewRecord>) -> NewTransaction {
+    let [user, description, extension] = Default::default();
+    NewTransaction { tid, status: b' ', user, description, extension, records }
+}
+
+fn commit(storage: &FileStorage, transaction: NewTransaction) {
+    storage.vote(transaction).unwrap().finish().unwrap();
+}
+
+fn transactions() -> Vec<NewTransaction> {
+    let list = json("plain", "transactions.json");
+    let record = |value: &Value| NewRecord {
+        oid: oid(&value["oid"]),
+        data: (!value["data"].is_null()).then(|| bytes(&value["data"]).into()),
+    };
+    let transaction = |value: &Value| NewTransaction {
+        tid: tid(&value["tid"]),
+        status: *value["status"].as_str().unwrap().as_bytes().first().unwrap(),
+        user: bytes(&value["user"]).into(),
+        description: bytes(&value["description"]).into(),
+        extension: bytes(&value["extension"]).into(),
+        records: value["records"].as_array().unwrap().iter().map(record).collect(),
+    };
+    list.as_array().unwrap().iter().map(transaction).collect()
+}
+
+#[test]
+fn the_same_input_gives_pythons_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("Data.fs");
+    let python = fs::read(fixture("plain").join("Data.fs")).unwrap();
+    let storage = FileStorage::open(&path, FileStorageOptions::default()).unwrap();
+    for transaction in transactions() {
+        let tid = transaction.tid;
+        let voted = storage.vote(transaction).unwrap();
+        let len = voted.transaction_len();
+        let before = fs::read(&path).unwrap();
+        let view = voted.finish().unwrap();
+        assert_eq!(view.last_tid(), tid);
+        // After each transaction, so that a difference shows where it arises.
+        let ours = fs::read(&path).unwrap();
+        assert_eq!(ours.len() as u64 - before.len() as u64, len);
+        assert_eq!(ours, python[..ours.len()], "transaction {tid}");
+    }
+    storage.close().unwrap();
+    assert_eq!(fs::read(&path).unwrap(), python);
+    let index = fs::read(folder.path().join("Data.fs.index")).unwrap();
+    assert_eq!(index, fs::read(fixture("plain").join("Data.fs.index")).unwrap());
+    assert_reads_as(&storage, &json("plain", "expected.json"));
+}
+
+#[test]
+fn a_restart_between_any_two_transactions_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("Data.fs");
+    for (n, transaction) in transactions().into_iter().enumerate() {
+        let storage = FileStorage::open(&path, FileStorageOptions::default()).unwrap();
+        commit(&storage, transaction);
+        // By turns properly and as a crash would.
+        if n % 2 == 0 {
+            storage.close().unwrap();
+        }
+    }
+    assert_eq!(fs::read(&path).unwrap(), fs::read(fixture("plain").join("Data.fs")).unwrap());
+}

@@ -1,0 +1,113 @@
+//! What holds for a server session with engine and storage behind it, whatever the client sends. Run on stable
+//! by `server_session.rs`; `fuzz/` includes the same file.
+#![allow(dead_code, unreachable_pub, reason = "the fuzz target uses a part")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a property fails by panicking")]
+
+use std::sync::Arc;
+
+use zeo_codec::Limits;
+use zeo_codec::handshake::Protocol;
+use zeo_codec::session::{ServerEvent, ServerSession};
+use zeo_server::engine::{Engine, EngineOptions, Flow, Peer};
+use zeo_server::storage::Storage;
+use zeo_server::storage::memory::MemoryStorage;
+
+const LIMITS: Limits =
+    Limits { frame_bytes: 1 << 16, frame_bytes_before_register: 1 << 12, ..Limits::DEFAULT };
+
+/// The first byte picks the chunks, the rest is what a client sends. When it is gone, nothing of it is left:
+/// no lock, no open transaction, no connection; and the storage still takes the next client's commits.
+pub fn server_session(input: &[u8]) {
+    let [seed, stream @ ..] = input else { return };
+    let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new("fuzz"));
+    let engine = Engine::new([("1".to_owned(), storage)], EngineOptions::default(), "now").unwrap();
+    let mut peer = engine.connect("stranger".to_owned(), Box::new(|| {}));
+    peer.set_limits(LIMITS);
+    let mut session = ServerSession::new(Protocol::Z5, LIMITS);
+    for chunk in stream.chunks(usize::from(*seed) + 1) {
+        session.receive(chunk);
+        if !drain(&mut session, &mut peer) {
+            break;
+        }
+    }
+    assert!(session.output().starts_with(b"\0\0\0\x02Z5"), "the greeting comes first");
+    drop(peer);
+    let status: serde_json::Value = serde_json::from_str(&engine.ruok()).unwrap();
+    assert_eq!(status["1"]["connections"], 0);
+    assert_eq!(status["1"]["active_txns"], 0);
+    assert_eq!(status["1"]["waiting"], 0);
+    // Finishes what was under way; then the lock is free.
+    engine.close().unwrap();
+    let status: serde_json::Value = serde_json::from_str(&engine.ruok()).unwrap();
+    assert_eq!(status["1"]["lock_time"], serde_json::Value::Null);
+}
+
+/// Handles all whole messages; `false` when the session has ended.
+fn drain(session: &mut ServerSession, peer: &mut Peer) -> bool {
+    loop {
+        let message = match session.poll_event() {
+            Ok(Some(ServerEvent::Message(message))) => message,
+            Ok(Some(_)) => continue,
+            Ok(None) => return true,
+            Err(_) => return false,
+        };
+        loop {
+            match peer.on_message(&message, session) {
+                Ok(Flow::Done) => break,
+                // The commit under way ends soon: it is in memory.
+                Ok(Flow::Blocked) => std::thread::yield_now(),
+                Err(_) => return false,
+            }
+            if peer.on_wake(session).is_err() {
+                return false;
+            }
+        }
+    }
+}
+
+/// A client that registers, loads, commits and goes, in both framings: seeds.
+pub fn conversation(is_msgpack: bool) -> Vec<u8> {
+    use zeo_codec::call::*;
+    use zeo_codec::session::ClientSession;
+    use zeo_codec::{Call, Method, Oid, Tid, Value};
+
+    let id = TxnId(7);
+    let store = |oid: u64| {
+        let (oid, data) = (Oid::from_u64(oid), b"data"[..].into());
+        Call::Storea(Storea { oid, serial: Tid::ZERO, data, id })
+    };
+    let begin = Call::TpcBegin(TpcBegin {
+        id,
+        user: Value::Bytes(b"u"[..].into()),
+        description: Value::Bytes(b"d"[..].into()),
+        extension: Value::Dict(vec![("a".into(), Value::Int(1))]),
+        tid: None,
+        status: " ".into(),
+    });
+    let transaction = |method| Call::Transaction(method, TransactionRef { id });
+    let register = Register { storage: "1".into(), read_only: Value::Bool(false), credentials: None };
+    let calls = [
+        Call::Register(register),
+        Call::Plain(Method::GetInfo),
+        begin.clone(),
+        store(1),
+        Call::NewOids(NewOids { count: None }),
+        transaction(Method::Vote),
+        transaction(Method::TpcFinish),
+        begin,
+        store(1),
+        store(2),
+        transaction(Method::Vote),
+        transaction(Method::TpcAbort),
+        Call::LoadBefore(LoadBefore { oid: Oid::from_u64(1), before: Tid::MAX }),
+        Call::GetInvalidations(GetInvalidations { tid: Tid::ZERO }),
+        Call::CheckCurrentSerial(CheckCurrentSerial { oid: Oid::ZERO, serial: Tid::ZERO, id }),
+    ];
+    let mut session = ClientSession::new(LIMITS);
+    session.receive(if is_msgpack { b"\0\0\0\x02M5" } else { b"\0\0\0\x02Z5" });
+    session.poll_event().unwrap();
+    for call in &calls {
+        session.call(call).unwrap();
+    }
+    [&[100][..], session.output()].concat()
+}

@@ -1,0 +1,44 @@
+//! The property of the fuzz target of the same name, on stable: over whole conversations, cut and damaged.
+
+#![allow(clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod properties;
+
+use properties::{conversation, server_session};
+
+#[test]
+fn a_conversation_cut_anywhere_leaves_nothing_behind() {
+    for is_msgpack in [false, true] {
+        let input = conversation(is_msgpack);
+        for len in 0..=input.len() {
+            server_session(&input[..len]);
+        }
+    }
+}
+
+#[test]
+fn a_damaged_conversation_leaves_nothing_behind() {
+    for is_msgpack in [false, true] {
+        let input = conversation(is_msgpack);
+        for at in 0..input.len() {
+            for damage in [0x00, 0x2e, 0x85, 0xff] {
+                let mut damaged = input.clone();
+                damaged[at] = damage;
+                server_session(&damaged);
+            }
+        }
+    }
+}
+
+/// `ZEO_FUZZ_SEEDS=directory cargo test -p zeo-server --test server_session write_seeds -- --ignored` writes the
+/// seeds where cargo-fuzz looks for them.
+#[test]
+#[ignore = "writes files"]
+fn write_seeds() {
+    let root = std::env::var("ZEO_FUZZ_SEEDS").expect("ZEO_FUZZ_SEEDS names a directory");
+    let directory = std::path::Path::new(&root).join("server_session");
+    std::fs::create_dir_all(&directory).expect("a directory for the seeds");
+    for (name, is_msgpack) in [("z5", false), ("m5", true)] {
+        std::fs::write(directory.join(name), conversation(is_msgpack)).expect("a seed");
+    }
+}
