@@ -81,6 +81,8 @@ pub struct CutTail {
 pub(crate) struct Opened {
     pub(crate) view: FileView,
     pub(crate) report: OpenReport,
+    /// Up to where the saved index holds; 0 if there is none that can be used.
+    pub(crate) index_saved_pos: u64,
 }
 
 /// Takes the lock and opens or creates the file at `path`.
@@ -163,7 +165,8 @@ pub(crate) fn open_disk(
     };
     let report =
         OpenReport { index: index_use, cut_tail, wrong_previous_count: scanned.wrong_previous_count };
-    Ok(Opened { view, report })
+    let index_saved_pos = if report.index == IndexUse::Loaded { start.pos } else { 0 };
+    Ok(Opened { view, report, index_saved_pos })
 }
 
 fn check_magic(disk: &dyn Disk, file_name: &str) -> Result<(), StorageError> {
