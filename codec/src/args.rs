@@ -621,6 +621,9 @@ fn leaf<'a>(lexer: &mut Lexer<'a>) -> Option<Value<'a>> {
         Op::Bytes(bytes) => Value::Bytes(Cow::Borrowed(bytes)),
         Op::Text(text) => Value::Text(text),
         Op::Native(bytes) => Value::Native(bytes),
+        // Empty unless `SETITEM` or `SETITEMS` follow, which the cursor does not take: like a string that is
+        // taken back, that shows later.
+        Op::EmptyDict if !matches!(ahead.peek(), Some(code::MARK)) => Value::Dict(Vec::new()),
         _ => return None,
     };
     *lexer = ahead;
