@@ -279,7 +279,9 @@ impl<'a> Args<'a> {
             Source::Msgpack { left: 0, .. } => return Err(self.shape(Expected::More)),
             Source::Msgpack { reader, left } => {
                 *left -= 1;
-                reader.value(&self.limits)?
+                // The tuple of the arguments is a level of its own.
+                let depth = self.limits.depth.saturating_sub(1);
+                reader.value(&Limits { depth, ..self.limits })?
             }
             Source::Values(items) => match items.next() {
                 Some(value) => value,
