@@ -279,7 +279,9 @@ impl<'a> Args<'a> {
             Source::Msgpack { left: 0, .. } => return Err(self.shape(Expected::More)),
             Source::Msgpack { reader, left } => {
                 *left -= 1;
-                reader.value(&self.limits)?
+                // The tuple of the arguments is a level of its own.
+                let depth = self.limits.depth.saturating_sub(1);
+                reader.value(&Limits { depth, ..self.limits })?
             }
             Source::Values(items) => match items.next() {
                 Some(value) => value,
@@ -640,6 +642,9 @@ fn leaf<'a>(lexer: &mut Lexer<'a>) -> Option<Value<'a>> {
         Op::Bytes(bytes) => Value::Bytes(Cow::Borrowed(bytes)),
         Op::Text(text) => Value::Text(text),
         Op::Native(bytes) => Value::Native(bytes),
+        // Empty unless `SETITEM` or `SETITEMS` follow, which the cursor does not take: like a string that is
+        // taken back, that shows later.
+        Op::EmptyDict if !matches!(ahead.peek(), Some(code::MARK)) => Value::Dict(Vec::new()),
         _ => return None,
     };
     *lexer = ahead;
