@@ -23,7 +23,7 @@ use zeo_codec::{Call, Limits, Method, MsgId, Oid, Reply, Tid, VoteItem};
 
 const CLIENT_COUNT: u64 = 4;
 const COMMIT_COUNT: u64 = 150;
-const OBJECT_COUNT: u64 = 5;
+const OBJECT_COUNT: u64 = 12;
 
 /// Something in a client's stream, in the order of arrival.
 #[derive(Debug, Clone)]
@@ -195,7 +195,7 @@ fn every_client_walks_through_the_commits_one_by_one() {
     });
 
     let commits = all_commits(&records);
-    assert!(commits.len() as u64 > COMMIT_COUNT / 2, "too few commits to mean anything: {}", commits.len());
+    assert!(commits.len() as u64 > COMMIT_COUNT / 4, "too few commits to mean anything: {}", commits.len());
     for record in &records {
         check(record, &commits);
     }

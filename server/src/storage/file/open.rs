@@ -147,8 +147,11 @@ pub(crate) fn open_disk(
             (IndexBuilder::default(), start, IndexUse::Rebuilt(unusable.to_string()))
         }
     };
-    if let IndexUse::Rebuilt(why) = &index_use {
-        tracing::info!(file = file_name, why, "building the index from the data file");
+    let is_new = disk.len().map_err(io_failed("measure"))? <= FIRST_TRANSACTION_POS;
+    if let IndexUse::Rebuilt(why) = &index_use
+        && !is_new
+    {
+        tracing::info!(target: "ZODB.FileStorage", file = file_name, why, "building the index from the data file");
     }
     let scanned = scan(&*disk, file_name, start, &mut index)?;
     let cut_tail = match scanned.tail {
@@ -201,7 +204,7 @@ fn handle_tail(
 ) -> Result<CutTail, StorageError> {
     let mut cut_tail = CutTail { pos: scanned.end_pos, why: found.why, saved_as: None };
     if is_read_only {
-        tracing::warn!(file = file_name, pos = cut_tail.pos, why = found.why, "ignoring the end of the file");
+        tracing::warn!(target: "ZODB.FileStorage", file = file_name, pos = cut_tail.pos, why = found.why, "ignoring the end of the file");
         return Ok(cut_tail);
     }
     if let (Some(path), true) = (path, found.is_saved) {
@@ -209,7 +212,7 @@ fn handle_tail(
     }
     let saved_as = cut_tail.saved_as.as_deref().map(shown);
     tracing::warn!(
-        file = file_name,
+        target: "ZODB.FileStorage", file = file_name,
         pos = cut_tail.pos,
         why = found.why,
         saved_as,

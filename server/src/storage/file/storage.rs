@@ -103,7 +103,7 @@ impl FileStorage {
             && let Err(error) = storage.save_index()
         {
             // It costs another scan at the next start, no more.
-            tracing::warn!(file = storage.shared.name, %error, "cannot save the index");
+            tracing::warn!(target: "ZODB.FileStorage", file = storage.shared.name, %error, "cannot save the index");
         }
         storage.warn_of_the_future();
         Ok(storage)
@@ -155,7 +155,7 @@ impl FileStorage {
         let ahead_micros = unix_micros_from_tid(self.view().last_tid()).saturating_sub(now_micros);
         if ahead_micros > 0 {
             let seconds = ahead_micros / 1_000_000;
-            tracing::warn!(file = self.shared.name, seconds, "the last transaction lies in the future");
+            tracing::warn!(target: "ZODB.FileStorage", file = self.shared.name, seconds, "the last transaction lies in the future");
         }
     }
 
