@@ -24,6 +24,8 @@ use zeo_codec::{Call, Limits, Method, MsgId, Oid, Reply, Tid, VoteItem};
 const CLIENT_COUNT: u64 = 4;
 const COMMIT_COUNT: u64 = 150;
 const OBJECT_COUNT: u64 = 12;
+/// How often each object is asked for while commits go on.
+const ROUND_COUNT: u64 = 5;
 
 /// Something in a client's stream, in the order of arrival.
 #[derive(Debug, Clone)]
@@ -133,8 +135,14 @@ impl Recorder {
         None
     }
 
-    fn load(&mut self, oid: Oid) {
-        self.client.send(&Call::LoadBefore(LoadBefore { oid, before: Tid::MAX }));
+    /// Asks for the current revisions of all objects, again and again, without waiting.
+    fn load_all(&mut self) -> usize {
+        for number in 0..OBJECT_COUNT * ROUND_COUNT {
+            let oid = Oid::from_u64(number % OBJECT_COUNT);
+            self.client.session.call(&Call::LoadBefore(LoadBefore { oid, before: Tid::MAX })).unwrap();
+        }
+        self.client.flush();
+        (OBJECT_COUNT * ROUND_COUNT) as usize
     }
 
     /// Commits some objects, with loads in flight at every step; a conflict aborts.
@@ -148,9 +156,9 @@ impl Recorder {
             let data = id.to_be_bytes().to_vec().into();
             self.client.send(&Call::Storea(Storea { oid: *oid, serial, data, id: TxnId(id) }));
         }
-        self.load(Oid::from_u64(dice.roll(OBJECT_COUNT)));
+        let load_count = self.load_all();
         self.client.send(&transaction(Method::Vote, id));
-        let voted = self.until_replies(2);
+        let voted = self.until_replies(load_count + 1);
         let end = if matches!(voted.as_slice(), [Reply::Voted(items)] if items.is_empty()) {
             self.storing = oids;
             Method::TpcFinish
@@ -158,8 +166,8 @@ impl Recorder {
             Method::TpcAbort
         };
         self.client.send(&transaction(end, id));
-        self.load(Oid::from_u64(dice.roll(OBJECT_COUNT)));
-        self.until_replies(2);
+        let load_count = self.load_all();
+        self.until_replies(load_count + 1);
     }
 }
 
