@@ -466,7 +466,7 @@ impl<'a> Args<'a> {
     /// See [`Args`].
     pub fn serial(&mut self) -> Taken<Tid> {
         if let Some(bytes) = self.direct_bytes()? {
-            return Tid::from_slice(bytes).ok_or(self.bad(Expected::EightBytes));
+            return Tid::from_slice(bytes).ok_or_else(|| self.bad(Expected::EightBytes));
         }
         let value = self.leaf_or_value()?;
         let bytes = match &value {
@@ -474,7 +474,7 @@ impl<'a> Args<'a> {
             Value::Text(text) => Some(text.as_bytes()),
             other => other.as_bytes(),
         };
-        bytes.and_then(Tid::from_slice).ok_or(self.bad(Expected::EightBytes))
+        bytes.and_then(Tid::from_slice).ok_or_else(|| self.bad(Expected::EightBytes))
     }
 
     /// An oid, or `None`.
