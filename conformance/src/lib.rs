@@ -9,8 +9,12 @@
 //! - [`server`]: a server under test, started by command;
 //! - [`script`]: one Python script as a client, and the conversation with it.
 //!
-//! Nothing here knows the protocol; that is the peers' business.
+//! None of these knows the protocol; that is the peers' business.
+//!
+//! [`bench`](mod@bench) measures servers against each other and against the machine; it speaks the protocol
+//! through the codec.
 
+pub mod bench;
 pub mod config;
 pub mod peers;
 pub mod process;

@@ -1,0 +1,198 @@
+//! A blocking client: the codec's session over a socket, one call at a time.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use zeo_codec::call::{LoadBefore, Loaded, Register, Storea, TpcBegin, TransactionRef, TxnId};
+use zeo_codec::handshake::Protocol;
+use zeo_codec::session::{ClientEvent, ClientSession};
+use zeo_codec::{Call, Limits, Method, MsgId, Oid, Reply, Tid, Value};
+
+use super::BenchError;
+use super::data::{Entry, check_record, record};
+
+/// Longest wait for anything from a server.
+const SILENCE_LIMIT: Duration = Duration::from_secs(15);
+/// Bytes that are read at once.
+const READ_LEN: usize = 64 * 1024;
+/// The name that a server's only storage has.
+const STORAGE: &str = "1";
+/// Our name for a transaction. There is one at a time.
+const TXN_ID: TxnId = TxnId(1);
+
+/// A registered connection.
+#[derive(Debug)]
+pub struct Client {
+    stream: TcpStream,
+    session: ClientSession,
+    protocol: Protocol,
+    scratch: Vec<u8>,
+}
+
+/// Opens a socket as clients do.
+pub(super) fn open_socket(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(SILENCE_LIMIT))?;
+    stream.set_write_timeout(Some(SILENCE_LIMIT))?;
+    Ok(stream)
+}
+
+impl Client {
+    /// Connects and registers.
+    ///
+    /// # Errors
+    /// If the server cannot be reached, or refuses.
+    pub fn connect(address: SocketAddr) -> Result<Self, BenchError> {
+        let mut client = Self {
+            stream: open_socket(address)?,
+            session: ClientSession::new(Limits::DEFAULT),
+            protocol: Protocol::Z5,
+            scratch: vec![0; READ_LEN],
+        };
+        client.protocol = loop {
+            match client.session.poll_event()? {
+                Some(ClientEvent::Connected(protocol)) => break protocol,
+                Some(_) => return Err(BenchError::Wrong("a message before the greeting".to_owned())),
+                None => client.fill()?,
+            }
+        };
+        let register = Register { storage: STORAGE.into(), read_only: Value::Bool(false), credentials: None };
+        let id = client.session.call(&Call::Register(register))?;
+        client.result(&id)?;
+        Ok(client)
+    }
+
+    /// The negotiated protocol.
+    #[must_use]
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// Gives up the session; nothing may be under way.
+    #[must_use]
+    pub fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
+    /// Loads the current revision.
+    ///
+    /// # Errors
+    /// If there is none, or the call fails.
+    pub fn load(&mut self, oid: Oid) -> Result<Loaded<'static>, BenchError> {
+        let id = self.session.call(&Call::LoadBefore(LoadBefore { oid, before: Tid::MAX }))?;
+        match self.result(&id)? {
+            Reply::Loaded(loaded) => {
+                Ok(Loaded { data: loaded.data.into_owned().into(), serial: loaded.serial, end: loaded.end })
+            }
+            other => Err(wrong(&format!("load of {oid}"), &other)),
+        }
+    }
+
+    /// Loads an object of the benchmark, checks every byte, and returns where it stands.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), and for other data than expected.
+    pub fn load_entry(&mut self, oid: Oid, data_len: usize) -> Result<Entry, BenchError> {
+        let loaded = self.load(oid)?;
+        let stamp = check_record(oid, &loaded.data, data_len)?;
+        Ok(Entry { oid, serial: loaded.serial, stamp })
+    }
+
+    /// Commits a new revision of each entry, with the next stamp, and notes it in the entry.
+    ///
+    /// # Errors
+    /// A conflict is one: the entries are written by nobody else.
+    pub fn commit(&mut self, entries: &mut [Entry], data_len: usize) -> Result<(), BenchError> {
+        let begin = TpcBegin {
+            id: TXN_ID,
+            user: (&b"bench"[..]).into(),
+            description: (&b"zeo-bench"[..]).into(),
+            extension: Value::Dict(Vec::new()),
+            tid: None,
+            status: " ".into(),
+        };
+        self.session.call(&Call::TpcBegin(begin))?;
+        for entry in &*entries {
+            let data = record(entry.oid, entry.stamp + 1, data_len);
+            let Entry { oid, serial, .. } = *entry;
+            self.session.call(&Call::Storea(Storea { oid, serial, data: data.into(), id: TXN_ID }))?;
+        }
+        let transaction = TransactionRef { id: TXN_ID };
+        let vote = self.session.call(&Call::Transaction(Method::Vote, transaction))?;
+        match self.result(&vote)? {
+            Reply::Voted(items) if items.is_empty() => {}
+            Reply::None => {}
+            other => return Err(wrong("vote", &other)),
+        }
+        let finish = self.session.call(&Call::Transaction(Method::TpcFinish, transaction))?;
+        match self.result(&finish)? {
+            Reply::Tid(tid) if entries.iter().all(|entry| tid > entry.serial) => {
+                for entry in entries {
+                    *entry = Entry { oid: entry.oid, serial: tid, stamp: entry.stamp + 1 };
+                }
+                Ok(())
+            }
+            other => Err(wrong("tpc_finish", &other)),
+        }
+    }
+
+    /// Sends what is due, and waits for the reply to `id`; one-way calls of the server are skipped.
+    fn result(&mut self, id: &MsgId<'_>) -> Result<Reply<'static>, BenchError> {
+        self.send()?;
+        let reply = loop {
+            match self.session.poll_event()? {
+                Some(ClientEvent::Reply(reply)) if reply.id == *id => break reply,
+                Some(ClientEvent::Reply(reply)) => {
+                    return Err(BenchError::Wrong(format!("reply {:?}, expected {id:?}", reply.id)));
+                }
+                Some(_) => {}
+                None => self.fill()?,
+            }
+        };
+        match reply.result(&Limits::DEFAULT)? {
+            Ok(result) => Ok(owned(result)),
+            Err(error) => Err(BenchError::Wrong(format!("{:?} raised {error:?}", reply.method))),
+        }
+    }
+
+    fn send(&mut self) -> Result<(), BenchError> {
+        self.stream.write_all(self.session.output())?;
+        let sent_len = self.session.output().len();
+        self.session.consume_output(sent_len);
+        Ok(())
+    }
+
+    fn fill(&mut self) -> Result<(), BenchError> {
+        self.send()?;
+        let read_len = self.stream.read(&mut self.scratch)?;
+        if read_len == 0 {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+        self.session.receive(self.scratch.get(..read_len).unwrap_or_default());
+        Ok(())
+    }
+}
+
+/// Copies what is borrowed from the frame. Only what this client asks for need be told apart.
+fn owned(reply: Reply<'_>) -> Reply<'static> {
+    match reply {
+        Reply::Loaded(loaded) => Reply::Loaded(Loaded {
+            data: loaded.data.into_owned().into(),
+            serial: loaded.serial,
+            end: loaded.end,
+        }),
+        Reply::Tid(tid) => Reply::Tid(tid),
+        Reply::Voted(items) if items.is_empty() => Reply::Voted(Vec::new()),
+        Reply::Value(value) => Reply::Value(value.into_owned()),
+        Reply::None => Reply::None,
+        other => Reply::Value(format!("{other:?}").into()),
+    }
+}
+
+fn wrong(call: &str, reply: &Reply<'_>) -> BenchError {
+    let mut text = format!("{call}: {reply:?}");
+    text.truncate(text.floor_char_boundary(200));
+    BenchError::Wrong(text)
+}

@@ -1,0 +1,151 @@
+//! Measures servers of ZEO against each other and against the machine; `BENCHMARKS.md` has the results.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use zeo_conformance::bench::BenchError;
+use zeo_conformance::bench::plan::{Schedule, Workload};
+use zeo_conformance::bench::run::{ECHO_COMMAND, Outcome, Plan, run};
+use zeo_conformance::bench::target::{ServerSpec, StorageKind};
+use zeo_conformance::bench::{echo, report};
+use zeo_conformance::config::Framing;
+use zeo_conformance::peers::{Peer, PeerVersion};
+
+/// Measures our server beside Python's and beside what the machine can do.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Options {
+    /// Take 20 seconds instead of three minutes.
+    #[arg(long)]
+    quick: bool,
+    /// How messages are encoded.
+    #[arg(long, value_enum, default_value = "pickle")]
+    framing: FramingChoice,
+    /// Where the servers keep objects.
+    #[arg(long, value_enum, default_value = "file")]
+    storage: StorageKind,
+    /// Measure only workloads whose name contains this; may be repeated.
+    #[arg(long, value_name = "TEXT")]
+    only: Vec<String>,
+    /// Our server [default: runzeo beside this program].
+    #[arg(long, value_name = "PATH")]
+    runzeo: Option<PathBuf>,
+    /// A Python interpreter with ZEO [default: ZEO 6.2, installed below target/peers].
+    #[arg(long, value_name = "PATH")]
+    python: Option<PathBuf>,
+    /// Leave Python's server out.
+    #[arg(long)]
+    no_python: bool,
+    /// Another server: NAME=COMMAND, with {config} where the path of the configuration goes; may be repeated.
+    #[arg(long = "server", value_name = "NAME=COMMAND", value_parser = ServerSpec::parse)]
+    servers: Vec<ServerSpec>,
+    /// The directory for everything; it must be on the disk to be measured [default: below target].
+    #[arg(long, value_name = "PATH")]
+    dir: Option<PathBuf>,
+    /// Write the figures to this file, as JSON.
+    #[arg(long, value_name = "PATH")]
+    json: Option<PathBuf>,
+    /// What to do instead.
+    #[command(subcommand)]
+    command: Option<Other>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum FramingChoice {
+    Pickle,
+    Msgpack,
+    Both,
+}
+
+#[derive(Debug, Subcommand)]
+enum Other {
+    /// Answer messages with zeros: this program calls itself so.
+    #[command(name = ECHO_COMMAND, hide = true)]
+    EchoServer {
+        /// Where to listen.
+        port: u16,
+    },
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let result = match options.command {
+        Some(Other::EchoServer { port }) => echo::serve(port).map_err(BenchError::from),
+        None => benchmark(&options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("zeo-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn benchmark(options: &Options) -> Result<(), BenchError> {
+    let program = std::env::current_exe()?;
+    let beside = program.parent().unwrap_or_else(|| Path::new("."));
+    let target = beside.parent().unwrap_or(beside);
+    let framings: &[Framing] = match options.framing {
+        FramingChoice::Pickle => &[Framing::Pickle],
+        FramingChoice::Msgpack => &[Framing::Msgpack],
+        FramingChoice::Both => &Framing::ALL,
+    };
+    let is_chosen = |workload: &Workload| {
+        let name = workload.to_string();
+        options.only.is_empty() || options.only.iter().any(|text| name.contains(text.as_str()))
+    };
+    let mut plan = Plan {
+        servers: servers(options, beside)?,
+        framing: Framing::Pickle,
+        storage: options.storage,
+        schedule: if options.quick { Schedule::QUICK } else { Schedule::FULL },
+        workloads: Workload::all().into_iter().filter(is_chosen).collect(),
+        dir: options.dir.clone().unwrap_or_else(|| target.join("bench")).join(std::process::id().to_string()),
+        echo_program: program.clone(),
+    };
+    let mut outcomes: Vec<Outcome> = Vec::new();
+    for &framing in framings {
+        plan.framing = framing;
+        let outcome = run(&plan, &mut |what| eprintln!("{}: {what}", framing.name()))?;
+        println!("{}", report::markdown(&outcome));
+        outcomes.push(outcome);
+    }
+    if let Some(path) = &options.json {
+        let text = serde_json::to_string_pretty(&outcomes).map_err(std::io::Error::from)?;
+        std::fs::write(path, text)?;
+    }
+    Ok(())
+}
+
+/// Python's server first, as the measure of the others; then ours, then those by command.
+fn servers(options: &Options, beside: &Path) -> Result<Vec<ServerSpec>, BenchError> {
+    let mut servers = Vec::new();
+    let python = match &options.python {
+        _ if options.no_python => None,
+        Some(python) => Some(python.clone()),
+        None => {
+            let peer = Peer::ensure(PeerVersion::Zeo62);
+            Some(peer.map_err(|error| BenchError::Missing(format!("Python's ZEO: {error}")))?.interpreter())
+        }
+    };
+    if let Some(python) = python {
+        let words = [python.into(), "-m".into(), "ZEO.runzeo".into()];
+        servers.push(server("Python", words));
+    }
+    let runzeo = options.runzeo.clone().unwrap_or_else(|| beside.join("runzeo"));
+    let runzeo = runzeo.canonicalize().map_err(|error| {
+        let build = "cargo build --release --bin runzeo";
+        BenchError::Missing(format!("{}: {error}; `{build}` makes it", runzeo.display()))
+    })?;
+    servers.push(server("ours", [runzeo.into()]));
+    servers.extend(options.servers.iter().cloned());
+    Ok(servers)
+}
+
+fn server(name: &str, words: impl IntoIterator<Item = OsString>) -> ServerSpec {
+    let words = words.into_iter().chain(["-C".into(), "{config}".into()]).collect();
+    ServerSpec { name: name.to_owned(), words }
+}
