@@ -274,6 +274,10 @@ impl Storage for FileStorage {
         Ok(Box::new(FileVoted::vote(&self.shared, transaction)?))
     }
 
+    fn checkpoint(&self) -> Result<(), StorageError> {
+        if self.shared.options.read_only { Ok(()) } else { self.save_index() }
+    }
+
     fn close(&self) -> Result<(), StorageError> {
         let mut writer = self.shared.writer();
         if let Health::Closed = writer.health {
