@@ -279,7 +279,9 @@ impl<'a> Args<'a> {
             Source::Msgpack { left: 0, .. } => return Err(self.shape(Expected::More)),
             Source::Msgpack { reader, left } => {
                 *left -= 1;
-                reader.value(&self.limits)?
+                // The tuple of the arguments is a level of its own.
+                let depth = self.limits.depth.saturating_sub(1);
+                reader.value(&Limits { depth, ..self.limits })?
             }
             Source::Values(items) => match items.next() {
                 Some(value) => value,
@@ -464,7 +466,7 @@ impl<'a> Args<'a> {
     /// See [`Args`].
     pub fn serial(&mut self) -> Taken<Tid> {
         if let Some(bytes) = self.direct_bytes()? {
-            return Tid::from_slice(bytes).ok_or(self.bad(Expected::EightBytes));
+            return Tid::from_slice(bytes).ok_or_else(|| self.bad(Expected::EightBytes));
         }
         let value = self.leaf_or_value()?;
         let bytes = match &value {
@@ -472,7 +474,7 @@ impl<'a> Args<'a> {
             Value::Text(text) => Some(text.as_bytes()),
             other => other.as_bytes(),
         };
-        bytes.and_then(Tid::from_slice).ok_or(self.bad(Expected::EightBytes))
+        bytes.and_then(Tid::from_slice).ok_or_else(|| self.bad(Expected::EightBytes))
     }
 
     /// An oid, or `None`.
@@ -640,6 +642,9 @@ fn leaf<'a>(lexer: &mut Lexer<'a>) -> Option<Value<'a>> {
         Op::Bytes(bytes) => Value::Bytes(Cow::Borrowed(bytes)),
         Op::Text(text) => Value::Text(text),
         Op::Native(bytes) => Value::Native(bytes),
+        // Empty unless `SETITEM` or `SETITEMS` follow, which the cursor does not take: like a string that is
+        // taken back, that shows later.
+        Op::EmptyDict if !matches!(ahead.peek(), Some(code::MARK)) => Value::Dict(Vec::new()),
         _ => return None,
     };
     *lexer = ahead;

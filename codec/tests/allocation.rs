@@ -32,8 +32,15 @@ fn allocations(run: impl FnMut()) -> u64 {
 #[test]
 fn messages_of_plain_arguments_take_nothing() {
     for dialect in &DIALECTS {
-        let calls =
-            ["C loadBefore", "C storea", "C vote", "C tpc_finish", "C register", "C getInvalidations"];
+        let calls = [
+            "C loadBefore",
+            "C storea",
+            "C vote",
+            "C tpc_begin",
+            "C tpc_finish",
+            "C register",
+            "C getInvalidations",
+        ];
         for title in calls {
             let payload = messages::captured(dialect, title);
             let count = allocations(|| {

@@ -6,8 +6,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
 use zeo_codec::handshake::Protocol;
 
 use crate::cli;
@@ -20,6 +22,8 @@ use crate::storage::memory::MemoryStorage;
 use crate::storage::{Storage, StorageError};
 use crate::zconfig::System;
 
+/// How often indexes are saved, so that a start after a crash has no more than this to read again.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(600);
 /// Exit status after SIGHUP: not 0, so that a supervisor starts the server again (`guarantees.md` 3).
 const EXIT_HANGUP: u8 = 1;
 /// Exit status when the server cannot start.
@@ -160,6 +164,7 @@ async fn listen(config: &Config, engine: &Arc<Engine>, log: &LogHandle) -> Resul
     };
     let serving = listener.run(Arc::clone(engine), options);
     tokio::pin!(serving);
+    let mut checkpoint = tokio::time::interval_at(Instant::now() + CHECKPOINT_INTERVAL, CHECKPOINT_INTERVAL);
     loop {
         tokio::select! {
             () = &mut serving => return Ok(EXIT_FAILED.into()),
@@ -167,6 +172,10 @@ async fn listen(config: &Config, engine: &Arc<Engine>, log: &LogHandle) -> Resul
             _ = interrupt.recv() => return Ok(stopped("SIGINT", ExitCode::SUCCESS)),
             _ = hangup.recv() => return Ok(stopped("SIGHUP", EXIT_HANGUP.into())),
             _ = reopen.recv() => log.reopen(),
+            _ = checkpoint.tick() => {
+                let engine = Arc::clone(engine);
+                tokio::task::spawn_blocking(move || engine.checkpoint());
+            }
         }
     }
 }

@@ -23,7 +23,9 @@ use zeo_codec::{Call, Limits, Method, MsgId, Oid, Reply, Tid, VoteItem};
 
 const CLIENT_COUNT: u64 = 4;
 const COMMIT_COUNT: u64 = 150;
-const OBJECT_COUNT: u64 = 5;
+const OBJECT_COUNT: u64 = 12;
+/// How often each object is asked for while commits go on.
+const ROUND_COUNT: u64 = 5;
 
 /// Something in a client's stream, in the order of arrival.
 #[derive(Debug, Clone)]
@@ -119,6 +121,9 @@ impl Recorder {
                         None
                     }
                 };
+                if let Some(serial) = serial {
+                    self.serials.insert(oid, serial);
+                }
                 self.events.push(Event::Loaded(oid, serial));
             }
             (Some(Method::Vote), Ok(Reply::Voted(items))) => {
@@ -130,8 +135,14 @@ impl Recorder {
         None
     }
 
-    fn load(&mut self, oid: Oid) {
-        self.client.send(&Call::LoadBefore(LoadBefore { oid, before: Tid::MAX }));
+    /// Asks for the current revisions of all objects, again and again, without waiting.
+    fn load_all(&mut self) -> usize {
+        for number in 0..OBJECT_COUNT * ROUND_COUNT {
+            let oid = Oid::from_u64(number % OBJECT_COUNT);
+            self.client.session.call(&Call::LoadBefore(LoadBefore { oid, before: Tid::MAX })).unwrap();
+        }
+        self.client.flush();
+        (OBJECT_COUNT * ROUND_COUNT) as usize
     }
 
     /// Commits some objects, with loads in flight at every step; a conflict aborts.
@@ -145,9 +156,9 @@ impl Recorder {
             let data = id.to_be_bytes().to_vec().into();
             self.client.send(&Call::Storea(Storea { oid: *oid, serial, data, id: TxnId(id) }));
         }
-        self.load(Oid::from_u64(dice.roll(OBJECT_COUNT)));
+        let load_count = self.load_all();
         self.client.send(&transaction(Method::Vote, id));
-        let voted = self.until_replies(2);
+        let voted = self.until_replies(load_count + 1);
         let end = if matches!(voted.as_slice(), [Reply::Voted(items)] if items.is_empty()) {
             self.storing = oids;
             Method::TpcFinish
@@ -155,8 +166,8 @@ impl Recorder {
             Method::TpcAbort
         };
         self.client.send(&transaction(end, id));
-        self.load(Oid::from_u64(dice.roll(OBJECT_COUNT)));
-        self.until_replies(2);
+        let load_count = self.load_all();
+        self.until_replies(load_count + 1);
     }
 }
 
@@ -195,7 +206,7 @@ fn every_client_walks_through_the_commits_one_by_one() {
     });
 
     let commits = all_commits(&records);
-    assert!(commits.len() as u64 > COMMIT_COUNT / 2, "too few commits to mean anything: {}", commits.len());
+    assert!(commits.len() as u64 > COMMIT_COUNT, "too few commits to mean anything: {}", commits.len());
     for record in &records {
         check(record, &commits);
     }

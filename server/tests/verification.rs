@@ -66,3 +66,16 @@ fn the_queue_answers_as_far_as_it_reaches_and_the_storage_if_allowed() {
     assert!(!told.contains("Oid(0000000000000001)"));
     assert_eq!(ask(&server, Tid::from_u64(1)), "None", "too long ago");
 }
+
+#[test]
+fn a_checkpoint_saves_the_index_while_the_server_runs() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = serve(directory.path(), None);
+    let index = directory.path().join("Data.fs.index");
+    server.register().commit(1, 1);
+    server.engine.checkpoint();
+    let first = std::fs::read(&index).unwrap();
+    server.register().commit(1, 2);
+    server.engine.checkpoint();
+    assert_ne!(std::fs::read(&index).unwrap(), first);
+}

@@ -59,7 +59,7 @@ impl<'a> Arguments<'a> for TpcBegin<'a> {
             id: txn_id(args)?,
             user: args.leaf_or_value()?,
             description: args.leaf_or_value()?,
-            extension: args.value()?,
+            extension: args.leaf_or_value()?,
             tid: if args.has_more()? { args.optional_tid()? } else { None },
             status: if args.has_more()? { args.text()? } else { Cow::Borrowed(" ") },
         })

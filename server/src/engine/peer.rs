@@ -193,7 +193,7 @@ impl Peer {
             Call::LoadBefore(args) => return self.load_before(args, reply_to, session),
             Call::LoadSerial(args) => return self.load_serial(args, reply_to, session),
             Call::Storea(args) => self.storea(args, payload)?,
-            Call::TpcBegin(args) => self.tpc_begin(&args, payload)?,
+            Call::TpcBegin(args) => self.tpc_begin(&args, payload, session.dialect().framing)?,
             Call::Transaction(Method::Vote, args) => return self.vote(args.id, reply_to),
             Call::Transaction(Method::TpcFinish, args) => return self.tpc_finish(args.id, reply_to),
             Call::Transaction(_, args) => self.tpc_abort(args.id)?,

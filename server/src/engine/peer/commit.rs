@@ -5,6 +5,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use zeo_codec::call::{CheckCurrentSerial, DeleteObject, Storea, TpcBegin, TxnId};
+use zeo_codec::handshake::Framing;
 use zeo_codec::pickle::{PickleFlavor, PickleWriter};
 use zeo_codec::session::ServerSession;
 use zeo_codec::{Emit, MsgId, Reply, Value, VoteItem};
@@ -22,6 +23,7 @@ impl Peer {
         &mut self,
         args: &TpcBegin<'_>,
         payload: &Bytes,
+        framing: Framing,
     ) -> Result<Reply<'static>, CallError> {
         if self.is_read_only {
             return Err(CallError::ReadOnly);
@@ -42,7 +44,7 @@ impl Peer {
             id: args.id,
             user: metadata(&args.user, payload)?,
             description: metadata(&args.description, payload)?,
-            extension: extension(&args.extension)?,
+            extension: extension(&args.extension, framing)?,
             tid: args.tid,
             status,
             ops: Vec::new(),
@@ -288,13 +290,17 @@ fn metadata(value: &Value<'_>, payload: &Bytes) -> Result<Bytes, CallError> {
 }
 
 /// The extension dictionary as a storage keeps it: pickled, or nothing if it is empty.
-fn extension(value: &Value<'_>) -> Result<Bytes, CallError> {
+/// The bytes are those of a Python server that got the message in the same framing.
+fn extension(value: &Value<'_>, framing: Framing) -> Result<Bytes, CallError> {
     match value {
         Value::None => Ok(Bytes::new()),
         Value::Dict(items) if items.is_empty() => Ok(Bytes::new()),
         Value::Dict(_) => {
             let mut pickle = Vec::new();
             let mut writer = PickleWriter::with_memo(&mut pickle, PickleFlavor::Python3);
+            if framing == Framing::Msgpack {
+                writer = writer.sharing_keys();
+            }
             writer.start();
             let written = writer.value(value);
             writer.stop();

@@ -117,7 +117,7 @@ impl Writer {
     }
 
     fn fail(&mut self, why: String) {
-        tracing::error!(why, "writing has stopped");
+        tracing::error!(target: "ZODB.FileStorage", why, "writing has stopped");
         self.health = Health::Failed(why.into());
     }
 }

@@ -81,6 +81,8 @@ pub struct CutTail {
 pub(crate) struct Opened {
     pub(crate) view: FileView,
     pub(crate) report: OpenReport,
+    /// Up to where the saved index holds; 0 if there is none that can be used.
+    pub(crate) index_saved_pos: u64,
 }
 
 /// Takes the lock and opens or creates the file at `path`.
@@ -145,8 +147,11 @@ pub(crate) fn open_disk(
             (IndexBuilder::default(), start, IndexUse::Rebuilt(unusable.to_string()))
         }
     };
-    if let IndexUse::Rebuilt(why) = &index_use {
-        tracing::info!(file = file_name, why, "building the index from the data file");
+    let is_new = disk.len().map_err(io_failed("measure"))? <= FIRST_TRANSACTION_POS;
+    if let IndexUse::Rebuilt(why) = &index_use
+        && !is_new
+    {
+        tracing::info!(target: "ZODB.FileStorage", file = file_name, why, "building the index from the data file");
     }
     let scanned = scan(&*disk, file_name, start, &mut index)?;
     let cut_tail = match scanned.tail {
@@ -163,7 +168,8 @@ pub(crate) fn open_disk(
     };
     let report =
         OpenReport { index: index_use, cut_tail, wrong_previous_count: scanned.wrong_previous_count };
-    Ok(Opened { view, report })
+    let index_saved_pos = if report.index == IndexUse::Loaded { start.pos } else { 0 };
+    Ok(Opened { view, report, index_saved_pos })
 }
 
 fn check_magic(disk: &dyn Disk, file_name: &str) -> Result<(), StorageError> {
@@ -198,7 +204,7 @@ fn handle_tail(
 ) -> Result<CutTail, StorageError> {
     let mut cut_tail = CutTail { pos: scanned.end_pos, why: found.why, saved_as: None };
     if is_read_only {
-        tracing::warn!(file = file_name, pos = cut_tail.pos, why = found.why, "ignoring the end of the file");
+        tracing::warn!(target: "ZODB.FileStorage", file = file_name, pos = cut_tail.pos, why = found.why, "ignoring the end of the file");
         return Ok(cut_tail);
     }
     if let (Some(path), true) = (path, found.is_saved) {
@@ -206,7 +212,7 @@ fn handle_tail(
     }
     let saved_as = cut_tail.saved_as.as_deref().map(shown);
     tracing::warn!(
-        file = file_name,
+        target: "ZODB.FileStorage", file = file_name,
         pos = cut_tail.pos,
         why = found.why,
         saved_as,

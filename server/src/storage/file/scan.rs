@@ -181,7 +181,7 @@ impl Scanner<'_> {
             }
         }
         if header.tid <= self.last_tid {
-            tracing::warn!(file = self.file_name, pos, tid = %header.tid, last = %self.last_tid,
+            tracing::warn!(target: "ZODB.FileStorage", file = self.file_name, pos, tid = %header.tid, last = %self.last_tid,
                 "time-stamp reduction");
         }
         self.last_tid = header.tid;
@@ -214,7 +214,7 @@ impl Scanner<'_> {
         }
         if header.status != status::UNDONE {
             if !matches!(header.status, status::COMMITTED | status::PACKED) {
-                tracing::warn!(file = self.file_name, pos, status = header.status, "invalid status");
+                tracing::warn!(target: "ZODB.FileStorage", file = self.file_name, pos, status = header.status, "invalid status");
             }
             let mut record_pos = pos + header.header_len();
             while record_pos < end_pos {
@@ -264,7 +264,7 @@ impl Scanner<'_> {
         if record.previous_pos != seen_pos {
             self.wrong_previous_count += 1;
             if self.wrong_previous_count <= LOGGED_MAX {
-                tracing::warn!(file = self.file_name, pos, oid = %record.oid, previous_pos = record.previous_pos,
+                tracing::warn!(target: "ZODB.FileStorage", file = self.file_name, pos, oid = %record.oid, previous_pos = record.previous_pos,
                     seen_pos, "incorrect previous pointer");
             }
         }
@@ -376,6 +376,6 @@ impl Progress {
         let percent = done_len.saturating_mul(100) / (self.end_pos - self.start_pos).max(1);
         let seconds = self.started.elapsed().as_secs().max(1);
         let mib_per_second = (done_len >> 20) / seconds;
-        tracing::info!(file, percent, mib_per_second, "building the index");
+        tracing::info!(target: "ZODB.FileStorage", file, percent, mib_per_second, "building the index");
     }
 }

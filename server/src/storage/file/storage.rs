@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use zeo_codec::{Oid, Tid};
 
+use super::super::tid::unix_micros_from_tid;
 use super::super::{Features, NewTransaction, Storage, StorageError, View, Voted};
 use super::commit::FileVoted;
 use super::disk::Disk;
@@ -60,6 +62,8 @@ pub(super) struct Shared {
     writer: Mutex<Writer>,
     /// The greatest oid stored or handed out.
     last_oid: Mutex<u64>,
+    /// Up to where the saved index holds; held while it is being written.
+    index_saved_pos: Mutex<u64>,
 }
 
 /// What only the writer uses.
@@ -99,8 +103,9 @@ impl FileStorage {
             && let Err(error) = storage.save_index()
         {
             // It costs another scan at the next start, no more.
-            tracing::warn!(file = storage.shared.name, %error, "cannot save the index");
+            tracing::warn!(target: "ZODB.FileStorage", file = storage.shared.name, %error, "cannot save the index");
         }
+        storage.warn_of_the_future();
         Ok(storage)
     }
 
@@ -137,8 +142,21 @@ impl FileStorage {
             view: ArcSwap::from_pointee(opened.view),
             writer: Mutex::new(writer),
             last_oid: Mutex::new(last_oid.to_u64()),
+            index_saved_pos: Mutex::new(opened.index_saved_pos),
         };
         Ok(Self { shared: Arc::new(shared), report: opened.report })
+    }
+
+    /// Logs it if the last transaction is ahead of the clock: all new tids will follow it, not the time. Python
+    /// does the same.
+    fn warn_of_the_future(&self) {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now_micros = i64::try_from(since_1970.as_micros()).unwrap_or(i64::MAX);
+        let ahead_micros = unix_micros_from_tid(self.view().last_tid()).saturating_sub(now_micros);
+        if ahead_micros > 0 {
+            let seconds = ahead_micros / 1_000_000;
+            tracing::warn!(target: "ZODB.FileStorage", file = self.shared.name, seconds, "the last transaction lies in the future");
+        }
     }
 
     /// What was found and done at open.
@@ -148,14 +166,19 @@ impl FileStorage {
     }
 
     /// Saves the index as of now, so that the next start need not scan what is covered by it. Commits go on
-    /// meanwhile; each waits at most for the copying of one bucket of 65,536 entries.
+    /// meanwhile; each waits at most for the copying of one bucket of 65,536 entries. Does nothing if nothing
+    /// has been committed since the index was saved or loaded.
     ///
     /// # Errors
     /// [`StorageError::Io`], [`StorageError::Corrupt`]; the old index file is still there.
     pub fn save_index(&self) -> Result<(), StorageError> {
         let Some(path) = &self.shared.path else { return Ok(()) };
         let path = with_suffix(path, ".index");
+        let mut saved_pos = self.shared.index_saved_pos.lock().unwrap_or_else(PoisonError::into_inner);
         let view = self.shared.view.load_full();
+        if *saved_pos == view.end_pos {
+            return Ok(());
+        }
         let state = &view.state;
         let mut damage = None;
         let buckets = state.index.buckets().map(|(prefix, entries)| {
@@ -175,9 +198,11 @@ impl FileStorage {
         });
         let saved = index_file::save(&path, view.end_pos, buckets);
         match damage {
-            Some(error) => Err(error),
-            None => saved.map_err(io_error("save", &path)),
+            Some(error) => return Err(error),
+            None => saved.map_err(io_error("save", &path))?,
         }
+        *saved_pos = view.end_pos;
+        Ok(())
     }
 }
 
@@ -247,6 +272,10 @@ impl Storage for FileStorage {
 
     fn vote(&self, transaction: NewTransaction) -> Result<Box<dyn Voted>, StorageError> {
         Ok(Box::new(FileVoted::vote(&self.shared, transaction)?))
+    }
+
+    fn checkpoint(&self) -> Result<(), StorageError> {
+        if self.shared.options.read_only { Ok(()) } else { self.save_index() }
     }
 
     fn close(&self) -> Result<(), StorageError> {

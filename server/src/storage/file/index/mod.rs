@@ -244,6 +244,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(60))]
+
         #[test]
         fn agrees_with_a_btree_map(
             writes in prop::collection::vec((0_u64..300_000, 4..=crate::storage::file::format::POS_MAX), 0..2_000),
@@ -278,7 +280,7 @@ mod tests {
     #[test]
     fn readers_see_each_insertion_whole() {
         let index = IndexBuilder::default().finish();
-        const COUNT: u64 = 150_000;
+        const COUNT: u64 = 70_000;
         std::thread::scope(|scope| {
             let readers: Vec<_> = (0..2)
                 .map(|_| {

@@ -192,6 +192,9 @@ fn compare_damaged(storage: &FileStorage, model: &Model, damaged: Part) {
                 (Part::FirstOid, Loaded::Revision { serial, .. }, Loaded::Revision { serial: was, .. }) => {
                     assert_eq!(serial, was);
                 }
+                (Part::RecordTid, Loaded::NoSuchObject, _) => {
+                    assert!(revisions.iter().any(|(_, was)| was.is_none()));
+                }
                 (Part::LenOfEight, Loaded::Revision { data, .. }, Loaded::NoSuchObject) => {
                     assert_eq!(data, &[0; 8]);
                 }
