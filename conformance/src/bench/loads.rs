@@ -1,7 +1,7 @@
 //! Loads, several of them under way on each connection.
 //!
 //! Requests are encoded beforehand; the replies are only counted off by their lengths, but for one of
-//! [`CHECK_INTERVAL`], which is read as a client would.
+//! `CHECK_INTERVAL`, which is read as a client would.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};

@@ -13,8 +13,8 @@
 //!   at the commit whose tid it returned (S4).
 //! * A peer looks at the journal before it handles each message: whatever was acknowledged to anybody
 //!   before is visible.
-//! * One thread for each storage commits: durable first, then visible, then announced (S8). Readers take
-//!   no part in that and wait for none of it.
+//! * A commit is made durable first, then visible, then announced (S8), by a [`CommitJob`] that runs beside
+//!   its connection: readers, its own connection's included, take no part in that and wait for none of it.
 //! * A commit lock serialises transactions from vote to finish. It is held through a ticket that gives it
 //!   up when dropped (S9).
 //!
@@ -40,6 +40,7 @@ use std::time::Duration;
 use served::{PeerIds, Served};
 
 pub use peer::{Closing, Flow, Peer};
+pub use served::CommitJob;
 
 use mailbox::Mailbox;
 
@@ -140,7 +141,7 @@ impl Engine {
         }
     }
 
-    /// Finishes the commits under way and closes all storages.
+    /// Closes all storages. Connections must be gone, and their commits made.
     ///
     /// # Errors
     /// The first storage's error; the others are closed nevertheless.

@@ -17,7 +17,7 @@ use zeo_codec::{
 use super::error::CallError;
 use super::journal::{Commit, Cursor};
 use super::mailbox::{Mail, Mailbox};
-use super::served::Served;
+use super::served::{CommitJob, Served};
 use super::transaction::{Stage, Transaction};
 use super::{Engine, PeerId};
 
@@ -85,6 +85,8 @@ pub struct Peer {
     is_read_only: bool,
     transaction: Option<Transaction>,
     lock_deadline: Option<Instant>,
+    /// The transaction that the client wants to be finished, until the driver takes it.
+    commit_job: Option<CommitJob>,
 }
 
 /// What a connection has once it is registered.
@@ -108,6 +110,7 @@ impl Peer {
             is_read_only,
             transaction: None,
             lock_deadline: None,
+            commit_job: None,
         }
     }
 
@@ -287,6 +290,12 @@ impl Peer {
         self.transaction
             .as_ref()
             .is_some_and(|transaction| matches!(transaction.stage, Stage::Finishing { .. }))
+    }
+
+    /// A commit to be made, if the last message asked for one: run it where blocking is allowed, then call
+    /// [`on_wake`](Self::on_wake). Until then this connection may go on with messages.
+    pub const fn take_commit(&mut self) -> Option<CommitJob> {
+        self.commit_job.take()
     }
 
     /// Takes note of what other connections did: letters, and commits to announce.

@@ -1,11 +1,8 @@
-//! One storage as the server offers it: its journal, its commit lock, its counters, and the one thread
-//! that commits.
+//! One storage as the server offers it: its journal, its commit lock, its counters, and how a commit is made.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 
 use zeo_codec::{Oid, Tid, Value};
 
@@ -27,26 +24,40 @@ pub(crate) struct Served {
     pub(crate) queue: InvalidationQueue,
     journal: Journal,
     peers: Mutex<HashMap<PeerId, Arc<Mailbox>>>,
-    committer: Mutex<Option<Committer>>,
     start: String,
     has_timeout: bool,
 }
 
-/// A voted transaction on its way to the disk, with the commit lock.
+/// A voted transaction on its way to the disk, with the commit lock. To be run where blocking is allowed, while
+/// its connection goes on reading; dropping it aborts the transaction.
 #[derive(Debug)]
-pub(crate) struct FinishJob {
-    pub(crate) voted: Box<dyn Voted>,
-    pub(crate) tid: Tid,
-    pub(crate) oids: Vec<Oid>,
-    pub(crate) peer: PeerId,
-    pub(crate) mailbox: Arc<Mailbox>,
-    pub(crate) ticket: Ticket,
+#[must_use = "the client waits for its commit"]
+pub struct CommitJob {
+    pub(super) served: Arc<Served>,
+    pub(super) voted: Box<dyn Voted>,
+    pub(super) tid: Tid,
+    pub(super) oids: Vec<Oid>,
+    pub(super) peer: PeerId,
+    pub(super) mailbox: Arc<Mailbox>,
+    pub(super) ticket: Ticket,
 }
 
-#[derive(Debug)]
-struct Committer {
-    jobs: mpsc::Sender<FinishJob>,
-    thread: JoinHandle<()>,
+impl CommitJob {
+    /// Makes the transaction durable, visible and known, in this order (rule S8); then lets go of the lock. The
+    /// committer's own reply is [`Peer::on_wake`](super::Peer::on_wake)'s business: call it next.
+    pub fn run(self) {
+        let Self { served, voted, tid, oids, peer, mailbox, ticket } = self;
+        match voted.finish() {
+            Ok(view) => served.announce(Commit::new(tid, oids, peer, view)),
+            Err(error) => {
+                let name = &served.name;
+                tracing::error!(target: "ZEO.StorageServer", critical = true, "({name}) commit of {tid} failed: {error}");
+                mailbox.put(Mail::FinishFailed(error));
+            }
+        }
+        // Held until here: only its holder may publish.
+        drop(ticket);
+    }
 }
 
 impl Served {
@@ -59,71 +70,29 @@ impl Served {
     ) -> Result<Arc<Self>, StorageError> {
         let view = storage.view();
         let last_changes = view.last_changes(options.invalidation_queue_size)?;
-        let served = Arc::new(Self {
+        Ok(Arc::new(Self {
             lock: CommitLock::new(&name),
             queue: InvalidationQueue::new(last_changes, options.invalidation_queue_size),
             journal: Journal::new(view),
             stats: Stats::default(),
             peers: Mutex::default(),
-            committer: Mutex::default(),
             has_timeout: options.transaction_timeout.is_some(),
             start,
             name,
             storage,
-        });
-        served.start_committer()?;
-        Ok(served)
+        }))
     }
 
-    fn start_committer(self: &Arc<Self>) -> Result<(), StorageError> {
-        // The queue holds at most one job: only the holder of the commit lock sends any.
-        let (jobs, incoming) = mpsc::channel::<FinishJob>();
-        let served = Arc::downgrade(self);
-        let run = move || {
-            for job in incoming {
-                match served.upgrade() {
-                    Some(served) => served.finish(job),
-                    None => break,
-                }
+    /// Publishes a commit and wakes everybody but its committer, who is awake.
+    fn announce(&self, commit: Commit) {
+        self.stats.commits.add();
+        let committer = commit.committer;
+        self.queue.push(commit.tid, commit.oids.clone());
+        self.journal.publish(commit);
+        for (peer, mailbox) in &*self.peers.lock().unwrap_or_else(PoisonError::into_inner) {
+            if *peer != committer {
+                mailbox.wake();
             }
-        };
-        let thread = std::thread::Builder::new()
-            .name(format!("commit {}", self.name))
-            .spawn(run)
-            .map_err(|source| StorageError::Io { doing: "starting the commit thread".to_owned(), source })?;
-        *self.committer.lock().unwrap_or_else(PoisonError::into_inner) = Some(Committer { jobs, thread });
-        Ok(())
-    }
-
-    /// Makes a transaction durable, visible and known, in this order (rule S8); then lets go of the lock.
-    fn finish(&self, job: FinishJob) {
-        match job.voted.finish() {
-            Ok(view) => {
-                self.stats.commits.add();
-                self.queue.push(job.tid, job.oids.clone());
-                self.journal.publish(Commit::new(job.tid, job.oids, job.peer, view));
-                let peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
-                // The committer waits for its reply; everybody else is told after it.
-                job.mailbox.wake();
-                for (peer, mailbox) in &*peers {
-                    if *peer != job.peer {
-                        mailbox.wake();
-                    }
-                }
-            }
-            Err(error) => {
-                tracing::error!(target: "ZEO.StorageServer", critical = true, "({}) commit of {} failed: {error}", self.name, job.tid);
-                job.mailbox.put(Mail::FinishFailed(error));
-            }
-        }
-        drop(job.ticket);
-    }
-
-    /// Hands a transaction to the committer; gives it back if the server is closing.
-    pub(crate) fn submit(&self, job: FinishJob) -> Result<(), FinishJob> {
-        match &*self.committer.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(committer) => committer.jobs.send(job).map_err(|error| error.0),
-            None => Err(job),
         }
     }
 
@@ -182,15 +151,8 @@ impl Served {
         ])
     }
 
-    /// Commits what was submitted, then closes the storage.
+    /// Closes the storage.
     pub(crate) fn close(&self) -> Result<(), StorageError> {
-        let committer = self.committer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(Committer { jobs, thread }) = committer {
-            drop(jobs);
-            if thread.join().is_err() {
-                tracing::error!(target: "ZEO.StorageServer", "the commit thread of {} had panicked", self.name);
-            }
-        }
         self.storage.close()
     }
 }

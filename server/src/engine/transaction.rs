@@ -41,7 +41,7 @@ pub(crate) enum Stage {
     HandedBack { ticket: Ticket },
     /// Ready to commit; the lock is held.
     Voted { ticket: Ticket, voted: Box<dyn Voted>, tid: Tid, oids: Vec<Oid> },
-    /// Handed to the committer, which also has the lock now.
+    /// On its way to the disk; the commit job has the lock now.
     Finishing { reply_to: Option<MsgId<'static>> },
 }
 

@@ -3,19 +3,31 @@
 //! Everything that has arrived is handled before anything is written, so that the replies to a pipeline of
 //! requests leave in one write. While output cannot be written nothing is read: a client that does not
 //! read cannot make the server hold more than one batch of replies for it.
+//!
+//! # Commits
+//!
+//! A `tpc_finish` waits for the disk; the other threads of the same client must not wait with it, nor may
+//! the reply be late because a sleeping thread has to be woken first. So a commit is a task of its own. It
+//! starts on the thread that read the request, as soon as the connection has nothing else to do there, and
+//! blocks it ([`block_in_place`] lets another thread take over what else there is to do, this connection
+//! included); then it writes the reply itself. What both tasks need is under one mutex, which nobody holds
+//! while waiting for anything.
 
 use std::io;
-use std::sync::Arc;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::Notify;
+use tokio::task::block_in_place;
 use tokio::time::sleep_until;
 use zeo_codec::Limits;
 use zeo_codec::handshake::Protocol;
 use zeo_codec::session::{Message, ServerEvent, ServerSession, SessionError};
 
-use crate::engine::{Closing, Engine, Flow, Peer};
+use crate::engine::{Closing, CommitJob, Engine, Flow, Peer};
 
 /// What the listener tells every connection.
 #[derive(Debug, Clone, Copy)]
@@ -64,15 +76,9 @@ enum End {
 }
 
 /// Serves a connection to its end.
-pub async fn serve<R, W>(
-    reader: R,
-    writer: W,
-    address: String,
-    engine: Arc<Engine>,
-    options: ConnectionOptions,
-) where
-    R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
+pub async fn serve<S>(stream: S, address: String, engine: Arc<Engine>, options: ConnectionOptions)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let bell = Arc::new(Notify::new());
     let ringing = Arc::clone(&bell);
@@ -80,116 +86,151 @@ pub async fn serve<R, W>(
     peer.set_limits(options.limits);
     let mut session = ServerSession::new(options.announced, options.limits);
     session.set_handshake_deadline(options.handshake_timeout);
-    let began = Instant::now();
-    let mut connection = Connection {
-        reader,
-        writer,
+    let core = Core {
+        stream,
         session,
         peer,
         engine,
-        bell,
         options,
-        began,
+        began: Instant::now(),
         blocked: None,
         read_len: READ_LEN_MIN,
-        is_rung: false,
         is_over: false,
+        stuck_since: None,
+        is_rung: false,
+        ended: None,
     };
-    match connection.run().await {
-        Ok(()) => {
-            tracing::info!(target: "ZEO.StorageServer", "({}) disconnected", connection.peer.label());
-        }
+    let connection = Arc::new(Connection { core: Mutex::new(core), bell });
+    let result = connection.run().await;
+    let mut core = connection.core();
+    let label = core.peer.label();
+    match result {
+        Ok(()) => tracing::info!(target: "ZEO.StorageServer", "({label}) disconnected"),
         Err(end) => {
-            // Replies that were decided before the end are still worth sending.
-            let _ = tokio::time::timeout(Duration::from_secs(1), connection.flush()).await;
-            let offset = connection.session.stream_offset();
-            let label = connection.peer.label();
+            let offset = core.session.stream_offset();
             tracing::error!(target: "ZEO.asyncio.server", "({label}) closing the connection before byte {offset} of its input: {end}");
+            // Replies that were decided before the end are still worth a try.
+            let _ = core.poll_write(&mut Context::from_waker(Waker::noop()));
         }
     }
 }
 
-struct Connection<R, W> {
-    reader: R,
-    writer: W,
+/// A connection, shared by its own task and that of its commit.
+struct Connection<S> {
+    core: Mutex<Core<S>>,
+    bell: Arc<Notify>,
+}
+
+/// What only one task at a time may touch.
+struct Core<S> {
+    stream: S,
     session: ServerSession,
     peer: Peer,
     engine: Arc<Engine>,
-    bell: Arc<Notify>,
     options: ConnectionOptions,
     began: Instant,
     /// A message that waits for the commit under way. Nothing is read until it is handled.
     blocked: Option<Message>,
     read_len: usize,
-    /// Something happened elsewhere that the peer has not looked at.
-    is_rung: bool,
     /// All that is left is to write the output.
     is_over: bool,
+    /// Since when output could not be written.
+    stuck_since: Option<Instant>,
+    /// The bell rang while output could not be written.
+    is_rung: bool,
+    /// What the commit's task met, for the connection's own to end with.
+    ended: Option<End>,
 }
 
-/// What waiting brought.
-#[derive(Debug, PartialEq, Eq)]
-enum Input {
-    More,
-    End,
-}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
+    fn core(&self) -> MutexGuard<'_, Core<S>> {
+        // A panic in one task of a connection ends the connection; the other one may find it anyhow.
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 
-impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
-    async fn run(&mut self) -> Result<(), End> {
+    async fn run(self: &Arc<Self>) -> Result<(), End> {
         loop {
+            let deadline = self.core().deadline();
+            let progress = std::future::poll_fn(|context| match self.poll(context) {
+                Poll::Ready(ended) => Poll::Ready(Some(ended)),
+                // What was handled has moved the deadline.
+                Poll::Pending if self.core().deadline() != deadline => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            });
+            tokio::select! {
+                // In this order: mostly there is nothing to wait for.
+                biased;
+                ended = progress => if let Some(ended) = ended {
+                    return ended;
+                },
+                () = self.bell.notified() => self.core().on_bell()?,
+                () = until(deadline) => self.core().on_time()?,
+            }
+        }
+    }
+
+    /// Goes on until the stream has to be waited for.
+    fn poll(self: &Arc<Self>, context: &mut Context<'_>) -> Poll<Result<(), End>> {
+        let mut core = self.core();
+        let progress = core.poll(context);
+        if let Some(job) = core.peer.take_commit() {
+            tokio::spawn(Arc::clone(self).commit(job));
+        }
+        progress
+    }
+
+    /// Makes a commit, and answers it.
+    async fn commit(self: Arc<Self>, job: CommitJob) {
+        block_in_place(|| job.run());
+        let is_answered = self.core().answer_commit();
+        if !is_answered {
+            self.bell.notify_one();
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
+    /// Handles input and writes output until one of them has to be waited for.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), End>> {
+        loop {
+            if let Some(end) = self.ended.take() {
+                return Poll::Ready(Err(end));
+            }
+            let is_all = self.handle_input()?;
+            ready!(self.poll_write(context))?;
             if std::mem::take(&mut self.is_rung) {
                 self.peer.on_wake(&mut self.session)?;
+                continue;
             }
-            self.handle_input().await?;
-            self.flush().await?;
             if self.is_over {
-                return Ok(());
+                return Poll::Ready(Ok(()));
             }
-            if !self.is_rung && self.wait().await? == Input::End {
-                return Ok(());
+            if !is_all {
+                continue;
+            }
+            if self.blocked.is_some() {
+                // The commit task rings.
+                return Poll::Pending;
+            }
+            if ready!(self.poll_read(context))? == 0 {
+                return Poll::Ready(Ok(()));
             }
         }
     }
 
-    /// Waits until there is something to do.
-    async fn wait(&mut self) -> Result<Input, End> {
-        let deadline = self.deadline();
-        let is_reading = self.blocked.is_none();
-        let want_len = self.session.missing_len().unwrap_or(0).clamp(self.read_len, READ_LEN_MAX);
-        let buffer = self.session.receive_buffer();
-        // Frames that are still in use keep their whole buffer alive, so it is filled before the next one.
-        if buffer.capacity() - buffer.len() < want_len.min(READ_LEN_MIN) || want_len > self.read_len {
-            buffer.reserve(want_len);
-        }
-        let room_len = buffer.capacity() - buffer.len();
-        tokio::select! {
-            read = self.reader.read_buf(buffer), if is_reading => {
-                let read_len = read?;
-                if read_len == room_len {
-                    self.read_len = (self.read_len * 2).min(READ_LEN);
-                }
-                if read_len == 0 { Ok(Input::End) } else { Ok(Input::More) }
-            }
-            () = self.bell.notified() => {
-                self.is_rung = true;
-                Ok(Input::More)
-            }
-            () = until(deadline) => self.on_time().map(|()| Input::More),
-        }
-    }
-
-    /// Handles every whole message that has arrived, up to one that has to wait.
-    async fn handle_input(&mut self) -> Result<(), End> {
+    /// Handles whole messages that have arrived, up to one that has to wait, or until there is much to write;
+    /// tells whether that was all of them.
+    fn handle_input(&mut self) -> Result<bool, End> {
         if let Some(message) = self.blocked.take()
             && self.handle(message)? == Flow::Blocked
         {
-            return Ok(());
+            return Ok(true);
         }
         while let Some(event) = self.session.poll_event()? {
             match event {
                 ServerEvent::Message(message) => {
                     if self.handle(message)? == Flow::Blocked {
-                        return Ok(());
+                        return Ok(true);
                     }
                 }
                 ServerEvent::Hello(protocol) => {
@@ -199,14 +240,14 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
                 ServerEvent::Ruok => {
                     self.session.finish_ruok(&self.engine.ruok());
                     self.is_over = true;
-                    return Ok(());
+                    return Ok(true);
                 }
             }
             if self.session.output().len() > WRITE_LEN {
-                self.flush().await?;
+                return Ok(false);
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     fn handle(&mut self, message: Message) -> Result<Flow, End> {
@@ -217,40 +258,84 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
         Ok(flow)
     }
 
-    /// Writes all output. Meanwhile only what cannot wait is looked at.
-    async fn flush(&mut self) -> Result<(), End> {
-        let give_up = Instant::now().checked_add(self.options.write_timeout);
+    /// Writes all output.
+    fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<Result<(), End>> {
         while !self.session.output().is_empty() {
-            let deadline = self.deadline();
-            tokio::select! {
-                // Mostly everything can be written at once: without the order, the deadlines would be set up
-                // first in three of four cases, each time with a lock and a system call that wakes the timer.
-                biased;
-                written = self.writer.write(self.session.output()) => match written? {
-                    0 => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
-                    written => self.session.consume_output(written),
-                },
-                () = self.bell.notified() => {
-                    // Commits and letters can wait, but not for ever.
-                    self.peer.check_lag()?;
-                    self.is_rung = true;
+            match Pin::new(&mut self.stream).poll_write(context, self.session.output()) {
+                Poll::Ready(Ok(0)) => {
+                    return Poll::Ready(Err(io::Error::from(io::ErrorKind::WriteZero).into()));
                 }
-                () = until(deadline) => self.on_time()?,
-                () = until(give_up) => return Err(End::WriteTimeout),
+                Poll::Ready(written) => self.session.consume_output(written?),
+                Poll::Pending => {
+                    self.stuck_since.get_or_insert_with(Instant::now);
+                    return Poll::Pending;
+                }
+            }
+            self.stuck_since = None;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads what is there; the number of bytes, 0 at the end of the stream.
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Result<usize, End>> {
+        let want_len = self.session.missing_len().unwrap_or(0).clamp(self.read_len, READ_LEN_MAX);
+        let buffer = self.session.receive_buffer();
+        // Frames that are still in use keep their whole buffer alive, so it is filled before the next one.
+        if buffer.capacity() - buffer.len() < want_len.min(READ_LEN_MIN) || want_len > self.read_len {
+            buffer.reserve(want_len);
+        }
+        let room_len = buffer.capacity() - buffer.len();
+        let len = ready!(pin!(self.stream.read_buf(buffer)).poll(context))?;
+        if len == room_len {
+            self.read_len = (self.read_len * 2).min(READ_LEN);
+        }
+        Poll::Ready(Ok(len))
+    }
+
+    /// Something happened elsewhere: another connection's commit, or the commit lock is ours.
+    fn on_bell(&mut self) -> Result<(), End> {
+        if self.stuck_since.is_some() {
+            // Commits and letters can wait until the client reads, but not for ever.
+            self.is_rung = true;
+            return Ok(self.peer.check_lag()?);
+        }
+        Ok(self.peer.on_wake(&mut self.session)?)
+    }
+
+    /// After a commit: writes the reply, if the stream takes it at once. Otherwise the connection's own task
+    /// has to look, as it knows how to wait for the stream, and how to end.
+    fn answer_commit(&mut self) -> bool {
+        if self.stuck_since.is_some() || self.blocked.is_some() {
+            return false;
+        }
+        let answered = self.peer.on_wake(&mut self.session).map_err(End::from);
+        let written = answered.map(|()| self.poll_write(&mut Context::from_waker(Waker::noop())));
+        match written {
+            Ok(Poll::Ready(Ok(()))) => true,
+            Ok(Poll::Pending) => false,
+            Ok(Poll::Ready(Err(end))) | Err(end) => {
+                self.ended = Some(end);
+                false
             }
         }
-        Ok(())
     }
 
     fn deadline(&self) -> Option<Instant> {
         let handshake = self.session.deadline().and_then(|deadline| self.began.checked_add(deadline));
-        handshake.into_iter().chain(self.peer.deadline()).min()
+        let write = self.stuck_since.and_then(|since| since.checked_add(self.options.write_timeout));
+        handshake.into_iter().chain(self.peer.deadline()).chain(write).min()
     }
 
     fn on_time(&mut self) -> Result<(), End> {
         let now = Instant::now();
         self.session.on_time(now.saturating_duration_since(self.began))?;
-        Ok(self.peer.on_time(now)?)
+        self.peer.on_time(now)?;
+        match self.stuck_since {
+            Some(since) if now.saturating_duration_since(since) >= self.options.write_timeout => {
+                Err(End::WriteTimeout)
+            }
+            _ => Ok(()),
+        }
     }
 }
 

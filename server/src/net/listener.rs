@@ -162,12 +162,10 @@ async fn accept_all(socket: Socket, engine: Arc<Engine>, options: ConnectionOpti
                 Ok(Accepted::Tcp(stream, address)) => {
                     // Replies are written whole; waiting to fill packets only costs time.
                     let _ = stream.set_nodelay(true);
-                    let (reader, writer) = stream.into_split();
-                    connections.spawn(serve(reader, writer, address.to_string(), Arc::clone(&engine), options));
+                    connections.spawn(serve(stream, address.to_string(), Arc::clone(&engine), options));
                 }
                 Ok(Accepted::Unix(stream)) => {
-                    let (reader, writer) = stream.into_split();
-                    connections.spawn(serve(reader, writer, "unix".to_owned(), Arc::clone(&engine), options));
+                    connections.spawn(serve(stream, "unix".to_owned(), Arc::clone(&engine), options));
                 }
                 Err(error) => {
                     tracing::error!(target: "ZEO.asyncio.server", "cannot accept a connection: {error}");

@@ -51,16 +51,16 @@ fn drain(session: &mut ServerSession, peer: &mut Peer) -> bool {
             Ok(None) => return true,
             Err(_) => return false,
         };
-        loop {
-            match peer.on_message(&message, session) {
-                Ok(Flow::Done) => break,
-                // The commit under way ends soon: it is in memory.
-                Ok(Flow::Blocked) => std::thread::yield_now(),
-                Err(_) => return false,
-            }
-            if peer.on_wake(session).is_err() {
-                return false;
-            }
+        match peer.on_message(&message, session) {
+            Ok(Flow::Done) => {}
+            Ok(Flow::Blocked) => panic!("no commit is under way"),
+            Err(_) => return false,
+        }
+        if let Some(job) = peer.take_commit() {
+            job.run();
+        }
+        if peer.on_wake(session).is_err() {
+            return false;
         }
     }
 }

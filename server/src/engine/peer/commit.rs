@@ -13,7 +13,7 @@ use zeo_codec::{Emit, MsgId, Reply, Value, VoteItem};
 use super::{Answer, Closing, Peer, now, send, send_error};
 use crate::engine::commit_lock::Ticket;
 use crate::engine::error::CallError;
-use crate::engine::served::FinishJob;
+use crate::engine::served::CommitJob;
 use crate::engine::transaction::{Op, Plan, Stage, Transaction, plan};
 use crate::storage::tid::next_tid;
 use crate::storage::{NewTransaction, StorageError};
@@ -220,15 +220,10 @@ impl Peer {
                     return Err(CallError::FinishWithoutVote);
                 }
             };
+        let served = self.attached()?.served.clone();
         let mailbox = self.mailbox.clone();
-        let job = FinishJob { voted, tid, oids, peer: self.id, mailbox, ticket };
-        match self.attached()?.served.submit(job) {
-            Ok(()) => Ok(Answer::Sent),
-            Err(_) => {
-                self.forget_transaction();
-                Err(CallError::TransactionState("the server is closing"))
-            }
-        }
+        self.commit_job = Some(CommitJob { served, voted, tid, oids, peer: self.id, mailbox, ticket });
+        Ok(Answer::Sent)
     }
 
     pub(super) fn finish_failed(
