@@ -1,7 +1,7 @@
 //! A commit that waits for the disk keeps nobody else from reading, not even the other threads of the same
 //! client, which share its connection.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod support;
 
