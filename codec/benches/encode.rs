@@ -33,7 +33,8 @@ fn encode(c: &mut Criterion) {
                     });
                 });
             });
-            assert!(out.get(4..) == Some(&message.payload[..]));
+            // Nothing was written if a filter leaves this message out.
+            assert!(out.is_empty() || out.get(4..) == Some(&message.payload[..]));
             if dialect.framing == Framing::Pickle {
                 let value: serde_pickle::Value =
                     serde_pickle::value_from_slice(&message.payload, serde_pickle::DeOptions::new()).unwrap();
