@@ -123,8 +123,43 @@ fn a_one_way_call_of_a_method_with_a_result_is_ignored() {
     send_raw(&mut client, &message(0, true, "lastTransaction", &args(&[])));
     client.commit(1, 0);
     send_raw(&mut client, &message(0, true, "loadBefore", &load));
+    for method in Method::ALL.iter().filter(|method| method.is_only_asking()) {
+        if !matches!(method, Method::GetAuthProtocol | Method::GetExtensionMethods | Method::AuthGetChallenge)
+            && !matches!(method, Method::Load | Method::LoadEx | Method::Undo)
+        {
+            send_raw(&mut client, &message(0, true, method.name(), &args(&[])));
+        }
+    }
     assert_eq!(client.plain(Method::Ping), "None");
     assert!(client.replies.is_empty());
+}
+
+/// The status byte is written to the file, where `c` marks an unfinished transaction.
+#[test]
+fn a_status_that_would_damage_the_file_is_refused() {
+    let server = TestServer::start();
+    for status in ["c", "u", "x", "\0", "", "  "] {
+        let mut client = server.register();
+        let Value::Tuple(mut items) = begin_args(1) else { panic!("a tuple") };
+        items[5] = status.into();
+        send_raw(&mut client, &message(0, true, "tpc_begin", &args(&items)));
+        client.assert_closed(status);
+    }
+    server.register().commit(1, 1);
+}
+
+/// All later tids have to be greater (`guarantees.md` 5).
+#[test]
+fn a_tid_far_ahead_is_refused() {
+    let server = TestServer::start();
+    for tid in [0x7fff_ffff_ffff_ff00, u64::MAX, 0x0500_0000_0000_0000] {
+        let mut client = server.register();
+        let Value::Tuple(mut items) = begin_args(1) else { panic!("a tuple") };
+        items[4] = Tid::from_u64(tid).into();
+        send_raw(&mut client, &message(0, true, "tpc_begin", &args(&items)));
+        assert_eq!(client.transaction(Method::Vote, 1), "ZODB.POSException.StorageTransactionError");
+    }
+    server.register().commit(1, 1);
 }
 
 #[test]

@@ -229,3 +229,15 @@ fn a_unix_socket_is_removed_at_the_end_and_taken_over_from_the_dead() {
     assert_eq!(runzeo.end(), Some(0));
     assert!(!socket.exists());
 }
+
+#[test]
+fn a_file_in_the_place_of_the_socket_is_never_touched() {
+    let directory = tempfile::tempdir().unwrap();
+    let notes = directory.path().join("notes.txt");
+    fs::write(&notes, "precious").unwrap();
+    for storage in ["x.fs", "./notes.txt"] {
+        let output = run(directory.path(), &["-a", "./notes.txt", "-f", storage, "--test"]);
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(fs::read_to_string(&notes).unwrap(), "precious");
+    }
+}

@@ -182,6 +182,12 @@ impl Method {
 }
 
 impl Method {
+    /// Whether all that it does is to answer: a call without a reply is pointless.
+    #[must_use]
+    pub const fn is_only_asking(self) -> bool {
+        !self.is_one_way() && !self.is_transactional() && !matches!(self, Self::Register | Self::AuthResponse)
+    }
+
     /// Whether it concerns the connection's transaction, which is one at a time.
     #[must_use]
     pub const fn is_transactional(self) -> bool {

@@ -151,6 +151,10 @@ impl Peer {
         if method.is_transactional() && self.is_finishing() {
             return Ok(Flow::Blocked);
         }
+        if envelope.is_one_way() && method.is_only_asking() {
+            // Nobody waits for the answer.
+            return Ok(Flow::Done);
+        }
         let reply_to = if envelope.is_one_way() { None } else { Some(&envelope.id) };
         let result = match Call::parse(method, envelope.args, &self.limits) {
             Ok(call) => self.execute(call, payload, reply_to, session),

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -124,11 +125,18 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
+/// A socket that a killed server left behind refuses connections and is taken over; one in use accepts them, and
+/// binding fails. Anything else under that name, a database for example, is never touched.
 fn bind_unix(path: &Path) -> io::Result<Socket> {
-    // A socket that a killed server left behind refuses connections; one in use accepts them.
-    if std::os::unix::net::UnixStream::connect(path)
-        .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
-    {
+    let is_left_behind = match std::fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the file exists and is no socket"));
+        }
+        Ok(_) => std::os::unix::net::UnixStream::connect(path)
+            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused),
+        Err(_) => false,
+    };
+    if is_left_behind {
         std::fs::remove_file(path)?;
     }
     Ok(Socket::Unix(UnixListener::bind(path)?, path.to_owned()))
@@ -148,8 +156,11 @@ impl Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         if let Self::Unix(_, path) = self {
-            // Nobody can reach it any more; a failure leaves a file that the next start removes.
-            let _ = std::fs::remove_file(path);
+            // Nobody can reach it any more; a failure leaves a file that the next start removes. What somebody
+            // put there in its place stays.
+            if std::fs::symlink_metadata(&*path).is_ok_and(|found| found.file_type().is_socket()) {
+                let _ = std::fs::remove_file(path);
+            }
         }
     }
 }

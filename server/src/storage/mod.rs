@@ -4,7 +4,7 @@
 //! changes; any number of threads read through any number of views without waiting for a commit. Only
 //! [`Voted::finish`] makes a new state, and it returns the view of that state. Whoever tells clients about
 //! commits passes views along *with* the invalidations, so that a reader cannot see a transaction before
-//! it has been told of it (rules S1 to S4 and S8; see [`crate::storage`]'s users).
+//! it has been told of it (rules S1 to S4 and S8; see [`crate::engine`]).
 //!
 //! This module knows no sockets and no wire format; object data is opaque bytes here.
 

@@ -8,14 +8,14 @@ use zeo_codec::call::{CheckCurrentSerial, DeleteObject, Storea, TpcBegin, TxnId}
 use zeo_codec::handshake::Framing;
 use zeo_codec::pickle::{PickleFlavor, PickleWriter};
 use zeo_codec::session::ServerSession;
-use zeo_codec::{Emit, MsgId, Reply, Value, VoteItem};
+use zeo_codec::{Emit, MsgId, Reply, Tid, Value, VoteItem};
 
 use super::{Answer, Closing, Peer, now, send, send_error};
 use crate::engine::commit_lock::Ticket;
 use crate::engine::error::CallError;
 use crate::engine::served::CommitJob;
 use crate::engine::transaction::{Op, Plan, Stage, Transaction, plan};
-use crate::storage::tid::next_tid;
+use crate::storage::tid::{next_tid, unix_micros_from_tid};
 use crate::storage::{NewTransaction, StorageError};
 
 impl Peer {
@@ -36,8 +36,9 @@ impl Peer {
                 Err(CallError::TransactionState("Multiple simultaneous tpc_begin requests from one client."))
             };
         }
-        let &[status] = args.status.as_bytes() else {
-            return Err(CallError::BadMetadata("status must be one character"));
+        // Any other status would reach the disk and mean something there: `c` is an unfinished transaction.
+        let &[status @ (b' ' | b'p')] = args.status.as_bytes() else {
+            return Err(CallError::BadMetadata("status must be a blank or 'p'"));
         };
         let served = &self.attached()?.served;
         let transaction = Transaction {
@@ -184,6 +185,9 @@ impl Peer {
             return Ok(Reply::Voted(conflicts.into_iter().map(VoteItem::Conflict).collect()));
         }
         let tid = match transaction.tid {
+            Some(tid) if is_far_ahead(tid) => {
+                return Err(CallError::TransactionState("the transaction's tid lies more than a day ahead"));
+            }
             Some(tid) => tid,
             None => next_tid(unix_micros(now()), view.last_tid()).ok_or(StorageError::TidsExhausted)?,
         };
@@ -259,6 +263,13 @@ impl Peer {
         }
     }
 }
+
+/// Whether a tid that a client chose would spoil the clock: all later tids have to be greater.
+fn is_far_ahead(tid: Tid) -> bool {
+    unix_micros_from_tid(tid).saturating_sub(unix_micros(now())) > DAY_MICROS
+}
+
+const DAY_MICROS: i64 = 24 * 3600 * 1_000_000;
 
 /// Microseconds since 1970, UTC; a clock far off gives the nearest there is, and tids rise nevertheless.
 pub(super) fn unix_micros(time: SystemTime) -> i64 {
