@@ -148,6 +148,27 @@ fn a_status_that_would_damage_the_file_is_refused() {
     server.register().commit(1, 1);
 }
 
+/// Operations count as well as data.
+#[test]
+fn a_transaction_beyond_the_limit_fails_at_the_vote() {
+    let options = EngineOptions { transaction_bytes: 100_000, ..EngineOptions::default() };
+    let server = TestServer::with(options, ConnectionOptions::default());
+    let mut client = server.register();
+    let check = zeo_codec::call::CheckCurrentSerial { oid: Oid::ZERO, serial: Tid::ZERO, id: TxnId(1) };
+    for call in [
+        Call::CheckCurrentSerial(check),
+        Call::Storea(Storea { oid: Oid::ZERO, serial: Tid::ZERO, data: b"x"[..].into(), id: TxnId(1) }),
+    ] {
+        client.send(&begin(1));
+        for _ in 0..1_000 {
+            client.session.call(&call).unwrap();
+        }
+        client.flush();
+        assert_eq!(client.transaction(Method::Vote, 1), "ZODB.POSException.StorageError");
+    }
+    client.commit(2, 1);
+}
+
 /// All later tids have to be greater (`guarantees.md` 5).
 #[test]
 fn a_tid_far_ahead_is_refused() {
@@ -345,6 +366,27 @@ fn a_holder_that_takes_too_long_is_expelled() {
     assert_eq!(next.transaction(Method::Vote, 1), "Voted([])");
     holder.assert_closed("transaction timeout");
     assert_eq!(server.status("timeout-thread-is-alive"), true);
+}
+
+/// While its output is stuck a client is not read, so whatever it does next goes unseen: only time tells.
+#[test]
+fn a_holder_that_does_not_read_is_expelled() {
+    let holder_write_timeout = Duration::from_millis(50);
+    let connections = ConnectionOptions { holder_write_timeout, ..ConnectionOptions::default() };
+    let server = TestServer::with(EngineOptions::default(), connections);
+    let mut holder = server.register();
+    holder.store(1, 9, Tid::ZERO, &vec![0; 4 << 20]);
+    assert_eq!(holder.transaction(Method::Vote, 1), "Voted([])");
+    assert!(holder.transaction(Method::TpcFinish, 1).starts_with("Tid"));
+    holder.take_lock();
+    for number in 0..10 {
+        // Ids differ, or the session would join them.
+        let before = Tid::from_u64(Tid::MAX.to_u64() - number);
+        holder.send(&Call::LoadBefore(LoadBefore { oid: Oid::from_u64(9), before }));
+    }
+    let mut next = server.register();
+    next.store(1, 2, Tid::ZERO, b"data");
+    assert_eq!(next.transaction(Method::Vote, 1), "Voted([])");
 }
 
 #[test]

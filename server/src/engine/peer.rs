@@ -334,6 +334,17 @@ impl Peer {
         Ok(())
     }
 
+    /// For a driver that cannot write: whether others may be waiting for this client to go on.
+    #[must_use]
+    pub fn holds_commit_lock(&self) -> bool {
+        self.transaction.as_ref().is_some_and(|transaction| {
+            matches!(
+                transaction.stage,
+                Stage::HandedBack { .. } | Stage::Voted { .. } | Stage::Finishing { .. }
+            )
+        })
+    }
+
     /// For a driver that cannot write: whether the client has been left behind too far.
     ///
     /// # Errors

@@ -14,6 +14,7 @@
 //! while waiting for anything.
 
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
@@ -40,6 +41,8 @@ pub struct ConnectionOptions {
     pub handshake_timeout: Duration,
     /// How long a client may take to read what was sent to it.
     pub write_timeout: Duration,
+    /// The same for a client that holds the commit lock: others wait for it.
+    pub holder_write_timeout: Duration,
 }
 
 impl Default for ConnectionOptions {
@@ -49,6 +52,7 @@ impl Default for ConnectionOptions {
             limits: Limits::DEFAULT,
             handshake_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(300),
+            holder_write_timeout: Duration::from_secs(10),
         }
     }
 }
@@ -73,6 +77,8 @@ enum End {
     Io(#[from] io::Error),
     #[error("the client reads nothing")]
     WriteTimeout,
+    #[error("the commit panicked; whether it is on the disk is unknown")]
+    CommitPanicked,
 }
 
 /// Serves a connection to its end.
@@ -181,8 +187,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
 
     /// Makes a commit, and answers it.
     async fn commit(self: Arc<Self>, job: CommitJob) {
-        block_in_place(|| job.run());
-        let is_answered = self.core().answer_commit();
+        // Whatever happens, the client must not wait for ever.
+        let ran = std::panic::catch_unwind(AssertUnwindSafe(|| block_in_place(|| job.run())));
+        let is_answered = match ran {
+            Ok(()) => self.core().answer_commit(),
+            Err(_) => {
+                self.core().ended = Some(End::CommitPanicked);
+                false
+            }
+        };
         if !is_answered {
             self.bell.notify_one();
         }
@@ -320,9 +333,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
         }
     }
 
+    fn write_timeout(&self) -> Duration {
+        if self.peer.holds_commit_lock() {
+            self.options.holder_write_timeout
+        } else {
+            self.options.write_timeout
+        }
+    }
+
     fn deadline(&self) -> Option<Instant> {
         let handshake = self.session.deadline().and_then(|deadline| self.began.checked_add(deadline));
-        let write = self.stuck_since.and_then(|since| since.checked_add(self.options.write_timeout));
+        let write = self.stuck_since.and_then(|since| since.checked_add(self.write_timeout()));
         handshake.into_iter().chain(self.peer.deadline()).chain(write).min()
     }
 
@@ -331,7 +352,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
         self.session.on_time(now.saturating_duration_since(self.began))?;
         self.peer.on_time(now)?;
         match self.stuck_since {
-            Some(since) if now.saturating_duration_since(since) >= self.options.write_timeout => {
+            Some(since) if now.saturating_duration_since(since) >= self.write_timeout() => {
                 Err(End::WriteTimeout)
             }
             _ => Ok(()),

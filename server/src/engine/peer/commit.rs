@@ -71,34 +71,39 @@ impl Peer {
     }
 
     pub(super) fn storea(&mut self, args: Storea<'_>, payload: &Bytes) -> Result<Reply<'static>, CallError> {
-        let bytes_max = self.engine.options.transaction_bytes;
         self.attached()?.served.stats.stores.add();
-        let transaction = self.transaction(args.id)?;
-        transaction.data_len += args.data.len() as u64;
-        if transaction.data_len > bytes_max {
-            transaction.ops.clear();
-            transaction.failure.get_or_insert(CallError::TransactionTooLarge(bytes_max));
-        }
-        if transaction.failure.is_none() {
-            let data = shared(args.data, payload);
-            transaction.ops.push(Op::Store { oid: args.oid, serial: args.serial, data });
-        }
-        Ok(Reply::None)
+        let data = if args.data.len() < SMALL_LEN {
+            Bytes::copy_from_slice(&args.data)
+        } else {
+            shared(args.data, payload)
+        };
+        self.collect(args.id, data.len(), Op::Store { oid: args.oid, serial: args.serial, data })
     }
 
     pub(super) fn delete_object(&mut self, args: DeleteObject) -> Result<Reply<'static>, CallError> {
         self.attached()?.served.stats.stores.add();
-        let op = Op::Delete { oid: args.oid, serial: args.serial };
-        self.transaction(args.id)?.ops.push(op);
-        Ok(Reply::None)
+        self.collect(args.id, 0, Op::Delete { oid: args.oid, serial: args.serial })
     }
 
     pub(super) fn check_current_serial(
         &mut self,
         args: CheckCurrentSerial,
     ) -> Result<Reply<'static>, CallError> {
-        let op = Op::CheckCurrent { oid: args.oid, serial: args.serial };
-        self.transaction(args.id)?.ops.push(op);
+        self.collect(args.id, 0, Op::CheckCurrent { oid: args.oid, serial: args.serial })
+    }
+
+    /// Adds an operation to the transaction; beyond the limit on its size the vote will fail.
+    fn collect(&mut self, id: TxnId, data_len: usize, op: Op) -> Result<Reply<'static>, CallError> {
+        let bytes_max = self.engine.options.transaction_bytes;
+        let transaction = self.transaction(id)?;
+        transaction.data_len = transaction.data_len.saturating_add((data_len + OP_LEN) as u64);
+        if transaction.data_len > bytes_max {
+            transaction.ops = Vec::new();
+            transaction.failure.get_or_insert(CallError::TransactionTooLarge(bytes_max));
+        }
+        if transaction.failure.is_none() {
+            transaction.ops.push(op);
+        }
         Ok(Reply::None)
     }
 
@@ -263,6 +268,11 @@ impl Peer {
         }
     }
 }
+
+/// Data below this is copied out of the buffer it came in, which it would keep alive as a whole.
+const SMALL_LEN: usize = 4096;
+/// What an operation takes in memory beside its data, roughly.
+const OP_LEN: usize = 128;
 
 /// Whether a tid that a client chose would spoil the clock: all later tids have to be greater.
 fn is_far_ahead(tid: Tid) -> bool {
