@@ -1,6 +1,6 @@
 """Compares a data file that we wrote, and its index, with what Python makes of them. To be run by hand:
 
-    /tmp/peers/z62/bin/python server/tests/data/check_filestorage.py DIR/Data.fs
+    target/peers/6.2/bin/python server/tests/data/check_filestorage.py DIR/Data.fs
 
 The file is copied first, so that Python's lock and index do not touch the original.
 """

@@ -1,6 +1,6 @@
 """Makes fixtures/filestorage: small data files written by Python's FileStorage, and what Python reads in them.
 
-    /tmp/peers/z62/bin/python server/tests/data/make_filestorage.py fixtures/filestorage
+    target/peers/6.2/bin/python server/tests/data/make_filestorage.py fixtures/filestorage
 
 All tids are fixed, so that a second run makes the same bytes. What each folder is for is told in
 fixtures/filestorage/README.md.

@@ -1,6 +1,6 @@
 """Makes tids.in: pairs of microseconds since 1970 and Python's tid for them.
 
-    /tmp/peers/z62/bin/python make_tids.py > tids.in     (persistent of ZODB 6.4)
+    target/peers/6.2/bin/python make_tids.py > tids.in     (persistent of ZODB 6.4)
 """
 import calendar
 import random
