@@ -95,16 +95,23 @@ impl<'a> RawArgs<'a> {
         let source = match self {
             Self::Pickle { frame, offset } => return Ok(Args::of_pickle(frame, offset, limits)),
             Self::Msgpack { frame, offset } => {
-                let mut reader = MsgpackReader::at(frame, offset);
-                match reader.array_len()? {
-                    Some(left) => Source::Msgpack { reader, left },
-                    None => return Err(ShapeError { index: 0, expected: Expected::Sequence }.into()),
-                }
+                let (reader, left) = msgpack_items(frame, offset)?;
+                return Ok(Args::of_msgpack(reader, left, limits));
             }
             Self::Value(Value::Tuple(items) | Value::List(items)) => Source::Values(items.into_iter()),
             Self::Value(_) => return Err(ShapeError { index: 0, expected: Expected::Sequence }.into()),
         };
         Ok(Args { source, taken_count: 0, limits: *limits })
+    }
+}
+
+/// The items of the tuple at `offset`, and how many they are.
+#[inline]
+pub(crate) fn msgpack_items(frame: &[u8], offset: usize) -> Result<(MsgpackReader<'_>, usize), MessageError> {
+    let mut reader = MsgpackReader::at(frame, offset);
+    match reader.array_len()? {
+        Some(left) => Ok((reader, left)),
+        None => Err(ShapeError { index: 0, expected: Expected::Sequence }.into()),
     }
 }
 
@@ -173,6 +180,12 @@ impl<'a> Args<'a> {
         let mut lexer = Lexer::at(frame, offset);
         let is_marked = lexer.eat(code::MARK);
         Self { source: Source::Pickle { frame, offset, lexer, is_marked }, taken_count: 0, limits: *limits }
+    }
+
+    /// The next `left` items of a msgpack message.
+    #[inline]
+    pub(crate) const fn of_msgpack(reader: MsgpackReader<'a>, left: usize, limits: &Limits) -> Self {
+        Self { source: Source::Msgpack { reader, left }, taken_count: 0, limits: *limits }
     }
 
     const fn shape(&self, expected: Expected) -> MessageError {
@@ -488,9 +501,17 @@ impl<'a> Args<'a> {
 
     #[inline]
     fn optional_eight(&mut self) -> Taken<Option<[u8; 8]>> {
+        if self.direct_none() {
+            return Ok(None);
+        }
         if let Some(eight) = self.direct_eight() {
             return Ok(Some(eight));
         }
+        self.other_optional_eight()
+    }
+
+    #[cold]
+    fn other_optional_eight(&mut self) -> Taken<Option<[u8; 8]>> {
         match self.optional_bytes()? {
             None => Ok(None),
             Some(bytes) => bytes.as_ref().try_into().map(Some).map_err(|_| self.bad(Expected::EightBytes)),

@@ -210,8 +210,8 @@ impl<'a> Envelope<'a> {
                 _ => return Err(not_an_envelope),
             }
         };
-        let (name, flavor) = if let Some(name) = reader.text()? {
-            (name.as_bytes(), PickleFlavor::Python3)
+        let (name, flavor) = if let Some(name) = reader.name()? {
+            (name, PickleFlavor::Python3)
         } else if let Some(name) = reader.bin()? {
             (name, PickleFlavor::Python2Protocol3)
         } else {
@@ -273,8 +273,8 @@ impl<'a> PlainHeader<'a> {
                 op => Flag::Int(number(op)?),
             }
         };
-        let (name, flavor) = if let Some(name) = lexer.eat_text() {
-            (name.as_bytes(), PickleFlavor::Python3)
+        let (name, flavor) = if let Some(name) = lexer.eat_name() {
+            (name, PickleFlavor::Python3)
         } else {
             match lexer.next_op().ok()? {
                 Op::Native(Cow::Borrowed(name)) if header_len == 0 => (name, PickleFlavor::Python2Protocol1),

@@ -93,9 +93,11 @@ impl<'a> Reply<'a> {
         limits: &Limits,
         reply: fn(T) -> Self,
     ) -> Result<Self, MessageError> {
-        match call::whole(result.clone(), limits) {
-            // `None` can be written in many opcodes; only the plainest is told at once.
-            Err(MessageError::Shape(_)) if result.into_value(limits)? == Value::None => Ok(Self::None),
+        let RawArgs::Pickle { frame, offset } = result else { return call::whole(result, limits).map(reply) };
+        let result = || RawArgs::Pickle { frame, offset };
+        match call::whole(result(), limits) {
+            // `None` can be written in many opcodes; only the plainest was told at once.
+            Err(MessageError::Shape(_)) if result().into_value(limits)? == Value::None => Ok(Self::None),
             other => other.map(reply),
         }
     }
