@@ -41,6 +41,7 @@ pub mod msgpack;
 pub mod pickle;
 mod reply;
 pub mod session;
+mod share;
 mod value;
 
 pub use args::{Args, RawArgs};
