@@ -4,7 +4,7 @@ use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::args::{Args, RawArgs};
+use crate::args::{Args, Count, RawArgs};
 use crate::call::{
     self, Arguments, CurrentRecord, Invalidations, Loaded, Method, RecordInfo, TransactionInfo,
 };
@@ -248,6 +248,8 @@ impl<'a> RemoteError<'a> {
 }
 
 impl<'a> Arguments<'a> for RemoteError<'a> {
+    const COUNT: Count = Count::exactly(2);
+
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
         Ok(Self { class: args.text()?, detail: args.value()? })
     }

@@ -31,7 +31,7 @@ pub use notify::{Info, InvalidateTransaction};
 pub use register::{Register, SetClientLabel};
 pub use undo::{UndoInfo, UndoLog};
 
-use crate::args::{Args, RawArgs, msgpack_items};
+use crate::args::{Args, Count, RawArgs, msgpack_items};
 use crate::emit::{Emit, EncodeError};
 use crate::envelope::Body;
 use crate::error::MessageError;
@@ -40,6 +40,9 @@ use crate::value::Value;
 
 /// A tuple with named items, in wire order: the arguments of a method, or a result. [`Body`] writes it.
 pub trait Arguments<'a>: Body + Sized {
+    /// How many items there are.
+    const COUNT: Count;
+
     /// Takes all items.
     ///
     /// # Errors
@@ -249,6 +252,7 @@ impl<'a> Call<'a> {
 pub(crate) fn whole<'a, T: Arguments<'a>>(args: RawArgs<'a>, limits: &Limits) -> Result<T, MessageError> {
     #[inline(always)]
     fn all<'a, T: Arguments<'a>>(args: &mut Args<'a>) -> Result<T, MessageError> {
+        args.expect(T::COUNT)?;
         let parsed = T::parse(args)?;
         args.end()?;
         Ok(parsed)
