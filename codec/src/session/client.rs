@@ -208,11 +208,16 @@ impl ClientSession {
             (_, method) => method.map_or("", Method::name),
         };
         let is_one_way = call.method().is_some_and(Method::is_one_way);
-        let id = match call {
-            _ if is_one_way => MsgId::ONE_WAY,
-            _ if self.pending.len() >= self.limits.pending_count => return Err(SessionError::TooManyPending),
-            Call::LoadBefore(load) if self.dialect.load_ids_are_pairs => MsgId::Load(load.oid, load.before),
-            _ => MsgId::Int(self.next_id),
+        let id = if is_one_way {
+            MsgId::ONE_WAY
+        } else if self.pending.len() >= self.limits.pending_count {
+            return Err(SessionError::TooManyPending);
+        } else if let Call::LoadBefore(load) = call
+            && self.dialect.load_ids_are_pairs
+        {
+            MsgId::Load(load.oid, load.before)
+        } else {
+            MsgId::Int(self.next_id)
         };
         Ok((id, self.dialect.call_flag(is_one_way), name))
     }
