@@ -6,6 +6,7 @@ mod common;
 use common::arbitrary;
 use common::notation::generic;
 use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
 use zeo_codec::handshake::{Framing, Hello, Protocol, Version};
 use zeo_codec::pickle::{self, Lexer, Op, PickleFlavor, PickleWriter};
 use zeo_codec::{
@@ -136,6 +137,22 @@ proptest! {
         prop_assert_eq!(parsed.as_ref(), Ok(&error));
     }
 
+    /// ZEO 4's shape: a class and an instance, by value.
+    #[test]
+    fn errors_by_value(
+        (dialect, detail) in (0_usize..2).prop_flat_map(|choice| {
+            let pickle = [PickleFlavor::Python3, PickleFlavor::Python2Protocol1][choice];
+            let dialect = Dialect::Z4.with_pickle(pickle);
+            (Just(dialect), arbitrary::value(dialect))
+        }),
+        class in "[A-Za-z]{1,8}\\.[A-Za-z.]{0,8}[A-Z][a-z]{1,8}",
+    ) {
+        let error = RemoteError { class: class.into(), detail };
+        let payload = encode(&dialect, &MsgId::Int(3), Flag::RESULT, REPLY, &error.by_value().unwrap());
+        let result = envelope(&payload, &dialect).args.into_value(&LIMITS).unwrap();
+        prop_assert_eq!(RemoteError::from_zeo4(&result), Some(error));
+    }
+
     #[test]
     fn values((dialect, value) in in_dialect(arbitrary::value)) {
         let mut out = Vec::new();
@@ -196,6 +213,19 @@ proptest! {
             Hello::Unknown(kept) => prop_assert_eq!(kept, &payload[..]),
         }
     }
+}
+
+/// The properties speak of every method: those that nobody generates would not be shown.
+#[test]
+fn every_method_is_generated() {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let strategy = arbitrary::call(Dialect::M5);
+    let mut missing: Vec<Method> = Method::ALL.to_vec();
+    for _ in 0..3000 {
+        let call = strategy.new_tree(&mut runner).unwrap().current();
+        missing.retain(|method| call.method() != Some(*method));
+    }
+    assert_eq!(missing, []);
 }
 
 /// Python sees `tpc_finish` here: what was read first is taken back by `POP`.

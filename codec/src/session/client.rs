@@ -306,6 +306,24 @@ mod tests {
         assert_eq!(session.call(&Call::Plain(Method::Ping)), Err(SessionError::Closed));
     }
 
+    /// A newer server may have methods that we do not know.
+    #[test]
+    fn calls_by_name_and_keeps_whatever_comes() {
+        let mut session = connected();
+        let args = Value::Tuple(alloc::vec![Value::Int(7)]);
+        let call = Call::Other { name: b"tomorrow".as_slice().into(), args };
+        assert_eq!(session.call(&call), Ok(MsgId::Int(1)));
+        assert_eq!(session.output(), b"\0\0\0\x18\x80\x03(K\x01\x89X\x08\0\0\0tomorrowK\x07\x85t.");
+        // (1, 0, ".reply", (True,))
+        session.receive(b"\0\0\0\x16\x80\x03(K\x01K\0X\x06\0\0\0.reply\x88\x85t.");
+        let Ok(Some(ClientEvent::Reply(reply))) = session.poll_event() else { panic!("no reply") };
+        assert_eq!(reply.method, None);
+        let kept = Value::Tuple(alloc::vec![Value::Bool(true)]);
+        assert_eq!(reply.result(&Limits::DEFAULT), Ok(Ok(Reply::Value(kept))));
+        let malformed = Call::Other { name: b"\xff".as_slice().into(), args: Value::None };
+        assert!(matches!(session.call(&malformed), Err(SessionError::Unencodable(_))));
+    }
+
     #[test]
     fn calls_in_flight_are_bounded() {
         let mut session = ClientSession::new(Limits { pending_count: 1, ..Limits::DEFAULT });
