@@ -12,7 +12,7 @@
 //! None of these knows the protocol; that is the peers' business.
 //!
 //! [`bench`](mod@bench) measures servers against each other and against the machine; it speaks the protocol
-//! through the codec.
+//! through the codec. So does [`stress`], which lets many clients loose on a server and judges what they saw.
 
 pub mod bench;
 pub mod config;
@@ -20,3 +20,4 @@ pub mod peers;
 pub mod process;
 pub mod script;
 pub mod server;
+pub mod stress;
