@@ -260,7 +260,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
                     return Ok(true);
                 }
             }
-            if self.session.output().len() > WRITE_LEN {
+            if self.session.output_len() > WRITE_LEN {
                 return Ok(false);
             }
         }
