@@ -258,17 +258,14 @@ fn frames_beyond_the_limit_end_the_connection_at_the_length_prefix() {
     assert_eq!(client.transaction(Method::Vote, 2), "Voted([])");
 }
 
+/// `net/connection/tests.rs` looks closer, in simulated time.
 #[test]
-fn who_does_not_greet_is_expelled() {
+fn who_does_not_greet_and_register_is_expelled() {
     let options =
         ConnectionOptions { handshake_timeout: Duration::from_millis(50), ..ConnectionOptions::default() };
     let server = TestServer::with(EngineOptions::default(), options);
-    let mut client = raw(&server);
-    client.assert_closed("no greeting");
-    // Who has greeted may take its time.
-    let mut client = server.connect();
-    std::thread::park_timeout(Duration::from_millis(100));
-    client.register();
+    raw(&server).assert_closed("no greeting");
+    server.connect().assert_closed("no registration");
 }
 
 #[test]
