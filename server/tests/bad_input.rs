@@ -289,13 +289,20 @@ fn chunks_do_not_matter() {
     assert!(client.next_reply().starts_with("Tid"));
 }
 
+/// Ends the connection without a goodbye.
+fn reset(client: &mut Client) {
+    rustix::net::sockopt::set_socket_linger(&client.stream, Some(Duration::ZERO)).unwrap();
+    // Closing is what sends it.
+    client.stream = std::net::TcpStream::connect(client.stream.peer_addr().unwrap()).unwrap();
+}
+
 /// Every way in which a connection can end gives up the commit lock, and the next in line proceeds
 /// (rule S9).
 #[test]
 fn the_commit_lock_is_released_however_its_holder_ends() {
     let server = TestServer::start();
     type Way = (&'static str, fn(&mut Client));
-    let ways: [Way; 8] = [
+    let ways: [Way; 9] = [
         ("undecodable frame", |client| client.send_frame(b"garbage")),
         ("unknown method", |client| send_raw(client, &message(3, false, "nonsense", &args(&[])))),
         ("failing one-way call", |client| send_raw(client, &message(0, true, "storea", &args(&[])))),
@@ -303,6 +310,7 @@ fn the_commit_lock_is_released_however_its_holder_ends() {
         ("oversized frame", |client| send_raw(client, &u32::MAX.to_be_bytes())),
         ("half close", |client| client.stream.shutdown(Shutdown::Write).unwrap()),
         ("close", |client| client.stream.shutdown(Shutdown::Both).unwrap()),
+        ("reset", reset),
         ("end inside a frame", |client| {
             send_raw(client, b"\0\0\0\x10half");
             client.stream.shutdown(Shutdown::Write).unwrap();
@@ -363,6 +371,10 @@ fn a_holder_that_takes_too_long_is_expelled() {
     assert_eq!(next.transaction(Method::Vote, 1), "Voted([])");
     holder.assert_closed("transaction timeout");
     assert_eq!(server.status("timeout-thread-is-alive"), true);
+    drop(next);
+    server.wait_for_status("connections", 0);
+    assert_eq!(server.status("active_txns"), 0);
+    assert_eq!(server.status("lock_time"), serde_json::Value::Null);
 }
 
 /// While its output is stuck a client is not read, so whatever it does next goes unseen: only time tells.
