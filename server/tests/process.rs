@@ -169,6 +169,25 @@ fn a_bad_message_is_logged_with_its_place_and_reason() {
     wait_for(&directory.path().join("stderr.log"), "frame of 4294967295 bytes at byte 6 of the stream");
 }
 
+/// Two limits that can be set, each seen to be obeyed.
+#[test]
+fn configured_limits_are_obeyed() {
+    let directory = tempfile::tempdir().unwrap();
+    let limits = "<zeo>\n  frame-size-limit 128KB\n  handshake-timeout 1s\n";
+    write_config(directory.path(), &CONFIG.replace("<zeo>\n", limits));
+    let runzeo = Runzeo::start(directory.path(), &["-C", "zeo.conf"]);
+    let log = directory.path().join("stderr.log");
+    let mut client = TcpStream::connect(&runzeo.address).unwrap();
+    let register = b"\0\0\0\x02M5\0\0\0\x10\x94\x01\xc2\xa8register\x92\xa11\xc2";
+    client.write_all(register).unwrap();
+    client.write_all(b"\0\x02\0\x01").unwrap();
+    client.read_to_end(&mut Vec::new()).unwrap();
+    wait_for(&log, "frame of 131073 bytes at byte 26 of the stream exceeds the limit of 131072");
+    let mut silent = TcpStream::connect(&runzeo.address).unwrap();
+    silent.read_to_end(&mut Vec::new()).unwrap();
+    wait_for(&log, "no handshake in time");
+}
+
 #[test]
 fn what_it_does_not_understand_it_refuses_by_name_and_line() {
     let directory = tempfile::tempdir().unwrap();

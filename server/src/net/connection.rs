@@ -31,7 +31,7 @@ use zeo_codec::session::{Message, ServerEvent, ServerSession, SessionError};
 use crate::engine::{Closing, CommitJob, Engine, Flow, Peer};
 
 /// What the listener tells every connection.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionOptions {
     /// The protocol that is announced; clients answer with either framing.
     pub announced: Protocol,
