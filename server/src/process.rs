@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
+use zeo_codec::Limits;
 use zeo_codec::handshake::Protocol;
 
 use crate::cli;
-use crate::config::{Config, StorageConfig, StorageKind};
+use crate::config::{Config, ServerOptions, StorageConfig, StorageKind};
 use crate::engine::{Engine, EngineOptions};
 use crate::logging::{self, LogHandle};
 use crate::net::{Bound, ConnectionOptions, Listener};
@@ -158,11 +159,7 @@ async fn listen(config: &Config, engine: &Arc<Engine>, log: &LogHandle) -> Resul
     if let Some(address) = bound.first() {
         greet(address, is_embedded_default(config));
     }
-    let options = ConnectionOptions {
-        announced: if config.server.msgpack { Protocol::M5 } else { Protocol::Z5 },
-        ..ConnectionOptions::default()
-    };
-    let serving = listener.run(Arc::clone(engine), options);
+    let serving = listener.run(Arc::clone(engine), connection_options(&config.server));
     tokio::pin!(serving);
     let mut checkpoint = tokio::time::interval_at(Instant::now() + CHECKPOINT_INTERVAL, CHECKPOINT_INTERVAL);
     loop {
@@ -177,6 +174,15 @@ async fn listen(config: &Config, engine: &Arc<Engine>, log: &LogHandle) -> Resul
                 tokio::task::spawn_blocking(move || engine.checkpoint());
             }
         }
+    }
+}
+
+fn connection_options(server: &ServerOptions) -> ConnectionOptions {
+    ConnectionOptions {
+        announced: if server.msgpack { Protocol::M5 } else { Protocol::Z5 },
+        limits: Limits { frame_bytes: server.frame_size_limit, ..Limits::DEFAULT },
+        handshake_timeout: server.handshake_timeout,
+        ..ConnectionOptions::default()
     }
 }
 
@@ -250,4 +256,14 @@ impl Drop for PidFile {
 /// Local time as C's `ctime` prints it.
 fn ctime() -> String {
     jiff::Zoned::now().strftime("%a %b %e %H:%M:%S %Y").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_without_configuration_has_the_defaults() {
+        assert_eq!(connection_options(&ServerOptions::default()), ConnectionOptions::default());
+    }
 }

@@ -43,7 +43,7 @@ pub(super) const ROOT: Schema = Schema {
     ],
 };
 
-/// `<zeo>` (`ZEO/server.xml`).
+/// `<zeo>` (`ZEO/server.xml`). The last two keys are ours.
 pub(super) const ZEO: Schema = Schema {
     keys: &[
         "address",
@@ -54,6 +54,8 @@ pub(super) const ZEO: Schema = Schema {
         "pid-filename",
         "client-conflict-resolution",
         "msgpack",
+        "frame-size-limit",
+        "handshake-timeout",
     ],
     sections: &[one("ssl")],
 };
