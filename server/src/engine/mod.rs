@@ -23,6 +23,7 @@
 mod commit_lock;
 mod error;
 mod invalidation;
+mod job;
 mod journal;
 mod load;
 mod mailbox;
@@ -39,6 +40,7 @@ use std::time::Duration;
 
 use served::{PeerIds, Served};
 
+pub use job::{AskJob, Job};
 pub use peer::{Closing, Flow, Peer};
 pub use served::CommitJob;
 

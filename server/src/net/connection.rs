@@ -28,7 +28,7 @@ use zeo_codec::Limits;
 use zeo_codec::handshake::Protocol;
 use zeo_codec::session::{Message, ServerEvent, ServerSession, SessionError};
 
-use crate::engine::{Closing, CommitJob, Engine, Flow, Peer};
+use crate::engine::{Closing, CommitJob, Engine, Flow, Job, Peer};
 
 /// What the listener tells every connection.
 #[derive(Debug, Clone, Copy)]
@@ -179,8 +179,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
     fn poll(self: &Arc<Self>, context: &mut Context<'_>) -> Poll<Result<(), End>> {
         let mut core = self.core();
         let progress = core.poll(context);
-        if let Some(job) = core.peer.take_commit() {
-            tokio::spawn(Arc::clone(self).commit(job));
+        while let Some(job) = core.peer.take_job() {
+            match job {
+                Job::Commit(job) => drop(tokio::spawn(Arc::clone(self).commit(job))),
+                // The answer comes by the bell.
+                Job::Ask(job) => drop(tokio::task::spawn_blocking(|| job.run())),
+            }
         }
         progress
     }

@@ -13,6 +13,7 @@ use zeo_codec::{Emit, MsgId, Reply, Tid, Value, VoteItem};
 use super::{Answer, Closing, Peer, now, send, send_error};
 use crate::engine::commit_lock::Ticket;
 use crate::engine::error::CallError;
+use crate::engine::job::Job;
 use crate::engine::served::CommitJob;
 use crate::engine::transaction::{Op, Plan, Stage, Transaction, plan};
 use crate::storage::tid::{next_tid, unix_micros_from_tid};
@@ -231,7 +232,8 @@ impl Peer {
             };
         let served = self.attached()?.served.clone();
         let mailbox = self.mailbox.clone();
-        self.commit_job = Some(CommitJob { served, voted, tid, oids, peer: self.id, mailbox, ticket });
+        let job = CommitJob { served, voted, tid, oids, peer: self.id, mailbox, ticket };
+        self.jobs.push_back(Job::Commit(job));
         Ok(Answer::Sent)
     }
 
