@@ -225,7 +225,10 @@ impl ClientCertVerifier for Verifier {
         });
         match verified {
             Ok(()) => Ok(ClientCertVerified::assertion()),
-            Err(webpki::Error::UnknownIssuer) => Err(CertificateError::UnknownIssuer.into()),
+            // An unknown certificate that is its own authority, as many of those that are pinned are.
+            Err(webpki::Error::UnknownIssuer | webpki::Error::CaUsedAsEndEntity) => {
+                Err(CertificateError::UnknownIssuer.into())
+            }
             Err(webpki::Error::CertExpired { .. }) => Err(CertificateError::Expired.into()),
             Err(error) => Err(CertificateError::Other(OtherError(Arc::new(error))).into()),
         }
