@@ -2,6 +2,7 @@
 
 mod clients;
 mod keys;
+mod streams;
 
 use std::path::PathBuf;
 use std::sync::Arc;
