@@ -79,6 +79,9 @@ pub enum SessionError {
     /// The peer sent no first frame in time.
     #[error("no handshake in time")]
     HandshakeTimeout,
+    /// The client greeted, and then did not register in time.
+    #[error("no registration in time")]
+    RegistrationTimeout,
     /// A message that cannot be decoded.
     #[error(transparent)]
     Undecodable(#[from] DecodeError),

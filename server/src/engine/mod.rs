@@ -20,9 +20,11 @@
 //!
 //! This module compiles without tokio; time and wake-ups come from the driver.
 
+mod broadcast;
 mod commit_lock;
 mod error;
 mod invalidation;
+mod job;
 mod journal;
 mod load;
 mod mailbox;
@@ -39,6 +41,7 @@ use std::time::Duration;
 
 use served::{PeerIds, Served};
 
+pub use job::{AskJob, Job};
 pub use peer::{Closing, Flow, Peer};
 pub use served::CommitJob;
 
