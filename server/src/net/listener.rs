@@ -10,9 +10,11 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use tokio::task::JoinSet;
 
+use super::blocking::block_hook;
 use super::connection::{ConnectionOptions, serve};
 use crate::config::Address;
 use crate::engine::Engine;
+use crate::storage::set_wait_hook;
 
 /// How many connections may wait to be accepted.
 const BACKLOG: u32 = 1024;
@@ -75,6 +77,7 @@ impl Listener {
 
     /// Accepts and serves connections until the future is dropped, which also drops all connections.
     pub async fn run(self, engine: Arc<Engine>, options: ConnectionOptions) {
+        set_wait_hook(block_hook);
         let mut accepting = JoinSet::new();
         for socket in self.sockets {
             accepting.spawn(accept_all(socket, Arc::clone(&engine), options));

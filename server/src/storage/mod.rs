@@ -11,12 +11,15 @@
 pub mod file;
 pub mod memory;
 pub mod tid;
+mod wait;
 
 use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use zeo_codec::{Oid, Tid};
+
+pub use wait::{WaitHook, set_wait_hook, wait};
 
 /// A revision's object data and its place in the object's history, handed over without an intermediate
 /// buffer: the reader asks the sink for room and fills it.
