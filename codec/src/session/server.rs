@@ -2,13 +2,13 @@
 
 use core::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 use super::{Message, Output, SessionError};
 use crate::call::Method;
 use crate::dialect::Dialect;
 use crate::emit::EncodeError;
-use crate::envelope::{Body, Flag, MsgId, REPLY, write_message};
+use crate::envelope::{Body, Flag, MsgId, REPLY};
 use crate::frame::{Deframer, MacBit, write_frame};
 use crate::handshake::{Hello, Protocol, Version, server_accepts};
 use crate::limits::Limits;
@@ -177,7 +177,21 @@ impl ServerSession {
     /// # Errors
     /// [`EncodeError`] if the framing cannot express the result; nothing was written.
     pub fn reply(&mut self, id: &MsgId<'_>, result: &impl Body) -> Result<(), EncodeError> {
-        write_message(self.output.buffer(), &self.dialect, id, Flag::RESULT, REPLY, result)
+        self.output.message(&self.dialect, id, Flag::RESULT, REPLY, result)
+    }
+
+    /// Answers a call with a result whose large records lie in `memory`: they are not copied
+    /// ([`Output::message_sharing`]).
+    ///
+    /// # Errors
+    /// As [`reply`](Self::reply).
+    pub fn reply_sharing(
+        &mut self,
+        id: &MsgId<'_>,
+        result: &impl Body,
+        memory: &Bytes,
+    ) -> Result<(), EncodeError> {
+        self.output.message_sharing(&self.dialect, id, Flag::RESULT, REPLY, result, memory)
     }
 
     /// Answers a call with an error.
@@ -185,7 +199,7 @@ impl ServerSession {
     /// # Errors
     /// [`EncodeError`] if the framing cannot express the detail; nothing was written.
     pub fn reply_error(&mut self, id: &MsgId<'_>, error: &RemoteError<'_>) -> Result<(), EncodeError> {
-        write_message(self.output.buffer(), &self.dialect, id, Flag::ERROR, REPLY, error)
+        self.output.message(&self.dialect, id, Flag::ERROR, REPLY, error)
     }
 
     /// Makes a one-way call.
@@ -193,8 +207,23 @@ impl ServerSession {
     /// # Errors
     /// [`EncodeError`] if the framing cannot express an argument; nothing was written.
     pub fn notify(&mut self, method: Method, args: &impl Body) -> Result<(), EncodeError> {
-        let flag = if self.dialect.one_way_flag_is_int { Flag::Int(1) } else { Flag::Bool(true) };
-        write_message(self.output.buffer(), &self.dialect, &MsgId::ONE_WAY, flag, method.name(), args)
+        let flag = self.dialect.call_flag(true);
+        self.output.message(&self.dialect, &MsgId::ONE_WAY, flag, method.name(), args)
+    }
+
+    /// Makes a one-way call whose large records lie in `memory`, as pieces of blobs do: they are not copied
+    /// ([`Output::message_sharing`]).
+    ///
+    /// # Errors
+    /// As [`notify`](Self::notify).
+    pub fn notify_sharing(
+        &mut self,
+        method: Method,
+        args: &impl Body,
+        memory: &Bytes,
+    ) -> Result<(), EncodeError> {
+        let flag = self.dialect.call_flag(true);
+        self.output.message_sharing(&self.dialect, &MsgId::ONE_WAY, flag, method.name(), args, memory)
     }
 
     /// Appends frames that were encoded before, in this session's dialect.
@@ -207,10 +236,21 @@ impl ServerSession {
         &mut self.output
     }
 
-    /// What is to be sent to the client.
+    /// What is to be sent to the client: the first contiguous part, empty only if there is nothing.
     #[must_use]
     pub fn output(&self) -> &[u8] {
         self.output.unwritten()
+    }
+
+    /// All that is to be sent to the client, in contiguous parts, for vectored writes.
+    pub fn output_slices(&self) -> impl Iterator<Item = &[u8]> {
+        self.output.slices()
+    }
+
+    /// Number of bytes that are to be sent to the client.
+    #[must_use]
+    pub const fn output_len(&self) -> usize {
+        self.output.len()
     }
 
     /// Notes that the first `len` bytes of the output were sent.

@@ -34,6 +34,8 @@ pub(crate) enum CallError {
     TransactionTooLarge(u64),
     #[error("Couldn't pickle response")]
     Unencodable,
+    #[error("the server failed to answer")]
+    Panicked,
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
@@ -76,7 +78,7 @@ impl CallError {
                 *committed,
                 *read,
             ),
-            Self::TransactionTooLarge(_) => text("ZODB.POSException.StorageError", self),
+            Self::TransactionTooLarge(_) | Self::Panicked => text("ZODB.POSException.StorageError", self),
             Self::Storage(error) => storage_error(error),
         }
     }

@@ -24,6 +24,7 @@ mod broadcast;
 mod commit_lock;
 mod error;
 mod invalidation;
+mod job;
 mod journal;
 mod load;
 mod mailbox;
@@ -40,6 +41,7 @@ use std::time::Duration;
 
 use served::{PeerIds, Served};
 
+pub use job::{AskJob, Job};
 pub use peer::{Closing, Flow, Peer};
 pub use served::CommitJob;
 

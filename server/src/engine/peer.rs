@@ -3,6 +3,7 @@
 mod commit;
 mod read;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -15,9 +16,10 @@ use zeo_codec::{
 };
 
 use super::error::CallError;
+use super::job::{Answered, AskJob, Job};
 use super::journal::{Commit, Cursor};
 use super::mailbox::{Mail, Mailbox};
-use super::served::{CommitJob, Served};
+use super::served::Served;
 use super::transaction::{Stage, Transaction};
 use super::{Engine, PeerId};
 
@@ -60,8 +62,8 @@ pub enum Closing {
 pub enum Flow {
     /// It is dealt with.
     Done,
-    /// It has to wait until the commit under way has ended: offer it again after the next wake-up, and
-    /// nothing else before it.
+    /// It has to wait until the commit, or one of the questions, under way has ended: offer it again after the
+    /// next wake-up, and nothing else before it.
     Blocked,
 }
 
@@ -71,6 +73,9 @@ enum Answer {
     /// The reply stands in the output already, or will come later.
     Sent,
 }
+
+/// How many long questions of one connection may be under way.
+const ASKING_MAX: usize = 4;
 
 /// A connection. Dropping it aborts its transaction and gives up the commit lock.
 #[derive(Debug)]
@@ -85,8 +90,10 @@ pub struct Peer {
     is_read_only: bool,
     transaction: Option<Transaction>,
     lock_deadline: Option<Instant>,
-    /// The transaction that the client wants to be finished, until the driver takes it.
-    commit_job: Option<CommitJob>,
+    /// What the driver is to run.
+    jobs: VecDeque<Job>,
+    /// Number of long questions that have no answer yet.
+    asking_count: usize,
 }
 
 /// What a connection has once it is registered.
@@ -110,7 +117,8 @@ impl Peer {
             is_read_only,
             transaction: None,
             lock_deadline: None,
-            commit_job: None,
+            jobs: VecDeque::new(),
+            asking_count: 0,
         }
     }
 
@@ -148,7 +156,9 @@ impl Peer {
         let Some(method) = method else {
             return Err(Closing::InvalidMethod(String::from_utf8_lossy(&envelope.name).into_owned()));
         };
-        if method.is_transactional() && self.is_finishing() {
+        let is_blocked = (method.is_transactional() && self.is_finishing())
+            || (takes_long(method) && self.asking_count >= ASKING_MAX);
+        if is_blocked {
             return Ok(Flow::Blocked);
         }
         if envelope.is_one_way() && method.is_only_asking() {
@@ -296,10 +306,31 @@ impl Peer {
             .is_some_and(|transaction| matches!(transaction.stage, Stage::Finishing { .. }))
     }
 
-    /// A commit to be made, if the last message asked for one: run it where blocking is allowed, then call
-    /// [`on_wake`](Self::on_wake). Until then this connection may go on with messages.
-    pub const fn take_commit(&mut self) -> Option<CommitJob> {
-        self.commit_job.take()
+    /// What earlier messages asked for that takes long; see [`Job`]. This connection may go on with messages
+    /// meanwhile. Take until there is none.
+    pub fn take_job(&mut self) -> Option<Job> {
+        self.jobs.pop_front()
+    }
+
+    /// Leaves a question to the driver.
+    #[expect(dead_code, reason = "the first questions come with undo and history")]
+    fn ask(
+        &mut self,
+        method: Method,
+        reply_to: Option<&MsgId<'_>>,
+        work: impl FnOnce() -> Result<Reply<'static>, CallError> + Send + 'static,
+    ) -> Answer {
+        let reply_to = reply_to.map(|id| id.clone().into_owned());
+        self.asking_count += 1;
+        self.jobs.push_back(Job::Ask(AskJob::new(method, reply_to, &self.mailbox, work)));
+        Answer::Sent
+    }
+
+    /// Sends the answer to a question.
+    fn answered(&mut self, answered: Answered, session: &mut ServerSession) -> Result<(), Closing> {
+        self.asking_count = self.asking_count.saturating_sub(1);
+        let Answered { method, reply_to, result } = answered;
+        self.answer(method, reply_to.as_ref(), result.map(Answer::Reply), session)
     }
 
     /// Takes note of what other connections did: letters, and commits to announce.
@@ -312,6 +343,7 @@ impl Peer {
             match mail {
                 Mail::LockGranted => self.lock_granted(session)?,
                 Mail::FinishFailed(error) => self.finish_failed(&error.into(), session)?,
+                Mail::Answered(answered) => self.answered(answered, session)?,
             }
         }
         Ok(())
@@ -389,6 +421,11 @@ impl Drop for Peer {
         }
         served.detach(self.id);
     }
+}
+
+/// Whether the driver runs it as a [`Job`] beside the connection's other messages.
+const fn takes_long(method: Method) -> bool {
+    matches!(method, Method::UndoLog | Method::UndoInfo | Method::History | Method::Pack)
 }
 
 /// Tells the committer that its transaction is committed: `info`, then the reply (protocol reference 8).

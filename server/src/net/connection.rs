@@ -28,7 +28,7 @@ use zeo_codec::handshake::Protocol;
 use zeo_codec::session::{Message, ServerEvent, ServerSession, SessionError};
 
 use super::blocking::block;
-use crate::engine::{Closing, CommitJob, Engine, Flow, Peer};
+use crate::engine::{Closing, CommitJob, Engine, Flow, Job, Peer};
 
 /// What the listener tells every connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,6 +156,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
                 let _ = core.poll_write(&mut Context::from_waker(Waker::noop()));
             }
         }
+        // With TLS this says goodbye, which may fail if the client has gone.
+        let _ = Pin::new(&mut core.stream).poll_shutdown(&mut Context::from_waker(Waker::noop()));
     }
 
     fn core(&self) -> MutexGuard<'_, Core<S>> {
@@ -195,8 +197,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
     fn poll(self: &Arc<Self>, context: &mut Context<'_>) -> Poll<Result<(), End>> {
         let mut core = self.core();
         let progress = core.poll(context);
-        if let Some(job) = core.peer.take_commit() {
-            tokio::spawn(Arc::clone(self).commit(job));
+        while let Some(job) = core.peer.take_job() {
+            match job {
+                Job::Commit(job) => drop(tokio::spawn(Arc::clone(self).commit(job))),
+                // The answer comes by the bell.
+                Job::Ask(job) => drop(tokio::task::spawn_blocking(|| job.run())),
+            }
         }
         progress
     }
@@ -272,7 +278,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
                     return Ok(true);
                 }
             }
-            if self.session.output().len() > WRITE_LEN {
+            if self.session.output_len() > WRITE_LEN {
                 return Ok(false);
             }
         }
@@ -302,7 +308,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
             }
             self.stuck_since = None;
         }
-        Poll::Ready(Ok(()))
+        // TLS takes more than it can pass on; what it keeps nobody else would write.
+        match Pin::new(&mut self.stream).poll_flush(context) {
+            Poll::Ready(flushed) => {
+                self.stuck_since = None;
+                Poll::Ready(Ok(flushed?))
+            }
+            Poll::Pending => {
+                self.stuck_since.get_or_insert_with(Instant::now);
+                Poll::Pending
+            }
+        }
     }
 
     /// Reads what is there; the number of bytes, 0 at the end of the stream.

@@ -5,6 +5,8 @@
 mod blocking;
 mod connection;
 mod listener;
+mod tls;
 
 pub use connection::{ConnectionOptions, serve};
 pub use listener::{Bound, Listener};
+pub use tls::{Tls, TlsError, TlsErrorKind};
