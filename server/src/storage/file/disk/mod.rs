@@ -59,8 +59,8 @@ pub trait Disk: Send + Sync + fmt::Debug {
 /// A read first takes what is in the page cache. Only if that is not all of it the thread waits, within [`wait()`]. Not
 /// every file system can tell; one that cannot is read as if everything were cached.
 ///
-/// Asking costs some 70 ns a read, because `preadv2` takes a list of buffers: 0.2 to 4 % of what a load costs the server
-/// (`BENCHMARKS.md`: 1.8 us in full pipelines, 35 us one at a time).
+/// Asking costs some 70 ns a read, because `preadv2` takes a list of buffers: 0.2 to 4 % of what a load costs the
+/// server (`BENCHMARKS.md`: 1.8 us in full pipelines, 35 us one at a time).
 #[derive(Debug)]
 pub struct FileDisk {
     file: File,
