@@ -100,7 +100,7 @@ pub(crate) fn plan(ops: &[Op], view: &dyn View) -> Result<Plan, CallError> {
                 }
                 _ => {
                     conflicts.remove(oid);
-                    records.push(NewRecord { oid: *oid, data: Some(data.clone()) });
+                    records.push(NewRecord::with_data(*oid, data.clone()));
                 }
             },
             Op::Delete { oid, serial } => {
@@ -108,7 +108,7 @@ pub(crate) fn plan(ops: &[Op], view: &dyn View) -> Result<Plan, CallError> {
                 if committed != *serial {
                     return Err(CallError::Conflict { oid: *oid, committed, read: *serial });
                 }
-                records.push(NewRecord { oid: *oid, data: None });
+                records.push(NewRecord::deleted(*oid));
             }
             Op::CheckCurrent { oid, serial } => {
                 let committed = existing(view, *oid)?.serial;
