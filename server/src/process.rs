@@ -17,7 +17,7 @@ use crate::cli;
 use crate::config::{Config, ServerOptions, StorageConfig, StorageKind};
 use crate::engine::{Engine, EngineOptions};
 use crate::logging::{self, LogHandle};
-use crate::net::{Bound, ConnectionOptions, Listener};
+use crate::net::{Bound, ConnectionOptions, Listener, Tls};
 use crate::storage::file::{FileStorage, FileStorageOptions};
 use crate::storage::memory::MemoryStorage;
 use crate::storage::{Storage, StorageError};
@@ -29,6 +29,8 @@ const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(600);
 const TRIAL: &str = "testing exit immediately";
 /// Exit status after SIGHUP: not 0, so that a supervisor starts the server again (`guarantees.md` 3).
 const EXIT_HANGUP: u8 = 1;
+/// Exit status when the options or the configuration are wrong, so that starting again does not help.
+const EXIT_USAGE: u8 = 2;
 /// Exit status when the server cannot start.
 const EXIT_FAILED: u8 = 1;
 
@@ -48,15 +50,26 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return EXIT_FAILED.into();
         }
     };
-    match serve(&config, &log) {
+    let tls = match config.server.ssl.as_ref().map(|ssl| Tls::load(ssl, &System)).transpose() {
+        Ok(tls) => tls,
+        Err(error) => {
+            fail(&config, &error);
+            return EXIT_USAGE.into();
+        }
+    };
+    match serve(&config, tls, &log) {
         Ok(code) => code,
         Err(error) => {
-            tracing::error!(target: "ZEO.runzeo", critical = true, "{error}");
-            if !config.log.is_configured {
-                eprintln!("Error: {error}");
-            }
+            fail(&config, &error);
             EXIT_FAILED.into()
         }
+    }
+}
+
+fn fail(config: &Config, error: &dyn std::error::Error) {
+    tracing::error!(target: "ZEO.runzeo", critical = true, "{error}");
+    if !config.log.is_configured {
+        eprintln!("Error: {error}");
     }
 }
 
@@ -75,7 +88,7 @@ enum Failure {
     Storage(#[from] StorageError),
 }
 
-fn serve(config: &Config, log: &LogHandle) -> Result<ExitCode, Failure> {
+fn serve(config: &Config, tls: Option<Tls>, log: &LogHandle) -> Result<ExitCode, Failure> {
     let storages = config.storages.iter().map(open).collect::<Result<Vec<_>, _>>()?;
     let described = Described(&storages, config.server.read_only).to_string();
     tracing::info!(target: "ZEO.StorageServer", "StorageServer created {described}");
@@ -88,7 +101,7 @@ fn serve(config: &Config, log: &LogHandle) -> Result<ExitCode, Failure> {
     };
     let engine = Engine::new(storages, options, &ctime())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let result = runtime.block_on(listen(config, &engine, log));
+    let result = runtime.block_on(listen(config, tls, &engine, log));
     // Connections end here, and with them their transactions; commits under way are completed below.
     drop(runtime);
     for storage in &config.storages {
@@ -145,7 +158,12 @@ impl fmt::Display for Described<'_> {
 }
 
 /// Listens, and serves until a signal comes.
-async fn listen(config: &Config, engine: &Arc<Engine>, log: &LogHandle) -> Result<ExitCode, Failure> {
+async fn listen(
+    config: &Config,
+    tls: Option<Tls>,
+    engine: &Arc<Engine>,
+    log: &LogHandle,
+) -> Result<ExitCode, Failure> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -155,6 +173,10 @@ async fn listen(config: &Config, engine: &Arc<Engine>, log: &LogHandle) -> Resul
 
     let failed = |source| Failure::Listen { address: config.listen.to_string(), source };
     let listener = Listener::bind(&config.listen).await.map_err(failed)?;
+    let listener = match tls {
+        Some(tls) => listener.with_tls(tls),
+        None => listener,
+    };
     let bound = listener.bound()?;
     let shown: Vec<String> = bound.iter().map(Bound::to_string).collect();
     tracing::info!(target: "ZEO.asyncio.server", "listening on {}", shown.join(" and "));

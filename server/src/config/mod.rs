@@ -137,9 +137,30 @@ pub struct SslOptions {
     pub certificate: PathBuf,
     /// `key`: a PEM file with its key, if not in the same file.
     pub key: Option<PathBuf>,
-    /// `authenticate`, required: a file or directory of client certificates, or one of the words that ask
-    /// for signed ones (`-`, `SIGNED`).
-    pub authenticate: String,
+    /// Where the password of an encrypted key is kept: `password-file` or `password-env`, which are this server's
+    /// own, in place of Python's `password-function`.
+    pub password: Option<Password>,
+    /// `authenticate`, required.
+    pub authenticate: Authenticate,
+}
+
+/// Where a password is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Password {
+    /// `password-file`: all of the file, except for a newline at its end.
+    File(PathBuf),
+    /// `password-env`: the value of an environment variable.
+    Variable(String),
+}
+
+/// Which clients are let in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Authenticate {
+    /// Those whose certificates, or the authorities that issued them, are in a file or directory.
+    Path(PathBuf),
+    /// Those with a certificate that was issued by an authority that the system trusts: `-` or `SIGNED`. It is
+    /// what the description in `ZEO/server.xml` promises; the code of ZEO 6.2 looks for a file of that name.
+    Signed,
 }
 
 /// One storage to serve.

@@ -7,7 +7,10 @@ use zeo_codec::Limits;
 
 use super::fields::{Fields, convert, range};
 use super::schema::{IMPORTS, ROOT, SSL, ZEO};
-use super::{Address, Config, ConfigError, ErrorKind, Overrides, ServerOptions, SslOptions, log, storages};
+use super::{
+    Address, Authenticate, Config, ConfigError, ErrorKind, Overrides, Password, ServerOptions, SslOptions,
+    log, storages,
+};
 use crate::zconfig::value::{
     boolean, byte_size, existing_dirpath, float, integer, socket_binding_address, time_interval,
 };
@@ -161,11 +164,32 @@ fn handshake_timeout(fields: &Fields<'_>) -> Result<Option<Duration>, ConfigErro
 fn ssl(section: &Section, environment: &dyn Environment) -> Result<SslOptions, ConfigError> {
     let fields = Fields::new(section, &SSL)?;
     let path = |path: &str| existing_dirpath(path, environment).map(PathBuf::from);
+    let authenticate = fields.required("authenticate")?;
     Ok(SslOptions {
         certificate: convert(fields.required("certificate")?, "certificate", path)?,
-        key: fields.convert("key", path)?,
-        authenticate: fields.required("authenticate")?.value.clone(),
+        key: fields.convert("key", path)?.filter(|path| !path.as_os_str().is_empty()),
+        password: password(&fields, environment)?,
+        authenticate: match authenticate.value.as_str() {
+            "-" | "SIGNED" => Authenticate::Signed,
+            // A word in the code of ZEO 6.2 for a server that trusts nobody until its program says more.
+            "DYNAMIC" => return Err(range(authenticate, "authenticate", "a file, a directory, or SIGNED")),
+            path => Authenticate::Path(path.into()),
+        },
     })
+}
+
+fn password(fields: &Fields<'_>, environment: &dyn Environment) -> Result<Option<Password>, ConfigError> {
+    let path = |path: &str| existing_dirpath(path, environment).map(PathBuf::from);
+    let file = fields.convert("password-file", path)?.filter(|path| !path.as_os_str().is_empty());
+    let variable = fields.entry("password-env").filter(|entry| !entry.value.is_empty());
+    match (file, variable) {
+        (Some(_), Some(entry)) => {
+            Err(range(entry, "password-env", "no more than one place for the password"))
+        }
+        (Some(path), None) => Ok(Some(Password::File(path))),
+        (None, Some(entry)) => Ok(Some(Password::Variable(entry.value.clone()))),
+        (None, None) => Ok(None),
+    }
 }
 
 fn msgpack_by_environment(environment: &dyn Environment) -> bool {

@@ -156,6 +156,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
                 let _ = core.poll_write(&mut Context::from_waker(Waker::noop()));
             }
         }
+        // With TLS this says goodbye, which may fail if the client has gone.
+        let _ = Pin::new(&mut core.stream).poll_shutdown(&mut Context::from_waker(Waker::noop()));
     }
 
     fn core(&self) -> MutexGuard<'_, Core<S>> {
@@ -299,7 +301,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
             }
             self.stuck_since = None;
         }
-        Poll::Ready(Ok(()))
+        // TLS takes more than it can pass on; what it keeps nobody else would write.
+        match Pin::new(&mut self.stream).poll_flush(context) {
+            Poll::Ready(flushed) => {
+                self.stuck_since = None;
+                Poll::Ready(Ok(flushed?))
+            }
+            Poll::Pending => {
+                self.stuck_since.get_or_insert_with(Instant::now);
+                Poll::Pending
+            }
+        }
     }
 
     /// Reads what is there; the number of bytes, 0 at the end of the stream.
