@@ -103,7 +103,7 @@ pub fn run(plan: &Plan) -> Result<Outcome, StressError> {
         invalidation_queue_size: Some(1_000),
         client_conflict_resolution: false,
         port: Some(free_port()),
-        ssl: None,
+        ssl: String::new(),
     };
     let start = |number: u64| Server::start(&format!("server-{number}"), &plan.server, &config, &plan.dir);
     let first = start(0)?;
