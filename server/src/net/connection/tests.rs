@@ -145,7 +145,8 @@ fn commit(engine: &Arc<Engine>, oid: Oid, data: &[u8]) {
         assert_eq!(peer.on_message(&message, &mut server).unwrap(), Flow::Done);
     }
     let before = status(engine, "commits").as_u64().unwrap();
-    peer.take_commit().unwrap().run();
+    let Some(Job::Commit(job)) = peer.take_job() else { panic!("no commit") };
+    job.run();
     assert_eq!(status(engine, "commits"), before + 1);
 }
 
