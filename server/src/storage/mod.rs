@@ -8,11 +8,13 @@
 //!
 //! This module knows no sockets and no wire format; object data is opaque bytes here.
 
+pub mod demo;
 pub mod file;
 pub mod memory;
 pub mod past;
 mod pending;
 pub mod tid;
+mod wait;
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -22,6 +24,7 @@ use bytes::Bytes;
 use zeo_codec::{Oid, Tid};
 
 pub use pending::Pending;
+pub use wait::{WaitHook, set_wait_hook, wait};
 
 use past::{CurrentObject, PastRecord, PastRevision, PastTransaction, UndoError};
 
@@ -91,6 +94,11 @@ pub trait View: Send + Sync + fmt::Debug {
 
     /// The place behind the last transaction.
     fn end_place(&self) -> u64;
+
+    /// Transactions before this place cannot be undone, whatever they are.
+    fn undoable_place(&self) -> u64 {
+        0
+    }
 
     /// The transaction at `place` or behind it, `None` at the end.
     ///

@@ -152,16 +152,20 @@ impl Peer {
                 self.start_lock_clock();
                 ticket
             }
-            other => {
-                let error = match other {
-                    Stage::Waiting { .. } => "Already voting (waiting)",
-                    _ => "Already voting (locked)",
-                };
-                self.transaction(id)?.stage = other;
-                return Err(CallError::TransactionState(error));
+            stage @ Stage::Waiting { .. } => {
+                return self.already_voting(id, stage, "Already voting (waiting)");
+            }
+            stage @ (Stage::Voted { .. } | Stage::Finishing { .. }) => {
+                return self.already_voting(id, stage, "Already voting (locked)");
             }
         };
         self.run_vote(ticket).map(Answer::Reply)
+    }
+
+    /// Leaves the transaction in its stage.
+    fn already_voting(&mut self, id: TxnId, stage: Stage, error: &'static str) -> Result<Answer, CallError> {
+        self.transaction(id)?.stage = stage;
+        Err(CallError::TransactionState(error))
     }
 
     fn start_lock_clock(&mut self) {
@@ -275,9 +279,9 @@ impl Peer {
     ) -> Result<(), Closing> {
         let stage = self.transaction.take().map(|transaction| transaction.stage);
         self.forget_transaction();
-        match stage {
-            Some(Stage::Finishing { reply_to: Some(id) }) => send_error(session, &id, error),
-            _ => Ok(()),
+        match stage.and_then(Stage::into_finish_reply_to) {
+            Some(id) => send_error(session, &id, error),
+            None => Ok(()),
         }
     }
 
