@@ -73,14 +73,23 @@ fn fail(config: &Config, error: &dyn std::error::Error) {
 /// Why the server could not start, or not stop in order.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    #[error("cannot open storage '{name}': {source}")]
-    Open { name: String, source: StorageError },
-    #[error("cannot create the directory {}: {source}", path.display())]
-    Directory { path: PathBuf, source: std::io::Error },
+    #[error("{at}cannot open storage '{name}': {source}")]
+    Open { at: String, name: String, source: OpenError },
     #[error("cannot listen on {address}: {source}")]
     Listen { address: String, source: std::io::Error },
     #[error("cannot start: {0}")]
     System(#[from] std::io::Error),
+    #[error("{0}")]
+    Storage(#[from] StorageError),
+}
+
+/// Why a storage cannot be opened.
+#[derive(Debug, thiserror::Error)]
+enum OpenError {
+    #[error("{0} is not supported yet")]
+    NotSupportedYet(&'static str),
+    #[error("cannot create the directory {}: {source}", path.display())]
+    Directory { path: PathBuf, source: std::io::Error },
     #[error("{0}")]
     Storage(#[from] StorageError),
 }
@@ -109,17 +118,31 @@ fn serve(config: &Config, tls: Option<Tls>, log: &LogHandle) -> Result<ExitCode,
 }
 
 fn open(config: &StorageConfig) -> Result<(String, Arc<dyn Storage>), Failure> {
-    let StorageConfig { name, kind } = config;
+    let StorageConfig { name, kind, at } = config;
     let pid = std::process::id();
     tracing::info!(target: "ZEO.runzeo", "({pid}) opening storage '{name}' using {}", kind.opener());
-    let storage: Arc<dyn Storage> = match kind {
+    match open_kind(kind) {
+        Ok(storage) => Ok((name.clone(), storage)),
+        Err(source) => {
+            let at = at.as_ref().map_or_else(String::new, |at| format!("{at}: "));
+            Err(Failure::Open { at, name: name.clone(), source })
+        }
+    }
+}
+
+/// Opens a storage, and those within it.
+fn open_kind(kind: &StorageKind) -> Result<Arc<dyn Storage>, OpenError> {
+    Ok(match kind {
         StorageKind::Mapping { name } => Arc::new(MemoryStorage::new(name)),
         StorageKind::File(file) => {
+            if file.blob_dir.is_some() {
+                return Err(OpenError::NotSupportedYet("blob-dir in <filestorage>"));
+            }
             if file.create_directory
                 && let Some(directory) = file.path.parent()
             {
                 std::fs::create_dir_all(directory)
-                    .map_err(|source| Failure::Directory { path: directory.to_owned(), source })?;
+                    .map_err(|source| OpenError::Directory { path: directory.to_owned(), source })?;
             }
             let options = FileStorageOptions {
                 create: file.create,
@@ -127,11 +150,11 @@ fn open(config: &StorageConfig) -> Result<(String, Arc<dyn Storage>), Failure> {
                 blobs: false,
                 quota_bytes: file.quota_bytes,
             };
-            let opened = FileStorage::open(&file.path, options);
-            Arc::new(opened.map_err(|source| Failure::Open { name: name.clone(), source })?)
+            Arc::new(FileStorage::open(&file.path, options)?)
         }
-    };
-    Ok((name.clone(), storage))
+        StorageKind::Blob { .. } => return Err(OpenError::NotSupportedYet("<blobstorage>")),
+        StorageKind::Demo { .. } => return Err(OpenError::NotSupportedYet("<demostorage>")),
+    })
 }
 
 /// The storages as Python's server logs them: `RW with storages: 1:RW:Data.fs`.
