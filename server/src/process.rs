@@ -1,9 +1,11 @@
 //! The process around the server: storages opened, signals obeyed, files left and removed.
 
+mod pid_file;
+mod ready;
+
 use std::ffi::OsString;
 use std::fmt;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +23,7 @@ use crate::storage::file::{FileStorage, FileStorageOptions};
 use crate::storage::memory::MemoryStorage;
 use crate::storage::{Storage, StorageError};
 use crate::zconfig::System;
+use pid_file::PidFile;
 
 /// How often indexes are saved, so that a start after a crash has no more than this to read again.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(600);
@@ -107,13 +110,16 @@ fn serve(config: &Config, tls: Option<Tls>, log: &LogHandle) -> Result<ExitCode,
     };
     let engine = Engine::new(storages, options, &ctime())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let result = runtime.block_on(listen(config, tls, &engine, log));
+    let mut pid_file = None;
+    let result = runtime.block_on(listen(config, tls, &engine, log, &mut pid_file));
     // Connections end here, and with them their transactions; commits under way are completed below.
     drop(runtime);
     for storage in &config.storages {
         tracing::info!(target: "ZEO.StorageServer", "closing storage '{}'", storage.name);
     }
     engine.close()?;
+    // Last of all: whoever waits for it to go may take the files.
+    drop(pid_file);
     result
 }
 
@@ -178,6 +184,7 @@ async fn listen(
     tls: Option<Tls>,
     engine: &Arc<Engine>,
     log: &LogHandle,
+    pid_file: &mut Option<PidFile>,
 ) -> Result<ExitCode, Failure> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -195,14 +202,17 @@ async fn listen(
     let bound = listener.bound()?;
     let shown: Vec<String> = bound.iter().map(Bound::to_string).collect();
     tracing::info!(target: "ZEO.asyncio.server", "listening on {}", shown.join(" and "));
-    let _pid_file = PidFile::write(config.pid_file.as_deref());
+    // Not earlier: who finds the files or the address in use leaves alone what belongs to their user. (Python's
+    // server begins with it, and then removes the file of the one that runs.)
+    *pid_file = PidFile::write(config.pid_file.as_deref());
     if config.is_test {
         println!("testing exit immediately");
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(address) = bound.first() {
-        greet(address, is_embedded_default(config));
+        ready::greet(address, is_embedded_default(config));
     }
+    ready::notify_ready();
     let options = ConnectionOptions {
         announced: if config.server.msgpack { Protocol::M5 } else { Protocol::Z5 },
         ..ConnectionOptions::default()
@@ -213,9 +223,9 @@ async fn listen(
     loop {
         tokio::select! {
             () = &mut serving => return Ok(EXIT_FAILED.into()),
-            _ = terminate.recv() => return Ok(stopped("SIGTERM", ExitCode::SUCCESS)),
-            _ = interrupt.recv() => return Ok(stopped("SIGINT", ExitCode::SUCCESS)),
-            _ = hangup.recv() => return Ok(stopped("SIGHUP", EXIT_HANGUP.into())),
+            _ = terminate.recv() => return Ok(stopped("terminated by SIGTERM", ExitCode::SUCCESS)),
+            _ = interrupt.recv() => return Ok(stopped("terminated by SIGINT", ExitCode::SUCCESS)),
+            _ = hangup.recv() => return Ok(stopped("restarted by SIGHUP", EXIT_HANGUP.into())),
             _ = reopen.recv() => log.reopen(),
             _ = checkpoint.tick() => {
                 let engine = Arc::clone(engine);
@@ -225,8 +235,9 @@ async fn listen(
     }
 }
 
-fn stopped(signal: &str, code: ExitCode) -> ExitCode {
-    tracing::info!(target: "ZEO.runzeo", "({}) terminated by {signal}", std::process::id());
+fn stopped(why: &str, code: ExitCode) -> ExitCode {
+    tracing::info!(target: "ZEO.runzeo", "({}) {why}", std::process::id());
+    ready::notify_stopping();
     code
 }
 
@@ -245,51 +256,6 @@ fn is_embedded_default(config: &Config) -> bool {
         .storages
         .iter()
         .any(|storage| matches!(&storage.kind, StorageKind::File(file) if file.create_directory))
-}
-
-/// Says on the standard output that the server is ready, and to somebody who just tries it, how to go on.
-fn greet(address: &Bound, is_trial: bool) {
-    let text = match address {
-        Bound::Unix(path) => format!("ready: listening on {}\n", path.display()),
-        Bound::Tcp(address) if !is_trial => format!("ready: listening on {address}\n"),
-        Bound::Tcp(address) => format!(
-            "ready: listening on {address}\n\
-             Try it from Python:\n    \
-                 import ZEO, transaction\n    \
-                 root = ZEO.DB(('{}', {})).open().root\n    \
-                 root.greeting = 'Hello from Rust'; transaction.commit()\n",
-            address.ip(),
-            address.port(),
-        ),
-    };
-    // Whoever closed our output does not want to know.
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-}
-
-/// A file with the process's number, removed at the end.
-struct PidFile(PathBuf);
-
-impl PidFile {
-    /// Failing is not fatal, as in Python's server (runzeo.py:create_pidfile, ZEO 6.2).
-    fn write(path: Option<&Path>) -> Option<Self> {
-        let path = path?;
-        match std::fs::write(path, std::process::id().to_string()) {
-            Ok(()) => Some(Self(path.to_owned())),
-            Err(error) => {
-                tracing::error!(target: "ZEO.runzeo", "PID file '{}' cannot be written: {error}", path.display());
-                None
-            }
-        }
-    }
-}
-
-impl Drop for PidFile {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_file(&self.0) {
-            tracing::error!(target: "ZEO.runzeo", "PID file '{}' could not be removed: {error}", self.0.display());
-        }
-    }
 }
 
 /// Local time as C's `ctime` prints it.

@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::schema::{EVENTLOG, FILESTORAGE, LOGFILE, MAPPINGSTORAGE, NOT_YET, ROOT, SSL, Schema, ZEO};
+use super::schema::{
+    BLOBSTORAGE, DEMOSTORAGE, EVENTLOG, FILESTORAGE, LOGFILE, MAPPINGSTORAGE, NOT_YET, ROOT, SSL, Schema, ZEO,
+};
 use super::*;
 use crate::zconfig::{self, Nothing};
 
@@ -174,4 +176,22 @@ fn a_storage_knows_where_it_is_configured() {
     let config = read(&zeo(""), Overrides::default(), &Nothing).unwrap();
     let at = config.storages.first().unwrap().at.as_ref().unwrap();
     assert_eq!(at.line, 5);
+}
+
+#[test]
+fn the_help_names_every_key() {
+    let Err(crate::cli::Stop::Answer(help)) = crate::cli::parse(["runzeo".into(), "-h".into()], &Nothing)
+    else {
+        panic!("no help")
+    };
+    let mut keys: Vec<&str> = [ZEO, SSL, FILESTORAGE, MAPPINGSTORAGE, BLOBSTORAGE, DEMOSTORAGE, EVENTLOG]
+        .into_iter()
+        .flat_map(|schema| schema.keys)
+        .copied()
+        .collect();
+    keys.retain(|key| !["packer", "password-function"].contains(key));
+    for key in keys {
+        assert!(help.contains(key), "{key}");
+    }
+    assert!(help.lines().all(|line| line.len() <= 100), "fits a terminal");
 }
