@@ -53,24 +53,23 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let tls = match config.server.ssl.as_ref().map(|ssl| Tls::load(ssl, &System)).transpose() {
         Ok(tls) => tls,
         Err(error) => {
-            fail(&config, &error);
+            fail(&error);
             return EXIT_USAGE.into();
         }
     };
     match serve(&config, tls, &log) {
         Ok(code) => code,
         Err(error) => {
-            fail(&config, &error);
+            fail(&error);
             EXIT_FAILED.into()
         }
     }
 }
 
-fn fail(config: &Config, error: &dyn std::error::Error) {
+/// Says why there is no server: in the log, and to whoever has started it and does not look there.
+fn fail(error: &dyn std::error::Error) {
     tracing::error!(target: "ZEO.runzeo", critical = true, "{error}");
-    if !config.log.is_configured {
-        eprintln!("Error: {error}");
-    }
+    eprintln!("Error: {error}");
 }
 
 /// Why the server could not start, or not stop in order.

@@ -1,6 +1,13 @@
 //! The process: ready line, signals, exit codes, files, and what the log says (`guarantees.md` 3).
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -10,6 +17,9 @@ use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use support::{Client, begin};
+use zeo_codec::call::{SetClientLabel, TransactionRef, TxnId};
+use zeo_codec::{Call, Method};
 
 /// `runzeo` in a directory of its own, killed when dropped.
 struct Runzeo {
@@ -322,5 +332,49 @@ fn a_file_in_the_place_of_the_socket_is_never_touched() {
         let output = run(directory.path(), &["-a", "./notes.txt", "-f", storage, "--test"]);
         assert_eq!(output.status.code(), Some(1));
         assert_eq!(fs::read_to_string(&notes).unwrap(), "precious");
+    }
+}
+
+#[test]
+fn lines_about_a_client_begin_with_its_label() {
+    let directory = tempfile::tempdir().unwrap();
+    write_config(directory.path(), CONFIG);
+    let runzeo = Runzeo::start(directory.path(), &["-C", "zeo.conf"]);
+    let mut client = Client::register_at(runzeo.address.parse().unwrap());
+    let address = client.stream.local_addr().unwrap();
+    client.send(&Call::SetClientLabel(SetClientLabel { label: "test-label-1".into() }));
+    client.plain(Method::LastTransaction);
+    drop(client);
+    let log = wait_for(&directory.path().join("stderr.log"), "test-label-1");
+    let line = log.lines().find(|line| line.contains("test-label-1")).unwrap();
+    // What `client_labels` in ZEO's suite looks at: the words after the time.
+    let words: Vec<&str> = line.split(' ').skip(1).collect();
+    assert_eq!(words, ["INFO", "ZEO.StorageServer", "(test-label-1", &format!("{address})"), "disconnected"]);
+}
+
+#[test]
+fn the_more_commits_wait_the_louder_is_the_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let eventlog = "<eventlog>\n  level debug\n  <logfile>\n    path zeo.log\n  </logfile>\n</eventlog>\n";
+    write_config(directory.path(), &format!("{CONFIG}{eventlog}"));
+    let runzeo = Runzeo::start(directory.path(), &["-C", "zeo.conf"]);
+    let address = runzeo.address.parse().unwrap();
+    let mut holder = Client::register_at(address);
+    holder.take_lock();
+    let log = directory.path().join("zeo.log");
+    let mut waiting = Vec::new();
+    // As StorageServer.py:LockManager._log_waiting (ZEO 6.2) has it: more than 3, more than 9.
+    for (count, level) in (1..=10).map(|count| match count {
+        0..=3 => (count, "DEBUG"),
+        4..=9 => (count, "WARNING"),
+        _ => (count, "CRITICAL"),
+    }) {
+        let mut client = Client::register_at(address);
+        client.send(&begin(1));
+        client.send(&Call::Transaction(Method::Vote, TransactionRef { id: TxnId(1) }));
+        waiting.push(client);
+        let text = wait_for(&log, &format!("('1') queue lock: transactions waiting: {count}\n"));
+        let line = text.lines().find(|line| line.ends_with(&format!("waiting: {count}"))).unwrap();
+        assert!(line.contains(&format!(" {level} ZEO.StorageServer (127.0.0.1:")), "{line}");
     }
 }
