@@ -16,7 +16,8 @@ use crate::config::{Address, Config, Overrides, duration};
 use crate::zconfig::value::{float, socket_binding_address};
 use crate::zconfig::{self, Environment, Limits};
 
-/// What there is to know beyond the options.
+/// What there is to know beyond the options. There are none for the two keys of `<zeo>` that are not Python's: their
+/// names would make abbreviations ambiguous that Python understands, such as `--f` and `--h`.
 const AFTER_HELP: &str = "\
 Without -C, -a and -f it listens on 127.0.0.1:8100 and serves the file
 ./data/Data.fs, which it creates.
@@ -25,7 +26,10 @@ Configuration file, as for Python's runzeo. What is not known or not supported
 is refused by file and line:
   <zeo>                  address (required), read-only, transaction-timeout,
                          invalidation-queue-size, invalidation-age,
-                         client-conflict-resolution, msgpack, pid-filename
+                         client-conflict-resolution, msgpack, pid-filename;
+                         and, unknown to Python's: frame-size-limit (1GB), the
+                         greatest message that a client may send;
+                         handshake-timeout (30s), until it has registered
     <ssl>                certificate, key, authenticate (a file, a directory,
                          or SIGNED), password-file or password-env
   <filestorage NAME>     path, create, read-only, quota, blob-dir, pack-gc,

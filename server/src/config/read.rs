@@ -3,13 +3,17 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use zeo_codec::Limits;
+
 use super::fields::{Fields, convert, range};
 use super::schema::{IMPORTS, ROOT, SSL, ZEO};
 use super::{
     Address, Authenticate, Config, ConfigError, ErrorKind, Overrides, Password, ServerOptions, SslOptions,
     log, storages,
 };
-use crate::zconfig::value::{boolean, existing_dirpath, float, integer, socket_binding_address};
+use crate::zconfig::value::{
+    boolean, byte_size, existing_dirpath, float, integer, socket_binding_address, time_interval,
+};
 use crate::zconfig::{Document, Environment, Position, Section};
 
 pub(super) fn config(
@@ -110,6 +114,8 @@ fn zeo(section: &Section, environment: &dyn Environment) -> Result<Zeo, ConfigEr
             Some(msgpack) => msgpack,
             None => msgpack_by_environment(environment),
         },
+        frame_size_limit: frame_size_limit(&fields)?.unwrap_or(default.frame_size_limit),
+        handshake_timeout: handshake_timeout(&fields)?.unwrap_or(default.handshake_timeout),
         ssl: ssl.map(|section| self::ssl(section, environment)).transpose()?,
     };
     let pid_file = fields.convert("pid-filename", |path| existing_dirpath(path, environment))?;
@@ -135,6 +141,24 @@ fn invalidation_age(fields: &Fields<'_>) -> Result<Option<Duration>, ConfigError
     let Some(entry) = fields.entry(key) else { return Ok(None) };
     let age = duration(convert(entry, key, float)?).ok_or_else(|| range(entry, key, SECONDS))?;
     Ok(Some(age).filter(|age| !age.is_zero()))
+}
+
+/// Not below what is allowed before `register`; above 4 GiB there are no frames.
+fn frame_size_limit(fields: &Fields<'_>) -> Result<Option<usize>, ConfigError> {
+    let key = "frame-size-limit";
+    let Some(entry) = fields.entry(key) else { return Ok(None) };
+    let size = usize::try_from(convert(entry, key, byte_size)?).ok();
+    size.filter(|size| (Limits::DEFAULT.frame_bytes_before_register..=4 << 30).contains(size))
+        .map(Some)
+        .ok_or_else(|| range(entry, key, "a size from 64KB to 4GB"))
+}
+
+fn handshake_timeout(fields: &Fields<'_>) -> Result<Option<Duration>, ConfigError> {
+    let key = "handshake-timeout";
+    let Some(entry) = fields.entry(key) else { return Ok(None) };
+    let seconds = u64::try_from(convert(entry, key, time_interval)?).ok().filter(|seconds| *seconds > 0);
+    let timeout = seconds.map(|seconds| Some(Duration::from_secs(seconds)));
+    timeout.ok_or_else(|| range(entry, key, "a time of one second or more"))
 }
 
 fn ssl(section: &Section, environment: &dyn Environment) -> Result<SslOptions, ConfigError> {

@@ -56,7 +56,7 @@ const MINIMAL: Inner = many("minimalstorage");
 /// The same in one list.
 pub(super) const STORAGES: &[Inner] = &[FILE, MAPPING, BLOB, DEMO, CLIENT, ZEO_CLIENT, FULL, MINIMAL];
 
-/// `<zeo>` (`ZEO/server.xml`).
+/// `<zeo>` (`ZEO/server.xml`). The last two keys are ours.
 pub(super) const ZEO: Schema = Schema {
     keys: &[
         "address",
@@ -67,6 +67,8 @@ pub(super) const ZEO: Schema = Schema {
         "pid-filename",
         "client-conflict-resolution",
         "msgpack",
+        "frame-size-limit",
+        "handshake-timeout",
     ],
     sections: &[one("ssl")],
 };

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::job::Answered;
 use crate::storage::StorageError;
 
 /// A letter to a connection.
@@ -12,10 +13,12 @@ pub(crate) enum Mail {
     LockGranted,
     /// The transaction that it was finishing could not be committed.
     FinishFailed(StorageError),
+    /// A long question has its answer.
+    Answered(Answered),
 }
 
 /// A connection's letters, and the bell that makes its driver look. Bounded by what a connection can have
-/// under way: one vote or one finish.
+/// under way: one vote or one finish, and a few questions.
 pub(crate) struct Mailbox {
     letters: Mutex<Vec<Mail>>,
     wake: Box<dyn Fn() + Send + Sync>,

@@ -20,18 +20,26 @@
 //!
 //! This module compiles without tokio; time and wake-ups come from the driver.
 
+mod broadcast;
 mod commit_lock;
 mod error;
+mod extension;
 mod invalidation;
+mod iterators;
+mod job;
 mod journal;
 mod load;
 mod mailbox;
+mod past;
 mod peer;
+mod python;
 mod served;
 mod status;
 #[cfg(test)]
 mod testing;
 mod transaction;
+mod undo_filter;
+mod undo_id;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -39,6 +47,7 @@ use std::time::Duration;
 
 use served::{PeerIds, Served};
 
+pub use job::{AskJob, Job};
 pub use peer::{Closing, Flow, Peer};
 pub use served::CommitJob;
 

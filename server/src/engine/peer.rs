@@ -1,13 +1,15 @@
 //! One connection as the engine sees it: who it is, where it reads, and what its messages lead to.
 
 mod commit;
+mod past;
 mod read;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
-use zeo_codec::call::Register;
+use zeo_codec::call::{Register, UndoInfo, UndoLog};
 use zeo_codec::session::{Incoming, Message, ServerSession};
 use zeo_codec::{
     Call, DecodeError, EncodeError, Envelope, Expected, Limits, MessageError, Method, MsgId, RemoteError,
@@ -15,9 +17,11 @@ use zeo_codec::{
 };
 
 use super::error::CallError;
+use super::iterators::Iterators;
+use super::job::{Answered, AskJob, Job};
 use super::journal::{Commit, Cursor};
 use super::mailbox::{Mail, Mailbox};
-use super::served::{CommitJob, Served};
+use super::served::Served;
 use super::transaction::{Stage, Transaction};
 use super::{Engine, PeerId};
 
@@ -60,8 +64,8 @@ pub enum Closing {
 pub enum Flow {
     /// It is dealt with.
     Done,
-    /// It has to wait until the commit under way has ended: offer it again after the next wake-up, and
-    /// nothing else before it.
+    /// It has to wait until the commit, or one of the questions, under way has ended: offer it again after the
+    /// next wake-up, and nothing else before it.
     Blocked,
 }
 
@@ -71,6 +75,9 @@ enum Answer {
     /// The reply stands in the output already, or will come later.
     Sent,
 }
+
+/// How many long questions of one connection may be under way.
+const ASKING_MAX: usize = 4;
 
 /// A connection. Dropping it aborts its transaction and gives up the commit lock.
 #[derive(Debug)]
@@ -85,8 +92,11 @@ pub struct Peer {
     is_read_only: bool,
     transaction: Option<Transaction>,
     lock_deadline: Option<Instant>,
-    /// The transaction that the client wants to be finished, until the driver takes it.
-    commit_job: Option<CommitJob>,
+    /// What the driver is to run.
+    jobs: VecDeque<Job>,
+    /// Number of long questions that have no answer yet.
+    asking_count: usize,
+    iterators: Iterators,
 }
 
 /// What a connection has once it is registered.
@@ -110,7 +120,9 @@ impl Peer {
             is_read_only,
             transaction: None,
             lock_deadline: None,
-            commit_job: None,
+            jobs: VecDeque::new(),
+            asking_count: 0,
+            iterators: Iterators::default(),
         }
     }
 
@@ -148,7 +160,10 @@ impl Peer {
         let Some(method) = method else {
             return Err(Closing::InvalidMethod(String::from_utf8_lossy(&envelope.name).into_owned()));
         };
-        if method.is_transactional() && self.is_finishing() {
+        let is_blocked = (method.is_transactional() && self.is_finishing())
+            || (takes_long(method) && self.asking_count >= ASKING_MAX)
+            || (uses_iterator(method) && self.iterators.is_starting());
+        if is_blocked {
             return Ok(Flow::Blocked);
         }
         if envelope.is_one_way() && method.is_only_asking() {
@@ -204,10 +219,24 @@ impl Peer {
             Call::Transaction(Method::Vote, args) => return self.vote(args.id, reply_to),
             Call::Transaction(Method::TpcFinish, args) => return self.tpc_finish(args.id, reply_to),
             Call::Transaction(_, args) => self.tpc_abort(args.id)?,
+            Call::Restorea(args) => self.restorea(args, payload)?,
+            Call::Undoa(args) => self.undoa(&args)?,
             Call::CheckCurrentSerial(args) => self.check_current_serial(args)?,
             Call::DeleteObject(args) => self.delete_object(args)?,
             Call::NewOids(args) => self.new_oids(args)?,
             Call::GetInvalidations(args) => self.get_invalidations(args)?,
+            Call::History(args) => return self.history(args, reply_to),
+            Call::UndoLog(UndoLog { first, last }) => {
+                let args = UndoInfo { first, last, specification: Value::None };
+                return self.undo_log(Method::UndoLog, args, reply_to);
+            }
+            Call::UndoInfo(args) => return self.undo_log(Method::UndoInfo, args, reply_to),
+            Call::RecordIternext(args) => self.record_iternext(args)?,
+            Call::IteratorStart(args) => return self.iterator_start(args, reply_to),
+            Call::IteratorNext(Method::IteratorNext, args) => self.iterator_next(args)?,
+            Call::IteratorRecordStart(args) => self.iterator_record_start(args)?,
+            Call::IteratorNext(_, args) => self.iterator_record_next(args)?,
+            Call::IteratorGc(args) => self.iterator_gc(&args),
             Call::GetTid(args) => self.get_tid(args)?,
             Call::Register(args) => self.register(&args, session)?,
             Call::SetClientLabel(args) => {
@@ -242,7 +271,7 @@ impl Peer {
         match (result, reply_to) {
             (Ok(Answer::Sent), _) | (Ok(Answer::Reply(_)), None) => Ok(()),
             (Ok(Answer::Reply(reply)), Some(id)) => send(session, id, &reply),
-            (Err(error), Some(id)) => send_error(session, id, &error.to_remote()),
+            (Err(error), Some(id)) => send_error(session, id, &error),
             (Err(error), None) => {
                 Err(Closing::OneWayFailed { method: method.name(), reason: error.to_string() })
             }
@@ -286,7 +315,7 @@ impl Peer {
                 transaction.failure.get_or_insert(CallError::NotSupported(name));
                 Ok(Reply::None)
             }
-            _ => Err(CallError::NotSupported(name)),
+            Some(_) | None => Err(CallError::NotSupported(name)),
         }
     }
 
@@ -296,10 +325,30 @@ impl Peer {
             .is_some_and(|transaction| matches!(transaction.stage, Stage::Finishing { .. }))
     }
 
-    /// A commit to be made, if the last message asked for one: run it where blocking is allowed, then call
-    /// [`on_wake`](Self::on_wake). Until then this connection may go on with messages.
-    pub const fn take_commit(&mut self) -> Option<CommitJob> {
-        self.commit_job.take()
+    /// What earlier messages asked for that takes long; see [`Job`]. This connection may go on with messages
+    /// meanwhile. Take until there is none.
+    pub fn take_job(&mut self) -> Option<Job> {
+        self.jobs.pop_front()
+    }
+
+    /// Leaves a question to the driver.
+    fn ask(
+        &mut self,
+        method: Method,
+        reply_to: Option<&MsgId<'_>>,
+        work: impl FnOnce() -> Result<Reply<'static>, CallError> + Send + 'static,
+    ) -> Answer {
+        let reply_to = reply_to.map(|id| id.clone().into_owned());
+        self.asking_count += 1;
+        self.jobs.push_back(Job::Ask(AskJob::new(method, reply_to, &self.mailbox, work)));
+        Answer::Sent
+    }
+
+    /// Sends the answer to a question.
+    fn answered(&mut self, answered: Answered, session: &mut ServerSession) -> Result<(), Closing> {
+        self.asking_count = self.asking_count.saturating_sub(1);
+        let Answered { method, reply_to, result } = answered;
+        self.answer(method, reply_to.as_ref(), result.map(Answer::Reply), session)
     }
 
     /// Takes note of what other connections did: letters, and commits to announce.
@@ -312,6 +361,7 @@ impl Peer {
             match mail {
                 Mail::LockGranted => self.lock_granted(session)?,
                 Mail::FinishFailed(error) => self.finish_failed(&error.into(), session)?,
+                Mail::Answered(answered) => self.answered(answered, session)?,
             }
         }
         Ok(())
@@ -391,6 +441,26 @@ impl Drop for Peer {
     }
 }
 
+/// Whether the driver runs it as a [`Job`] beside the connection's other messages.
+const fn takes_long(method: Method) -> bool {
+    matches!(
+        method,
+        Method::UndoLog | Method::UndoInfo | Method::History | Method::IteratorStart | Method::Pack
+    )
+}
+
+/// Whether it moves or makes an iterator.
+const fn uses_iterator(method: Method) -> bool {
+    matches!(
+        method,
+        Method::IteratorStart
+            | Method::IteratorNext
+            | Method::IteratorRecordStart
+            | Method::IteratorRecordNext
+            | Method::IteratorGc
+    )
+}
+
 /// Tells the committer that its transaction is committed: `info`, then the reply (protocol reference 8).
 fn finished(
     commit: &Commit,
@@ -406,9 +476,9 @@ fn finished(
     ]);
     let info = zeo_codec::call::Info { changes: info };
     session.notify(Method::Info, &info).map_err(|EncodeError| Closing::UnusableId)?;
-    match stage {
-        Some(Stage::Finishing { reply_to: Some(id) }) => send(session, &id, &Reply::Tid(commit.tid)),
-        _ => Ok(()),
+    match stage.and_then(Stage::into_finish_reply_to) {
+        Some(id) => send(session, &id, &Reply::Tid(commit.tid)),
+        None => Ok(()),
     }
 }
 
@@ -417,8 +487,9 @@ fn send(session: &mut ServerSession, id: &MsgId<'_>, reply: &Reply<'_>) -> Resul
     session.reply(id, reply).or_else(|EncodeError| send_unencodable(session, id))
 }
 
-fn send_error(session: &mut ServerSession, id: &MsgId<'_>, error: &RemoteError<'_>) -> Result<(), Closing> {
-    session.reply_error(id, error).or_else(|EncodeError| send_unencodable(session, id))
+fn send_error(session: &mut ServerSession, id: &MsgId<'_>, error: &CallError) -> Result<(), Closing> {
+    let error = error.to_remote(session.dialect().framing);
+    session.reply_error(id, &error).or_else(|EncodeError| send_unencodable(session, id))
 }
 
 fn send_unencodable(session: &mut ServerSession, id: &MsgId<'_>) -> Result<(), Closing> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use zeo_codec::Limits;
 use zeo_codec::handshake::Protocol;
 use zeo_codec::session::{ServerEvent, ServerSession};
-use zeo_server::engine::{Engine, EngineOptions, Flow, Peer};
+use zeo_server::engine::{Engine, EngineOptions, Flow, Job, Peer};
 use zeo_server::storage::Storage;
 use zeo_server::storage::memory::MemoryStorage;
 
@@ -56,8 +56,11 @@ fn drain(session: &mut ServerSession, peer: &mut Peer) -> bool {
             Ok(Flow::Blocked) => panic!("no commit is under way"),
             Err(_) => return false,
         }
-        if let Some(job) = peer.take_commit() {
-            job.run();
+        while let Some(job) = peer.take_job() {
+            match job {
+                Job::Commit(job) => job.run(),
+                Job::Ask(job) => job.run(),
+            }
         }
         if peer.on_wake(session).is_err() {
             return false;
