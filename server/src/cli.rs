@@ -16,20 +16,59 @@ use crate::config::{Address, Config, Overrides, duration};
 use crate::zconfig::value::{float, socket_binding_address};
 use crate::zconfig::{self, Environment, Limits};
 
-/// No options for the two keys that are not Python's: their names would make abbreviations ambiguous that Python
-/// understands, such as `--f` and `--h`.
+/// What there is to know beyond the options. There are none for the two keys of `<zeo>` that are not Python's: their
+/// names would make abbreviations ambiguous that Python understands, such as `--f` and `--h`.
 const AFTER_HELP: &str = "\
-Without -C, -a and -f, it listens on 127.0.0.1:8100 and serves the file ./data/Data.fs.
+Without -C, -a and -f it listens on 127.0.0.1:8100 and serves the file
+./data/Data.fs, which it creates.
 
-Keys in the section <zeo> of the configuration file beyond those of Python's server, which refuses a file with them:
-  frame-size-limit   greatest message that a client may send, such as 64MB (default 1GB)
-  handshake-timeout  how long a client may take until it has registered, such as 10s (default 30s)";
+Configuration file, as for Python's runzeo. What is not known or not supported
+is refused by file and line:
+  <zeo>                  address (required), read-only, transaction-timeout,
+                         invalidation-queue-size, invalidation-age,
+                         client-conflict-resolution, msgpack, pid-filename;
+                         and, unknown to Python's: frame-size-limit (1GB), the
+                         greatest message that a client may send;
+                         handshake-timeout (30s), until it has registered
+    <ssl>                certificate, key, authenticate (a file, a directory,
+                         or SIGNED), password-file or password-env
+  <filestorage NAME>     path, create, read-only, quota, blob-dir, pack-gc,
+                         pack-keep-old
+  <mappingstorage NAME>  name
+  <blobstorage NAME>     blob-dir, and the section of another storage
+  <demostorage NAME>     name, and the sections of up to two other storages,
+                         one of them named \"changes\"
+  <eventlog>             level
+    <logfile>            path (or STDOUT, STDERR), level, format, dateformat,
+                         max-size, old-files
+Also %define, %include, %import, and $(VARIABLE) in values. A storage without
+a name is called 1.
+
+Environment:
+  ZEO_MSGPACK            not empty: as msgpack in <zeo>, where that is absent
+  INSTANCE_HOME          see --pid-file
+  NOTIFY_SOCKET          set by systemd for Type=notify: tells it when clients
+                         can come
+
+Signals:
+  TERM, INT              stop: acknowledged commits are on the disk, and the
+                         index is saved
+  HUP                    the same with exit status 1, so that a supervisor
+                         starts the server again
+  USR2                   open the log files again under their names
+
+Exit status:
+  0                      after TERM, INT
+  1                      after HUP; a storage or an address cannot be opened
+  2                      something is wrong with the options, the
+                         configuration, or the files that <ssl> names";
 
 /// Start the ZEO storage server.
 #[derive(Debug, Parser)]
 #[command(
     name = "zeo-server",
     version,
+    override_usage = "runzeo -C FILE [OPTIONS]\n       runzeo -a ADDRESS -f FILENAME [-f FILENAME]... [OPTIONS]\n       runzeo",
     after_help = AFTER_HELP,
     infer_long_args = true,
     disable_help_flag = true,
@@ -205,7 +244,7 @@ mod tests {
     fn paths(config: &Config) -> Vec<String> {
         let path = |storage: &crate::config::StorageConfig| match &storage.kind {
             StorageKind::File(file) => format!("{}:{}", storage.name, file.path.display()),
-            StorageKind::Mapping { .. } => String::new(),
+            other => other.opener().to_owned(),
         };
         config.storages.iter().map(path).collect()
     }

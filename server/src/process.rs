@@ -1,9 +1,11 @@
 //! The process around the server: storages opened, signals obeyed, files left and removed.
 
+mod pid_file;
+mod ready;
+
 use std::ffi::OsString;
 use std::fmt;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +24,7 @@ use crate::storage::file::{FileStorage, FileStorageOptions};
 use crate::storage::memory::MemoryStorage;
 use crate::storage::{Storage, StorageError};
 use crate::zconfig::System;
+use pid_file::PidFile;
 
 /// How often indexes are saved, so that a start after a crash has no more than this to read again.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(600);
@@ -53,37 +56,45 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let tls = match config.server.ssl.as_ref().map(|ssl| Tls::load(ssl, &System)).transpose() {
         Ok(tls) => tls,
         Err(error) => {
-            fail(&config, &error);
+            fail(&error);
             return EXIT_USAGE.into();
         }
     };
     match serve(&config, tls, &log) {
         Ok(code) => code,
         Err(error) => {
-            fail(&config, &error);
+            fail(&error);
             EXIT_FAILED.into()
         }
     }
 }
 
-fn fail(config: &Config, error: &dyn std::error::Error) {
+/// Says why there is no server: in the log, and to whoever has started it and does not look there.
+fn fail(error: &dyn std::error::Error) {
     tracing::error!(target: "ZEO.runzeo", critical = true, "{error}");
-    if !config.log.is_configured {
-        eprintln!("Error: {error}");
-    }
+    eprintln!("Error: {error}");
 }
 
 /// Why the server could not start, or not stop in order.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    #[error("cannot open storage '{name}': {source}")]
-    Open { name: String, source: StorageError },
-    #[error("cannot create the directory {}: {source}", path.display())]
-    Directory { path: PathBuf, source: std::io::Error },
+    #[error("{at}cannot open storage '{name}': {source}")]
+    Open { at: String, name: String, source: OpenError },
     #[error("cannot listen on {address}: {source}")]
     Listen { address: String, source: std::io::Error },
     #[error("cannot start: {0}")]
     System(#[from] std::io::Error),
+    #[error("{0}")]
+    Storage(#[from] StorageError),
+}
+
+/// Why a storage cannot be opened.
+#[derive(Debug, thiserror::Error)]
+enum OpenError {
+    #[error("{0} is not supported yet")]
+    NotSupportedYet(&'static str),
+    #[error("cannot create the directory {}: {source}", path.display())]
+    Directory { path: PathBuf, source: std::io::Error },
     #[error("{0}")]
     Storage(#[from] StorageError),
 }
@@ -101,13 +112,16 @@ fn serve(config: &Config, tls: Option<Tls>, log: &LogHandle) -> Result<ExitCode,
     };
     let engine = Engine::new(storages, options, &ctime())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let result = runtime.block_on(listen(config, tls, &engine, log));
+    let mut pid_file = None;
+    let result = runtime.block_on(listen(config, tls, &engine, log, &mut pid_file));
     // Connections end here, and with them their transactions; commits under way are completed below.
     drop(runtime);
     for storage in &config.storages {
         tracing::info!(target: "ZEO.StorageServer", "closing storage '{}'", storage.name);
     }
     engine.close()?;
+    // Last of all: whoever waits for it to go may take the files.
+    drop(pid_file);
     if config.is_test {
         // Once more: it comes out of Python's buffer at the exit, and the tests of ZEO 5.2.3 want it last. Those of 5.4.1
         // and 6.2 want it where it was printed, and look at nothing behind (`runzeo_without_configfile`).
@@ -117,17 +131,31 @@ fn serve(config: &Config, tls: Option<Tls>, log: &LogHandle) -> Result<ExitCode,
 }
 
 fn open(config: &StorageConfig) -> Result<(String, Arc<dyn Storage>), Failure> {
-    let StorageConfig { name, kind } = config;
+    let StorageConfig { name, kind, at } = config;
     let pid = std::process::id();
     tracing::info!(target: "ZEO.runzeo", "({pid}) opening storage '{name}' using {}", kind.opener());
-    let storage: Arc<dyn Storage> = match kind {
+    match open_kind(kind) {
+        Ok(storage) => Ok((name.clone(), storage)),
+        Err(source) => {
+            let at = at.as_ref().map_or_else(String::new, |at| format!("{at}: "));
+            Err(Failure::Open { at, name: name.clone(), source })
+        }
+    }
+}
+
+/// Opens a storage, and those within it.
+fn open_kind(kind: &StorageKind) -> Result<Arc<dyn Storage>, OpenError> {
+    Ok(match kind {
         StorageKind::Mapping { name } => Arc::new(MemoryStorage::new(name)),
         StorageKind::File(file) => {
+            if file.blob_dir.is_some() {
+                return Err(OpenError::NotSupportedYet("blob-dir in <filestorage>"));
+            }
             if file.create_directory
                 && let Some(directory) = file.path.parent()
             {
                 std::fs::create_dir_all(directory)
-                    .map_err(|source| Failure::Directory { path: directory.to_owned(), source })?;
+                    .map_err(|source| OpenError::Directory { path: directory.to_owned(), source })?;
             }
             let options = FileStorageOptions {
                 create: file.create,
@@ -135,11 +163,11 @@ fn open(config: &StorageConfig) -> Result<(String, Arc<dyn Storage>), Failure> {
                 blobs: false,
                 quota_bytes: file.quota_bytes,
             };
-            let opened = FileStorage::open(&file.path, options);
-            Arc::new(opened.map_err(|source| Failure::Open { name: name.clone(), source })?)
+            Arc::new(FileStorage::open(&file.path, options)?)
         }
-    };
-    Ok((name.clone(), storage))
+        StorageKind::Blob { .. } => return Err(OpenError::NotSupportedYet("<blobstorage>")),
+        StorageKind::Demo { .. } => return Err(OpenError::NotSupportedYet("<demostorage>")),
+    })
 }
 
 /// The storages as Python's server logs them: `RW with storages: 1:RW:Data.fs`.
@@ -163,6 +191,7 @@ async fn listen(
     tls: Option<Tls>,
     engine: &Arc<Engine>,
     log: &LogHandle,
+    pid_file: &mut Option<PidFile>,
 ) -> Result<ExitCode, Failure> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -180,23 +209,26 @@ async fn listen(
     let bound = listener.bound()?;
     let shown: Vec<String> = bound.iter().map(Bound::to_string).collect();
     tracing::info!(target: "ZEO.asyncio.server", "listening on {}", shown.join(" and "));
-    let _pid_file = PidFile::write(config.pid_file.as_deref());
+    // Not earlier: who finds the files or the address in use leaves alone what belongs to their user. (Python's
+    // server begins with it, and then removes the file of the one that runs.)
+    *pid_file = PidFile::write(config.pid_file.as_deref());
     if config.is_test {
         println!("{TRIAL}");
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(address) = bound.first() {
-        greet(address, is_embedded_default(config));
+        ready::greet(address, is_embedded_default(config));
     }
+    ready::notify_ready();
     let serving = listener.run(Arc::clone(engine), connection_options(&config.server));
     tokio::pin!(serving);
     let mut checkpoint = tokio::time::interval_at(Instant::now() + CHECKPOINT_INTERVAL, CHECKPOINT_INTERVAL);
     loop {
         tokio::select! {
             () = &mut serving => return Ok(EXIT_FAILED.into()),
-            _ = terminate.recv() => return Ok(stopped("SIGTERM", ExitCode::SUCCESS)),
-            _ = interrupt.recv() => return Ok(stopped("SIGINT", ExitCode::SUCCESS)),
-            _ = hangup.recv() => return Ok(stopped("SIGHUP", EXIT_HANGUP.into())),
+            _ = terminate.recv() => return Ok(stopped("terminated by SIGTERM", ExitCode::SUCCESS)),
+            _ = interrupt.recv() => return Ok(stopped("terminated by SIGINT", ExitCode::SUCCESS)),
+            _ = hangup.recv() => return Ok(stopped("restarted by SIGHUP", EXIT_HANGUP.into())),
             _ = reopen.recv() => log.reopen(),
             _ = checkpoint.tick() => {
                 let engine = Arc::clone(engine);
@@ -215,8 +247,9 @@ fn connection_options(server: &ServerOptions) -> ConnectionOptions {
     }
 }
 
-fn stopped(signal: &str, code: ExitCode) -> ExitCode {
-    tracing::info!(target: "ZEO.runzeo", "({}) terminated by {signal}", std::process::id());
+fn stopped(why: &str, code: ExitCode) -> ExitCode {
+    tracing::info!(target: "ZEO.runzeo", "({}) {why}", std::process::id());
+    ready::notify_stopping();
     code
 }
 
@@ -235,51 +268,6 @@ fn is_embedded_default(config: &Config) -> bool {
         .storages
         .iter()
         .any(|storage| matches!(&storage.kind, StorageKind::File(file) if file.create_directory))
-}
-
-/// Says on the standard output that the server is ready, and to somebody who just tries it, how to go on.
-fn greet(address: &Bound, is_trial: bool) {
-    let text = match address {
-        Bound::Unix(path) => format!("ready: listening on {}\n", path.display()),
-        Bound::Tcp(address) if !is_trial => format!("ready: listening on {address}\n"),
-        Bound::Tcp(address) => format!(
-            "ready: listening on {address}\n\
-             Try it from Python:\n    \
-                 import ZEO, transaction\n    \
-                 root = ZEO.DB(('{}', {})).open().root\n    \
-                 root.greeting = 'Hello from Rust'; transaction.commit()\n",
-            address.ip(),
-            address.port(),
-        ),
-    };
-    // Whoever closed our output does not want to know.
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-}
-
-/// A file with the process's number, removed at the end.
-struct PidFile(PathBuf);
-
-impl PidFile {
-    /// Failing is not fatal, as in Python's server (runzeo.py:create_pidfile, ZEO 6.2).
-    fn write(path: Option<&Path>) -> Option<Self> {
-        let path = path?;
-        match std::fs::write(path, std::process::id().to_string()) {
-            Ok(()) => Some(Self(path.to_owned())),
-            Err(error) => {
-                tracing::error!(target: "ZEO.runzeo", "PID file '{}' cannot be written: {error}", path.display());
-                None
-            }
-        }
-    }
-}
-
-impl Drop for PidFile {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_file(&self.0) {
-            tracing::error!(target: "ZEO.runzeo", "PID file '{}' could not be removed: {error}", self.0.display());
-        }
-    }
 }
 
 /// Local time as C's `ctime` prints it.

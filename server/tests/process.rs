@@ -1,6 +1,13 @@
 //! The process: ready line, signals, exit codes, files, and what the log says (`guarantees.md` 3).
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
 
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
@@ -10,6 +17,9 @@ use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use support::{Client, begin};
+use zeo_codec::call::{SetClientLabel, TransactionRef, TxnId};
+use zeo_codec::{Call, Method};
 
 /// `runzeo` in a directory of its own, killed when dropped.
 struct Runzeo {
@@ -20,7 +30,10 @@ struct Runzeo {
 
 fn command(directory: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_runzeo"));
-    command.args(args).current_dir(directory).stdin(Stdio::null()).env_remove("ZEO_MSGPACK");
+    command.args(args).current_dir(directory).stdin(Stdio::null());
+    for variable in ["ZEO_MSGPACK", "INSTANCE_HOME", "NOTIFY_SOCKET"] {
+        command.env_remove(variable);
+    }
     command
 }
 
@@ -30,8 +43,12 @@ fn run(directory: &Path, args: &[&str]) -> Output {
 
 impl Runzeo {
     fn start(directory: &Path, args: &[&str]) -> Self {
+        Self::spawn(directory, command(directory, args))
+    }
+
+    fn spawn(directory: &Path, mut command: Command) -> Self {
         let log = fs::File::create(directory.join("stderr.log")).unwrap();
-        let mut child = command(directory, args).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         out.read_line(&mut line).unwrap();
@@ -112,12 +129,17 @@ fn without_configuration_it_serves_a_file_in_data_and_says_how_to_reach_it() {
 
 #[test]
 fn signals_end_it_in_order() {
-    for (signal, code) in [(Signal::TERM, 0), (Signal::INT, 0), (Signal::HUP, 1)] {
+    let signals = [
+        (Signal::TERM, 0, "terminated by SIGTERM"),
+        (Signal::INT, 0, "terminated by SIGINT"),
+        (Signal::HUP, 1, "restarted by SIGHUP"),
+    ];
+    for (signal, code, said) in signals {
         let directory = tempfile::tempdir().unwrap();
         write_config(directory.path(), CONFIG);
         let mut runzeo = Runzeo::start(directory.path(), &["-C", "zeo.conf", "--pid-file", "zeo.pid"]);
         let pid = fs::read_to_string(directory.path().join("zeo.pid")).unwrap();
-        assert_eq!(pid.trim(), runzeo.child.id().to_string());
+        assert_eq!(pid, format!("{}\n", runzeo.child.id()));
         // A client that just stays must not keep it.
         let _client = TcpStream::connect(&runzeo.address).unwrap();
         runzeo.signal(signal);
@@ -126,6 +148,9 @@ fn signals_end_it_in_order() {
         assert!(directory.path().join("Data.fs.index").exists(), "the index is saved");
         let log = fs::read_to_string(directory.path().join("stderr.log")).unwrap();
         assert!(log.contains("INFO ZEO.StorageServer closing storage '1'"), "{log}");
+        // In the words of Python's server (ZEO 6.2, runzeo.py, handle_sigterm and so on).
+        assert!(log.contains(&format!("INFO ZEO.runzeo ({}) {said}\n", pid.trim())), "{log}");
+        assert!(log.contains(&format!("({}) removed PID file 'zeo.pid'", pid.trim())), "{log}");
     }
 }
 
@@ -148,8 +173,76 @@ fn logs_are_reopened_under_their_name() {
     let (log, old) = (directory.path().join("zeo.log"), directory.path().join("zeo.log.1"));
     wait_for(&log, "listening on");
     fs::rename(&log, &old).unwrap();
+    let before = fs::read_to_string(&old).unwrap();
     runzeo.signal(Signal::USR2);
-    wait_for(&log, "Log files ");
+    wait_for(&log, "Log files reopened successfully");
+    assert_eq!(fs::read_to_string(&old).unwrap(), before, "nothing more is written to the old one");
+}
+
+#[test]
+fn without_log_files_there_is_nothing_to_reopen() {
+    let directory = tempfile::tempdir().unwrap();
+    write_config(directory.path(), CONFIG);
+    let runzeo = Runzeo::start(directory.path(), &["-C", "zeo.conf"]);
+    runzeo.signal(Signal::USR2);
+    let log = wait_for(&directory.path().join("stderr.log"), "received SIGUSR2, but it was not handled!");
+    assert!(log.contains("WARNING ZEO.runzeo ("), "{log}");
+}
+
+#[test]
+fn systemd_learns_when_clients_can_come_and_when_it_stops() {
+    let directory = tempfile::tempdir().unwrap();
+    write_config(directory.path(), CONFIG);
+    let path = directory.path().join("notify.sock");
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let mut command = command(directory.path(), &["-C", "zeo.conf"]);
+    command.env("NOTIFY_SOCKET", &path);
+    let mut runzeo = Runzeo::spawn(directory.path(), command);
+    let next = || {
+        let mut state = [0; 256];
+        let len = socket.recv(&mut state).unwrap();
+        String::from_utf8_lossy(state.get(..len).unwrap()).trim().to_owned()
+    };
+    assert_eq!(next(), "READY=1");
+    TcpStream::connect(&runzeo.address).unwrap();
+    runzeo.signal(Signal::TERM);
+    assert_eq!(next(), "STOPPING=1");
+    assert_eq!(runzeo.end(), Some(0));
+}
+
+#[test]
+fn a_service_manager_that_is_gone_is_no_reason_to_stop() {
+    let directory = tempfile::tempdir().unwrap();
+    write_config(directory.path(), CONFIG);
+    let mut command = command(directory.path(), &["-C", "zeo.conf"]);
+    command.env("NOTIFY_SOCKET", directory.path().join("nosuch.sock"));
+    let mut runzeo = Runzeo::spawn(directory.path(), command);
+    wait_for(&directory.path().join("stderr.log"), "cannot notify the service manager");
+    runzeo.signal(Signal::TERM);
+    assert_eq!(runzeo.end(), Some(0));
+}
+
+#[test]
+fn the_pid_file_of_a_running_server_is_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    write_config(directory.path(), CONFIG);
+    let first = Runzeo::start(directory.path(), &["-C", "zeo.conf", "--pid-file", "zeo.pid"]);
+    let output = run(directory.path(), &["-C", "zeo.conf", "--pid-file", "zeo.pid"]);
+    assert_eq!(output.status.code(), Some(1));
+    let pid = fs::read_to_string(directory.path().join("zeo.pid")).unwrap();
+    assert_eq!(pid.trim(), first.child.id().to_string());
+}
+
+#[test]
+fn a_pid_file_that_cannot_be_written_is_logged_only() {
+    let directory = tempfile::tempdir().unwrap();
+    write_config(directory.path(), CONFIG);
+    let mut runzeo = Runzeo::start(directory.path(), &["-C", "zeo.conf", "--pid-file", "no/such/zeo.pid"]);
+    let log = wait_for(&directory.path().join("stderr.log"), "PID file 'no/such/zeo.pid' cannot be opened");
+    assert!(log.contains("ERROR ZEO.runzeo PID file"), "{log}");
+    runzeo.signal(Signal::TERM);
+    assert_eq!(runzeo.end(), Some(0));
 }
 
 #[test]
@@ -262,6 +355,50 @@ fn a_file_in_the_place_of_the_socket_is_never_touched() {
         let output = run(directory.path(), &["-a", "./notes.txt", "-f", storage, "--test"]);
         assert_eq!(output.status.code(), Some(1));
         assert_eq!(fs::read_to_string(&notes).unwrap(), "precious");
+    }
+}
+
+#[test]
+fn lines_about_a_client_begin_with_its_label() {
+    let directory = tempfile::tempdir().unwrap();
+    write_config(directory.path(), CONFIG);
+    let runzeo = Runzeo::start(directory.path(), &["-C", "zeo.conf"]);
+    let mut client = Client::register_at(runzeo.address.parse().unwrap());
+    let address = client.stream.local_addr().unwrap();
+    client.send(&Call::SetClientLabel(SetClientLabel { label: "test-label-1".into() }));
+    client.plain(Method::LastTransaction);
+    drop(client);
+    let log = wait_for(&directory.path().join("stderr.log"), "test-label-1");
+    let line = log.lines().find(|line| line.contains("test-label-1")).unwrap();
+    // What `client_labels` in ZEO's suite looks at: the words after the time.
+    let words: Vec<&str> = line.split(' ').skip(1).collect();
+    assert_eq!(words, ["INFO", "ZEO.StorageServer", "(test-label-1", &format!("{address})"), "disconnected"]);
+}
+
+#[test]
+fn the_more_commits_wait_the_louder_is_the_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let eventlog = "<eventlog>\n  level debug\n  <logfile>\n    path zeo.log\n  </logfile>\n</eventlog>\n";
+    write_config(directory.path(), &format!("{CONFIG}{eventlog}"));
+    let runzeo = Runzeo::start(directory.path(), &["-C", "zeo.conf"]);
+    let address = runzeo.address.parse().unwrap();
+    let mut holder = Client::register_at(address);
+    holder.take_lock();
+    let log = directory.path().join("zeo.log");
+    let mut waiting = Vec::new();
+    // As StorageServer.py:LockManager._log_waiting (ZEO 6.2) has it: more than 3, more than 9.
+    for (count, level) in (1..=10).map(|count| match count {
+        0..=3 => (count, "DEBUG"),
+        4..=9 => (count, "WARNING"),
+        _ => (count, "CRITICAL"),
+    }) {
+        let mut client = Client::register_at(address);
+        client.send(&begin(1));
+        client.send(&Call::Transaction(Method::Vote, TransactionRef { id: TxnId(1) }));
+        waiting.push(client);
+        let text = wait_for(&log, &format!("('1') queue lock: transactions waiting: {count}\n"));
+        let line = text.lines().find(|line| line.ends_with(&format!("waiting: {count}"))).unwrap();
+        assert!(line.contains(&format!(" {level} ZEO.StorageServer (127.0.0.1:")), "{line}");
     }
 }
 

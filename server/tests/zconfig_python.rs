@@ -13,7 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use zeo_server::config::{Address, Config, Overrides, StorageKind};
+use zeo_server::config::{Address, Authenticate, Config, Overrides, StorageKind};
 use zeo_server::logging::{Level, LogConfig, LogTarget};
 use zeo_server::zconfig::value::{self, SocketAddress, ValueError};
 use zeo_server::zconfig::{self, Environment, Item, Limits, Section};
@@ -98,23 +98,42 @@ fn log(config: &LogConfig) -> Value {
     json!({"level": config.level.number(), "handlers": handlers})
 }
 
+/// A storage, as `zconfig_expect.py` describes it.
+fn opened(kind: &StorageKind) -> Value {
+    match kind {
+        StorageKind::File(file) => json!({
+            "kind": "FileStorage",
+            "path": file.path,
+            "blob_dir": file.blob_dir,
+            "create": file.create,
+            "read_only": file.read_only,
+            "quota": file.quota_bytes,
+            "pack_gc": file.pack_gc,
+            "pack_keep_old": file.pack_keep_old,
+        }),
+        StorageKind::Mapping { name } => json!({"kind": "MappingStorage", "name": name}),
+        StorageKind::Blob { blob_dir, base } => {
+            json!({"kind": "BlobStorage", "blob_dir": blob_dir, "base": opened(base)})
+        }
+        StorageKind::Demo { name, base, changes } => {
+            let [base, changes] = [base, changes].map(|inner| inner.as_deref().map(opened));
+            json!({"kind": "DemoStorage", "name": name, "base": base, "changes": changes})
+        }
+    }
+}
+
 /// Our configuration, as Python would describe it.
 fn as_python(config: &Config) -> Value {
     let server = &config.server;
-    let storages = config.storages.iter().map(|storage| {
-        let options = match &storage.kind {
-            StorageKind::File(file) => json!({
-                "path": file.path,
-                "blob_dir": file.blob_dir,
-                "create": file.create,
-                "read_only": file.read_only,
-                "quota": file.quota_bytes,
-                "pack_gc": file.pack_gc,
-                "pack_keep_old": file.pack_keep_old,
-            }),
-            StorageKind::Mapping { name } => json!({"name": name}),
+    let storages = config.storages.iter().map(
+        |storage| json!({"name": storage.name, "opener": storage.kind.opener(), "opened": opened(&storage.kind)}),
+    );
+    let ssl = server.ssl.as_ref().map(|ssl| {
+        let authenticate = match &ssl.authenticate {
+            Authenticate::Path(path) => json!(path),
+            Authenticate::Signed => json!("SIGNED"),
         };
-        json!({"name": storage.name, "opener": storage.kind.opener(), "options": options})
+        json!({"certificate": ssl.certificate, "key": ssl.key, "authenticate": authenticate})
     });
     json!({
         "address": match &config.listen {
@@ -128,23 +147,33 @@ fn as_python(config: &Config) -> Value {
         "client_conflict_resolution": server.client_conflict_resolution,
         "msgpack": server.msgpack,
         "pid_file": config.pid_file,
+        "ssl": ssl,
         "storages": storages.collect::<Vec<_>>(),
         "eventlog": if config.log.is_configured { log(&config.log) } else { Value::Null },
     })
 }
 
+fn normalize_storage(storage: &mut Value) {
+    let Value::Object(storage) = storage else { return };
+    for key in ["create", "read_only"] {
+        if storage.get(key).is_some_and(Value::is_null) {
+            storage.insert(key.into(), json!(false));
+        }
+    }
+    if storage.get("blob_dir") == Some(&json!("")) {
+        storage.insert("blob_dir".into(), Value::Null);
+    }
+    for key in ["base", "changes"] {
+        if let Some(inner) = storage.get_mut(key) {
+            normalize_storage(inner);
+        }
+    }
+}
+
 /// Makes Python's description comparable to ours: what has no value there has its default here.
 fn normalized(mut expected: Value) -> Value {
     for storage in expected["storages"].as_array_mut().unwrap() {
-        let options = storage["options"].as_object_mut().unwrap();
-        for key in ["create", "read_only"] {
-            if options.get(key).is_some_and(Value::is_null) {
-                options.insert(key.into(), json!(false));
-            }
-        }
-        if options.get("blob_dir") == Some(&json!("")) {
-            options.insert("blob_dir".into(), Value::Null);
-        }
+        normalize_storage(&mut storage["opened"]);
     }
     if expected["invalidation_age"] == json!(0.0) {
         expected["invalidation_age"] = Value::Null;
@@ -166,16 +195,14 @@ fn normalized(mut expected: Value) -> Value {
 /// What Python accepts and we refuse. The messages are in `messages.txt`.
 const REFUSED_HERE: &[&str] = &[
     // Not supported yet.
-    "blob_dir",
-    "blobstorage",
-    "demostorage",
+    "demostorage_zeoclient",
     "log_syslog",
     "log_when",
-    "quota",
     "zeoclient",
     // Only for Python.
     "log_formatter",
-    "packer",
+    "packer_known",
+    "ssl_password_function",
     // Odd, or known to Python only at run time.
     "age_negative",
     "log_bad_date",
@@ -183,6 +210,7 @@ const REFUSED_HERE: &[&str] = &[
     "log_format_func",
     "log_style",
     "queue_negative",
+    "ssl_dynamic",
     "timeout_negative",
 ];
 

@@ -69,6 +69,14 @@ pub enum ErrorKind {
         /// What may have been meant.
         suggestion: Suggestion,
     },
+    /// A key that there was in older versions.
+    #[error("{key:?} is no longer known; {instead}")]
+    Removed {
+        /// The key.
+        key: String,
+        /// What became of it.
+        instead: &'static str,
+    },
     /// A section of a type that is not known here.
     #[error("unknown section <{kind}> in {section}{suggestion}")]
     UnknownSection {
@@ -123,6 +131,20 @@ pub enum ErrorKind {
     /// No section for a storage.
     #[error("there is no section for a storage, such as <filestorage>")]
     NoStorageSection,
+    /// A storage that needs another one.
+    #[error("{section} needs a section for a storage, such as <filestorage>")]
+    MissingStorage {
+        /// The section.
+        section: String,
+    },
+    /// A storage for which there is no place.
+    #[error("{section} has a storage already, in {first}")]
+    TooManyStorages {
+        /// The section that it stands in.
+        section: String,
+        /// Where that one stands.
+        first: Position,
+    },
     /// Two storages, both of which would be called `1`.
     #[error("no more than one storage may be unnamed; the first one is in {first}")]
     SeveralUnnamed {

@@ -30,7 +30,7 @@ pub(crate) use read::duration;
 
 use crate::logging::LogConfig;
 use crate::zconfig::value::SocketAddress;
-use crate::zconfig::{Document, Environment};
+use crate::zconfig::{Document, Environment, Position};
 
 /// Everything that is said about a server before it starts.
 #[derive(Debug, Clone, PartialEq)]
@@ -170,6 +170,8 @@ pub struct StorageConfig {
     pub name: String,
     /// What it is.
     pub kind: StorageKind,
+    /// Where it is configured; nowhere for those of the command line.
+    pub at: Option<Position>,
 }
 
 /// The kinds of storages.
@@ -182,6 +184,23 @@ pub enum StorageKind {
         /// `name`, default `Mapping Storage`: what the storage calls itself.
         name: String,
     },
+    /// `<blobstorage>`
+    Blob {
+        /// `blob-dir`, required: where blobs are kept, relative to the working directory.
+        blob_dir: PathBuf,
+        /// The storage for everything else, required.
+        base: Box<Self>,
+    },
+    /// `<demostorage>`
+    Demo {
+        /// `name`, default none: what the storage calls itself, if not after the two below.
+        name: Option<String>,
+        /// The storage that is shown and never written to; without one an empty one in memory.
+        base: Option<Box<Self>>,
+        /// The storage that takes all changes: the one in a section with the name `changes`; without one, one in
+        /// memory, with blobs in a temporary directory.
+        changes: Option<Box<Self>>,
+    },
 }
 
 impl StorageKind {
@@ -191,6 +210,8 @@ impl StorageKind {
         match self {
             Self::File(_) => "FileStorage",
             Self::Mapping { .. } => "MappingStorage",
+            Self::Blob { .. } => "BlobStorage",
+            Self::Demo { .. } => "DemoStorage",
         }
     }
 }
@@ -295,7 +316,7 @@ impl Config {
             listen: Address::Tcp { host: "127.0.0.1".into(), port: 8100 },
             pid_file: read::pid_file(overrides.pid_file, &server, environment),
             server,
-            storages: vec![StorageConfig { name: "1".into(), kind: StorageKind::File(file) }],
+            storages: vec![StorageConfig { name: "1".into(), kind: StorageKind::File(file), at: None }],
             log: LogConfig::default(),
             is_test: overrides.is_test,
         }

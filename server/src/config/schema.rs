@@ -32,16 +32,29 @@ pub(super) const ROOT: Schema = Schema {
         one("zeo"),
         one("runner"),
         one("eventlog"),
-        many("filestorage"),
-        many("mappingstorage"),
-        many("blobstorage"),
-        many("demostorage"),
-        many("clientstorage"),
-        many("zeoclient"),
-        many("fullstorage"),
-        many("minimalstorage"),
+        FILE,
+        MAPPING,
+        BLOB,
+        DEMO,
+        CLIENT,
+        ZEO_CLIENT,
+        FULL,
+        MINIMAL,
     ],
 };
+
+// The sections that `ZODB/component.xml` and `ZEO/component.xml` call storages: they stand wherever one of them may.
+const FILE: Inner = many("filestorage");
+const MAPPING: Inner = many("mappingstorage");
+const BLOB: Inner = many("blobstorage");
+const DEMO: Inner = many("demostorage");
+const CLIENT: Inner = many("clientstorage");
+const ZEO_CLIENT: Inner = many("zeoclient");
+const FULL: Inner = many("fullstorage");
+const MINIMAL: Inner = many("minimalstorage");
+
+/// The same in one list.
+pub(super) const STORAGES: &[Inner] = &[FILE, MAPPING, BLOB, DEMO, CLIENT, ZEO_CLIENT, FULL, MINIMAL];
 
 /// `<zeo>` (`ZEO/server.xml`). The last two keys are ours.
 pub(super) const ZEO: Schema = Schema {
@@ -74,6 +87,12 @@ pub(super) const FILESTORAGE: Schema = Schema {
 
 /// `<mappingstorage>` (`ZODB/component.xml`).
 pub(super) const MAPPINGSTORAGE: Schema = Schema { keys: &["name"], sections: &[] };
+
+/// `<blobstorage>` (`ZODB/component.xml`).
+pub(super) const BLOBSTORAGE: Schema = Schema { keys: &["blob-dir"], sections: STORAGES };
+
+/// `<demostorage>` (`ZODB/component.xml`).
+pub(super) const DEMOSTORAGE: Schema = Schema { keys: &["name"], sections: STORAGES };
 
 /// `<eventlog>` (`ZConfig/components/logger/base-logger.xml`).
 pub(super) const EVENTLOG: Schema = Schema {
@@ -110,18 +129,10 @@ pub(super) const LOGFILE: Schema = Schema {
 /// Packages whose `%import` changes nothing, since their sections are known anyway.
 pub(super) const IMPORTS: &[&str] = &["ZEO", "ZODB", "zdaemon", "ZConfig.components.logger"];
 
-/// What Python's server can do and this one cannot, yet: the section (empty for outside all sections), and
-/// the key or `<section>` in it. **Implementing one means deleting its row**: keys listed here are already read
-/// into the [`Config`](super::Config); only sections of storages and log handlers need a reader, too.
+/// What Python's server can do and this one cannot, yet: the section, and the key or `<section>` in it.
+/// Implementing one means deleting its row and reading it. Storages are not listed here: `config/storages.rs`
+/// refuses those that it does not read, and the process those that it cannot open.
 pub(super) const NOT_YET: &[(&str, &str)] = &[
-    ("filestorage", "blob-dir"),
-    ("filestorage", "quota"),
-    ("", "<blobstorage>"),
-    ("", "<demostorage>"),
-    ("", "<clientstorage>"),
-    ("", "<zeoclient>"),
-    ("", "<fullstorage>"),
-    ("", "<minimalstorage>"),
     ("eventlog", "<syslog>"),
     ("eventlog", "<win32-eventlog>"),
     ("eventlog", "<http-logger>"),
@@ -141,6 +152,20 @@ const PYTHON_ONLY: &[(&str, &str, &str)] = &[
          \"password-env NAME\"",
     ),
 ];
+
+/// Keys that were known to older versions of Python's server, and what became of them.
+const REMOVED: &[(&str, &str, &str)] = &[
+    ("zeo", "monitor-address", "ZEO 5 has no monitor; \"ruok\" at the address itself gives its figures"),
+    ("zeo", "authentication-protocol", AUTHENTICATION),
+    ("zeo", "authentication-database", AUTHENTICATION),
+    ("zeo", "authentication-realm", AUTHENTICATION),
+];
+const AUTHENTICATION: &str = "since ZEO 5 clients are authenticated by certificates, see <ssl>";
+
+/// Says what became of `key` in the section `within`, if there was such a key once.
+pub(super) fn removed(within: &str, key: &str) -> Option<&'static str> {
+    REMOVED.iter().find(|&&(section, old, _)| (section, old) == (within, key)).map(|&(.., instead)| instead)
+}
 
 /// Refuses `name`, a key or `<section>` in the section `within`, if this server cannot do what it asks for.
 pub(super) fn check_supported(within: &str, name: &str, at: &Position) -> Result<(), ConfigError> {

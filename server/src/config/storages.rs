@@ -1,15 +1,17 @@
-//! The storages of a configuration, and their names.
+//! The storages of a configuration, those within others, and their names.
 
 use std::path::PathBuf;
 
-use super::fields::{Fields, convert, range};
-use super::schema::{FILESTORAGE, MAPPINGSTORAGE};
+use super::fields::{Fields, convert, describe, range};
+use super::schema::{BLOBSTORAGE, DEMOSTORAGE, FILESTORAGE, MAPPINGSTORAGE, STORAGES};
 use super::{ConfigError, ErrorKind, FileStorageOptions, StorageConfig, StorageKind};
 use crate::zconfig::value::{boolean, byte_size, existing_dirpath};
 use crate::zconfig::{Environment, Position, Section};
 
 /// The name of a storage without a name.
 const UNNAMED: &str = "1";
+/// The name of the section in `<demostorage>` that takes the changes (`ZODB/config.py`, `DemoStorage.open`).
+const CHANGES: &str = "changes";
 
 /// The storages among the sections of `root`, in order.
 pub(super) fn from_sections(
@@ -18,12 +20,8 @@ pub(super) fn from_sections(
 ) -> Result<Vec<StorageConfig>, ConfigError> {
     let mut storages = Vec::new();
     let mut unnamed: Option<&Position> = None;
-    for section in root.sections() {
-        let kind = match section.kind.as_str() {
-            "filestorage" => StorageKind::File(file_storage(section, environment)?),
-            "mappingstorage" => mapping_storage(section)?,
-            _ => continue,
-        };
+    for section in sections(root) {
+        let kind = storage(section, environment)?;
         if section.name.is_none()
             && let Some(first) = unnamed.replace(&section.at)
         {
@@ -31,7 +29,7 @@ pub(super) fn from_sections(
             return Err(ConfigError::at(&section.at, ErrorKind::SeveralUnnamed { first }));
         }
         let name = section.name.clone().unwrap_or_else(|| UNNAMED.into());
-        storages.push(StorageConfig { name, kind });
+        storages.push(StorageConfig { name, kind, at: Some(section.at.clone()) });
     }
     check_unnamed(root, unnamed)?;
     Ok(storages)
@@ -43,20 +41,39 @@ pub(super) fn from_filenames(filenames: Vec<PathBuf>) -> Vec<StorageConfig> {
     let storage = |(path, number): (PathBuf, usize)| StorageConfig {
         name: number.to_string(),
         kind: StorageKind::File(FileStorageOptions::new(path)),
+        at: None,
     };
     numbered.map(storage).collect()
+}
+
+/// The sections of storages in `section`.
+fn sections(section: &Section) -> impl Iterator<Item = &Section> {
+    section.sections().filter(|inner| STORAGES.iter().any(|storage| storage.kind == inner.kind))
 }
 
 /// Named sections have different names already; but an unnamed one will be called `1`.
 fn check_unnamed(root: &Section, unnamed: Option<&Position>) -> Result<(), ConfigError> {
     let Some(unnamed) = unnamed else { return Ok(()) };
-    let is_storage = |section: &&Section| section.kind.ends_with("storage");
     let is_one = |section: &&Section| section.name.as_deref() == Some(UNNAMED);
-    match root.sections().filter(is_storage).find(is_one) {
+    match sections(root).find(is_one) {
         None => Ok(()),
         Some(named) => {
             let named = named.at.clone();
             Err(ConfigError::at(unnamed, ErrorKind::UnnamedAndOne { named }))
+        }
+    }
+}
+
+/// The storage that `section` describes. Storages nest as deep as sections may.
+fn storage(section: &Section, environment: &dyn Environment) -> Result<StorageKind, ConfigError> {
+    match section.kind.as_str() {
+        "filestorage" => file_storage(section, environment).map(StorageKind::File),
+        "mappingstorage" => mapping_storage(section),
+        "blobstorage" => blob_storage(section, environment),
+        "demostorage" => demo_storage(section, environment),
+        kind => {
+            let what = format!("<{kind}>");
+            Err(ConfigError::at(&section.at, ErrorKind::NotSupportedYet { what }))
         }
     }
 }
@@ -88,4 +105,45 @@ fn mapping_storage(section: &Section) -> Result<StorageKind, ConfigError> {
     let fields = Fields::new(section, &MAPPINGSTORAGE)?;
     let name = fields.entry("name").map_or("Mapping Storage", |entry| &entry.value);
     Ok(StorageKind::Mapping { name: name.into() })
+}
+
+fn blob_storage(section: &Section, environment: &dyn Environment) -> Result<StorageKind, ConfigError> {
+    let fields = Fields::new(section, &BLOBSTORAGE)?;
+    let blob_dir = fields.required("blob-dir")?.value.clone().into();
+    let mut base = None;
+    for inner in sections(section) {
+        only_one(&mut base, inner, section, environment)?;
+    }
+    let Some((base, _)) = base else {
+        let section_name = describe(section);
+        return Err(ConfigError::at(&section.at, ErrorKind::MissingStorage { section: section_name }));
+    };
+    Ok(StorageKind::Blob { blob_dir, base: Box::new(base) })
+}
+
+fn demo_storage(section: &Section, environment: &dyn Environment) -> Result<StorageKind, ConfigError> {
+    let fields = Fields::new(section, &DEMOSTORAGE)?;
+    let name = fields.entry("name").map(|entry| entry.value.clone()).filter(|name| !name.is_empty());
+    let (mut base, mut changes) = (None, None);
+    for inner in sections(section) {
+        let place = if inner.name.as_deref() == Some(CHANGES) { &mut changes } else { &mut base };
+        only_one(place, inner, section, environment)?;
+    }
+    let boxed = |found: Option<(StorageKind, _)>| found.map(|(storage, _)| Box::new(storage));
+    Ok(StorageKind::Demo { name, base: boxed(base), changes: boxed(changes) })
+}
+
+/// Puts the storage of `inner` into `place`, where there must not be another one.
+fn only_one<'d>(
+    place: &mut Option<(StorageKind, &'d Position)>,
+    inner: &'d Section,
+    outer: &Section,
+    environment: &dyn Environment,
+) -> Result<(), ConfigError> {
+    if let Some((_, first)) = place {
+        let (section, first) = (describe(outer), first.clone());
+        return Err(ConfigError::at(&inner.at, ErrorKind::TooManyStorages { section, first }));
+    }
+    *place = Some((storage(inner, environment)?, &inner.at));
+    Ok(())
 }

@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::schema::{EVENTLOG, FILESTORAGE, LOGFILE, MAPPINGSTORAGE, NOT_YET, ROOT, SSL, Schema, ZEO};
+use super::schema::{
+    BLOBSTORAGE, DEMOSTORAGE, EVENTLOG, FILESTORAGE, LOGFILE, MAPPINGSTORAGE, NOT_YET, ROOT, SSL, Schema, ZEO,
+};
 use super::*;
 use crate::zconfig::{self, Nothing};
 
@@ -112,6 +114,7 @@ fn the_command_line_wins() {
     let file = |name: &str, path: &str| StorageConfig {
         name: name.into(),
         kind: StorageKind::File(FileStorageOptions::new(path)),
+        at: None,
     };
     assert_eq!(config.storages, [file("1", "a.fs"), file("2", "b.fs")]);
 }
@@ -121,7 +124,8 @@ fn without_anything_there_is_a_default() {
     let config = Config::from_overrides(Overrides::default(), &Nothing).unwrap();
     assert_eq!(config.listen, tcp("127.0.0.1", 8100));
     let file = FileStorageOptions { create_directory: true, ..FileStorageOptions::new("./data/Data.fs") };
-    assert_eq!(config.storages, [StorageConfig { name: "1".into(), kind: StorageKind::File(file) }]);
+    let storage = StorageConfig { name: "1".into(), kind: StorageKind::File(file), at: None };
+    assert_eq!(config.storages, [storage]);
     assert_eq!(config.server, ServerOptions::default());
     assert_eq!(config.log, LogConfig::default());
 }
@@ -167,4 +171,58 @@ fn what_is_not_supported_yet_is_in_the_schema() {
         let is_section = |inner: &schema::Inner| format!("<{}>", inner.kind) == *name;
         assert!(schema.keys.contains(name) || schema.sections.iter().any(is_section), "{within} {name}");
     }
+}
+
+fn ssl(keys: &str) -> Result<SslOptions, String> {
+    let keys = format!("<ssl>\ncertificate server.pem\nauthenticate clients.pem\n{keys}\n</ssl>");
+    let config = read(&zeo(&keys), Overrides::default(), &Nothing).map_err(|error| error.to_string())?;
+    Ok(config.server.ssl.unwrap())
+}
+
+#[test]
+fn passwords_are_in_one_place() {
+    assert_eq!(ssl("").unwrap().password, None);
+    assert_eq!(ssl("password-file password").unwrap().password, Some(Password::File("password".into())));
+    let error = ssl("password-file nosuch/password").unwrap_err();
+    assert!(error.contains("does not exist"), "{error}");
+    let variable = Password::Variable("ZEO_KEY_PASSWORD".into());
+    assert_eq!(ssl("password-env ZEO_KEY_PASSWORD").unwrap().password, Some(variable));
+    let error = ssl("password-env A\npassword-file b").unwrap_err();
+    assert!(error.contains("no more than one place for the password"), "{error}");
+}
+
+#[test]
+fn signed_certificates_have_two_names() {
+    let authenticate = |value: &str| {
+        let keys = format!("<ssl>\ncertificate server.pem\nauthenticate {value}\n</ssl>");
+        read(&zeo(&keys), Overrides::default(), &Nothing).unwrap().server.ssl.unwrap().authenticate
+    };
+    assert_eq!(authenticate("SIGNED"), Authenticate::Signed);
+    assert_eq!(authenticate("-"), Authenticate::Signed);
+    assert_eq!(authenticate("signed"), Authenticate::Path("signed".into()));
+}
+
+#[test]
+fn a_storage_knows_where_it_is_configured() {
+    let config = read(&zeo(""), Overrides::default(), &Nothing).unwrap();
+    let at = config.storages.first().unwrap().at.as_ref().unwrap();
+    assert_eq!(at.line, 5);
+}
+
+#[test]
+fn the_help_names_every_key() {
+    let Err(crate::cli::Stop::Answer(help)) = crate::cli::parse(["runzeo".into(), "-h".into()], &Nothing)
+    else {
+        panic!("no help")
+    };
+    let mut keys: Vec<&str> = [ZEO, SSL, FILESTORAGE, MAPPINGSTORAGE, BLOBSTORAGE, DEMOSTORAGE, EVENTLOG]
+        .into_iter()
+        .flat_map(|schema| schema.keys)
+        .copied()
+        .collect();
+    keys.retain(|key| !["packer", "password-function"].contains(key));
+    for key in keys {
+        assert!(help.contains(key), "{key}");
+    }
+    assert!(help.lines().all(|line| line.len() <= 100), "fits a terminal");
 }

@@ -31,6 +31,12 @@ import ZConfig.cfgparser  # noqa: E402
 import ZConfig.datatypes  # noqa: E402
 import ZConfig.loader  # noqa: E402
 import ZEO  # noqa: E402
+import ZEO.ClientStorage  # noqa: E402
+import ZEO.zconfig  # noqa: E402
+import ZODB.blob  # noqa: E402
+import ZODB.DemoStorage  # noqa: E402
+import ZODB.FileStorage  # noqa: E402
+import ZODB.MappingStorage  # noqa: E402
 from ZConfig.components.logger import datatypes as logger_datatypes  # noqa: E402
 from ZConfig.components.logger import formatter  # noqa: E402
 from ZEO.runzeo import ZEOOptions  # noqa: E402
@@ -74,7 +80,7 @@ def attempt(function, *arguments):
     try:
         return {'ok': function(*arguments)}
     except (ValueError, ZConfig.ConfigurationError, NotImplementedError, RecursionError,
-            TypeError, KeyError, OSError) as error:
+            TypeError, KeyError, OSError, ImportError, AttributeError) as error:
         return {'refused': str(error).replace(str(HERE), '.').split('\n')[0]}
 
 
@@ -89,7 +95,38 @@ class Options(ZEOOptions):
         raise Refused(str(message))
 
 
-STORAGE_KEYS = ['path', 'blob_dir', 'create', 'read_only', 'quota', 'pack_gc', 'pack_keep_old', 'name']
+# Storages and TLS contexts are not opened: these take the places of their classes, and say what they were given.
+def file_storage(path, packer=None, **options):
+    return dict(options, kind='FileStorage', path=path)
+
+
+def mapping_storage(name):
+    return {'kind': 'MappingStorage', 'name': name}
+
+
+def blob_storage(blob_dir, base):
+    return {'kind': 'BlobStorage', 'blob_dir': blob_dir, 'base': base}
+
+
+def demo_storage(name, base, changes):
+    return {'kind': 'DemoStorage', 'name': name, 'base': base, 'changes': changes}
+
+
+def client_storage(addresses, **options):
+    return {'kind': 'ClientStorage'}
+
+
+def ssl_config(section, server):
+    return {key: getattr(section, key) for key in ['certificate', 'key', 'authenticate']}
+
+
+ZODB.FileStorage.FileStorage = file_storage
+ZODB.MappingStorage.MappingStorage = mapping_storage
+ZODB.blob.BlobStorage = blob_storage
+ZODB.DemoStorage.DemoStorage = demo_storage
+ZEO.ClientStorage.ClientStorage = client_storage
+ZEO.zconfig.ssl_config = ssl_config
+
 LOG_KEYS = ['path', 'level', 'format', 'dateformat', 'old_files', 'max_size', 'delay']
 
 
@@ -99,14 +136,13 @@ def load_with_schema(path):
     address = options.address
     result = {key: getattr(options, key) for key in [
         'read_only', 'invalidation_queue_size', 'invalidation_age', 'transaction_timeout',
-        'client_conflict_resolution', 'pid_file']}
+        'client_conflict_resolution', 'pid_file', 'ssl']}
     result['address'] = address if isinstance(address, str) else {'host': address[0], 'port': address[1]}
     result['msgpack'] = bool(options.msgpack) if isinstance(options.msgpack, bool) else bool(
         os.environ.get('ZEO_MSGPACK'))
     result['storages'] = [
         {'name': storage.name, 'opener': type(storage).__name__,
-         'options': {key: getattr(storage.config, key) for key in STORAGE_KEYS
-                     if hasattr(storage.config, key)}}
+         'opened': storage.open()}
         for storage in options.storages]
     eventlog = options.configroot.eventlog
     result['eventlog'] = None if eventlog is None else {

@@ -106,6 +106,16 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// A registered connection to any server.
+    pub(crate) fn register_at(address: SocketAddr) -> Self {
+        let mut client = Self::dial(address);
+        while !client.is_connected {
+            client.poll().unwrap();
+        }
+        client.register();
+        client
+    }
+
     fn dial(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_nodelay(true).unwrap();
