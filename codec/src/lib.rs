@@ -39,6 +39,7 @@ mod id;
 mod limits;
 pub mod msgpack;
 pub mod pickle;
+pub mod record;
 mod reply;
 pub mod session;
 mod value;
