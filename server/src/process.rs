@@ -86,6 +86,8 @@ fn serve(config: &Config, log: &LogHandle) -> Result<ExitCode, Failure> {
     let engine = Engine::new(storages, options, &ctime())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(listen(config, &engine, log));
+    // Or the runtime would wait for their end.
+    engine.stop_packs();
     // Connections end here, and with them their transactions; commits under way are completed below.
     drop(runtime);
     for storage in &config.storages {
@@ -113,6 +115,8 @@ fn open(config: &StorageConfig) -> Result<(String, Arc<dyn Storage>), Failure> {
                 read_only: file.read_only,
                 blobs: false,
                 quota_bytes: file.quota_bytes,
+                keep_garbage: !file.pack_gc,
+                discard_old: !file.pack_keep_old,
             };
             let opened = FileStorage::open(&file.path, options);
             Arc::new(opened.map_err(|source| Failure::Open { name: name.clone(), source })?)

@@ -3,6 +3,7 @@
 use zeo_codec::call::TxnId;
 use zeo_codec::{Oid, RemoteError, ShapeError, Tid, Value};
 
+use crate::storage::tid::NoPackTime;
 use crate::storage::{Metadata, StorageError};
 
 /// Why a call failed. Becomes an error reply, or, if the caller waits for none, the end of the connection.
@@ -36,6 +37,8 @@ pub(crate) enum CallError {
     Unencodable,
     #[error("the server failed to answer")]
     Panicked,
+    #[error("{0}")]
+    NoPackTime(#[from] NoPackTime),
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
@@ -79,6 +82,13 @@ impl CallError {
                 *read,
             ),
             Self::TransactionTooLarge(_) | Self::Panicked => text("ZODB.POSException.StorageError", self),
+            Self::NoPackTime(NoPackTime::NotANumber | NoPackTime::TooEarly(_)) => {
+                text("builtins.ValueError", self)
+            }
+            Self::NoPackTime(NoPackTime::TooLarge) => text("builtins.OverflowError", self),
+            Self::NoPackTime(NoPackTime::NoSuchYear) => {
+                os_error(&std::io::Error::from_raw_os_error(rustix::io::Errno::OVERFLOW.raw_os_error()))
+            }
             Self::Storage(error) => storage_error(error),
         }
     }
@@ -118,7 +128,11 @@ fn storage_error(error: &StorageError) -> RemoteError<'static> {
         StorageError::MetadataTooLong(Metadata::Extension) => {
             text(FILE_STORAGE_ERROR, &"too much extension data")
         }
-        StorageError::EmptyRecord(_) => text("builtins.ValueError", error),
+        StorageError::EmptyRecord(_) | StorageError::PackedToLaterTime => text("builtins.ValueError", error),
+        StorageError::AlreadyPacking | StorageError::InvalidPackTime => text(FILE_STORAGE_ERROR, error),
+        // As Python's, which says no more.
+        StorageError::NoRoot(oid) => RemoteError::new("builtins.KeyError", vec![(*oid).into()]),
+        StorageError::UndoneMeanwhile { .. } => text("ZODB.FileStorage.fspack.PackError", error),
         StorageError::Io { source, .. } => os_error(source),
         StorageError::Corrupt { .. } => text("ZODB.FileStorage.format.CorruptedDataError", error),
         StorageError::QuotaExceeded { .. } => text(
@@ -131,6 +145,7 @@ fn storage_error(error: &StorageError) -> RemoteError<'static> {
         | StorageError::VoteOutdated
         | StorageError::Locked { .. }
         | StorageError::Closed
+        | StorageError::Cancelled
         | StorageError::Failed(_) => text("ZODB.POSException.StorageError", error),
     }
 }

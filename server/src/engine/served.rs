@@ -1,7 +1,7 @@
 //! One storage as the server offers it: its journal, its commit lock, its counters, and how a commit is made.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use zeo_codec::{Oid, Tid, Value};
@@ -26,6 +26,8 @@ pub(crate) struct Served {
     peers: Mutex<HashMap<PeerId, Arc<Mailbox>>>,
     start: String,
     has_timeout: bool,
+    /// Whether packs are to be given up.
+    is_stopping: AtomicBool,
 }
 
 /// A voted transaction on its way to the disk, with the commit lock. To be run where blocking is allowed, while
@@ -77,6 +79,7 @@ impl Served {
             stats: Stats::default(),
             peers: Mutex::default(),
             has_timeout: options.transaction_timeout.is_some(),
+            is_stopping: AtomicBool::new(false),
             start,
             name,
             storage,
@@ -89,11 +92,37 @@ impl Served {
         let committer = commit.committer;
         self.queue.push(commit.tid, commit.oids.clone());
         self.journal.publish(commit);
+        self.wake_all_but(committer);
+    }
+
+    fn wake_all_but(&self, one: PeerId) {
         for (peer, mailbox) in &*self.peers.lock().unwrap_or_else(PoisonError::into_inner) {
-            if *peer != committer {
+            if *peer != one {
                 mailbox.wake();
             }
         }
+    }
+
+    /// Moves everybody on to the view of the packed storage, and so tells them its size. By the holder of the
+    /// commit lock. Everybody is woken, or those who do nothing would keep the old file.
+    pub(crate) fn announce_packed(&self, view: Arc<dyn crate::storage::View>) {
+        self.journal.publish_packed(view);
+        self.wake_all_but(PeerId::NOBODY);
+    }
+
+    /// Tells everybody the size of the storage, after a pack that changed nothing.
+    pub(crate) fn announce_size(&self) {
+        self.journal.publish_unchanged();
+        self.wake_all_but(PeerId::NOBODY);
+    }
+
+    /// Has packs given up from now on.
+    pub(crate) fn stop_packs(&self) {
+        self.is_stopping.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::Relaxed)
     }
 
     /// Registers a connection: from the returned cursor on it misses nothing (rule S4).

@@ -9,6 +9,7 @@
 //! | `append`, `commit` | laying out a transaction; vote and finish; *what a crash leaves behind* |
 //! | `view` | reading, as of one transaction |
 //! | `lock` | keeping a second process away |
+//! | `pack` | removing old revisions and garbage while the storage is in use; *what a crash leaves behind* |
 //! | `open`, `storage` | putting it all together |
 //!
 //! `server/FILESTORAGE.md` has the layout byte by byte and the tables of open, commit and crash.
@@ -32,6 +33,7 @@ mod index;
 mod index_file;
 mod lock;
 mod open;
+mod pack;
 mod paths;
 mod sanity;
 mod scan;
