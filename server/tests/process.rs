@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod support;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -10,6 +12,8 @@ use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use zeo_codec::call::Pack;
+use zeo_codec::{Call, Method, Tid, Value};
 
 /// `runzeo` in a directory of its own, killed when dropped.
 struct Runzeo {
@@ -240,4 +244,53 @@ fn a_file_in_the_place_of_the_socket_is_never_touched() {
         assert_eq!(output.status.code(), Some(1));
         assert_eq!(fs::read_to_string(&notes).unwrap(), "precious");
     }
+}
+
+/// A configuration whose storage holds a few revisions of the root, and a pack that waits for the commit lock.
+fn packing(directory: &Path) -> (Runzeo, support::Client, support::Client) {
+    write_config(directory, CONFIG);
+    let runzeo = Runzeo::start(directory, &["-C", "zeo.conf"]);
+    let address = runzeo.address.parse().unwrap();
+    let (mut holder, mut caller) = (support::Client::connect(address), support::Client::connect(address));
+    holder.register();
+    caller.register();
+    caller.commit(1, 0);
+    caller.commit(2, 1);
+    holder.store(7, 2, Tid::ZERO, b"data");
+    assert_eq!(holder.transaction(Method::Vote, 7), "Voted([])");
+    let pack = Call::Pack(Pack { time: 5e9, wait: Some(Value::Bool(false)) });
+    assert_eq!(caller.call(&pack), "None");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !caller.plain(Method::ServerStatus).contains("\"waiting\"), Int(1)") {
+        assert!(Instant::now() < deadline, "{}", caller.plain(Method::ServerStatus));
+    }
+    assert!(directory.join("Data.fs.pack").exists());
+    (runzeo, holder, caller)
+}
+
+#[test]
+fn sigterm_gives_a_pack_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut runzeo, _holder, _caller) = packing(directory.path());
+    runzeo.signal(Signal::TERM);
+    assert_eq!(runzeo.end(), Some(0));
+    assert!(!directory.path().join("Data.fs.pack").exists());
+    let log = fs::read_to_string(directory.path().join("stderr.log")).unwrap();
+    assert!(log.contains("the pack was cancelled"), "{log}");
+}
+
+#[test]
+fn what_a_killed_pack_left_is_removed_at_the_next_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut runzeo, _holder, _caller) = packing(directory.path());
+    let before = fs::read(directory.path().join("Data.fs")).unwrap();
+    runzeo.signal(Signal::KILL);
+    assert_eq!(runzeo.end(), None);
+    assert!(directory.path().join("Data.fs.pack").exists());
+    let mut runzeo = Runzeo::start(directory.path(), &["-C", "zeo.conf"]);
+    assert!(!directory.path().join("Data.fs.pack").exists());
+    assert_eq!(fs::read(directory.path().join("Data.fs")).unwrap(), before);
+    wait_for(&directory.path().join("stderr.log"), "removed what a broken-off pack left");
+    runzeo.signal(Signal::TERM);
+    assert_eq!(runzeo.end(), Some(0));
 }

@@ -56,11 +56,7 @@ impl TestServer {
 
     /// A connection that has seen the greeting and answered it.
     pub(crate) fn connect(&self) -> Client {
-        let mut client = Client::dial(self.address);
-        while !client.is_connected {
-            client.poll().unwrap();
-        }
-        client
+        Client::connect(self.address)
     }
 
     /// A registered connection.
@@ -106,6 +102,15 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// A connection that has seen the greeting and answered it.
+    pub(crate) fn connect(address: SocketAddr) -> Self {
+        let mut client = Self::dial(address);
+        while !client.is_connected {
+            client.poll().unwrap();
+        }
+        client
+    }
+
     fn dial(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_nodelay(true).unwrap();

@@ -63,8 +63,27 @@ pub(super) fn catch_up_and_switch(
         let view = publish(shared, &mut writer, copy, &old);
         host.packed(view.clone());
         drop(writer);
+        free_later(file, old);
         tracing::debug!(target: "ZODB.FileStorage", file, left_len, round_count, "pack: switched");
         return Ok(Switched { view, old_len, removed_count, stopped: since.elapsed() });
+    }
+}
+
+/// Keeps `old` until all readers have moved on, in a thread of its own. Whoever closes a removed file last has to wait
+/// until its blocks are free, seconds for a large one; that must be no reader.
+fn free_later(file: &str, old: Arc<FileView>) {
+    /// The old file is in nobody's way meanwhile.
+    const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+    let state = Arc::clone(&old.state);
+    drop(old);
+    let waiting = std::thread::Builder::new().name("old data file".to_owned()).spawn(move || {
+        while Arc::strong_count(&state) > 1 {
+            std::thread::sleep(LOOK_INTERVAL);
+        }
+        drop(state);
+    });
+    if let Err(error) = waiting {
+        tracing::debug!(target: "ZODB.FileStorage", file, %error, "pack: the last reader closes the old file");
     }
 }
 

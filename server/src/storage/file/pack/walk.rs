@@ -185,8 +185,7 @@ impl<'s> Walk<'s> {
             return Ok(None);
         }
         let end_pos = self.end_pos();
-        let len =
-            usize::try_from(end_pos - pos).unwrap_or(usize::MAX).min(data_field::BACK_POINTER.end);
+        let len = usize::try_from(end_pos - pos).unwrap_or(usize::MAX).min(data_field::BACK_POINTER.end);
         let bytes = self.aside.bytes(pos, len).map_err(self.state.read_failed(pos))?;
         let header = DataHeader::parse(bytes).filter(|header| header.version_len == 0);
         let Some(header) = header else { return Ok(None) };
