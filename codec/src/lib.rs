@@ -42,9 +42,10 @@ pub mod pickle;
 pub mod record;
 mod reply;
 pub mod session;
+mod share;
 mod value;
 
-pub use args::{Args, RawArgs};
+pub use args::{Args, Count, RawArgs};
 pub use call::{Call, Method};
 pub use dialect::{Dialect, ErrorShape, Generation};
 pub use emit::{Emit, EncodeError};

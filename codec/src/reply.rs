@@ -4,7 +4,7 @@ use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::args::{Args, RawArgs};
+use crate::args::{Args, Count, RawArgs};
 use crate::call::{
     self, Arguments, CurrentRecord, Invalidations, Loaded, Method, RecordInfo, TransactionInfo,
 };
@@ -93,9 +93,11 @@ impl<'a> Reply<'a> {
         limits: &Limits,
         reply: fn(T) -> Self,
     ) -> Result<Self, MessageError> {
-        match call::whole(result.clone(), limits) {
-            // `None` can be written in many opcodes; only the plainest is told at once.
-            Err(MessageError::Shape(_)) if result.into_value(limits)? == Value::None => Ok(Self::None),
+        let RawArgs::Pickle { frame, offset } = result else { return call::whole(result, limits).map(reply) };
+        let result = || RawArgs::Pickle { frame, offset };
+        match call::whole(result(), limits) {
+            // `None` can be written in many opcodes; only the plainest was told at once.
+            Err(MessageError::Shape(_)) if result().into_value(limits)? == Value::None => Ok(Self::None),
             other => other.map(reply),
         }
     }
@@ -246,6 +248,8 @@ impl<'a> RemoteError<'a> {
 }
 
 impl<'a> Arguments<'a> for RemoteError<'a> {
+    const COUNT: Count = Count::exactly(2);
+
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
         Ok(Self { class: args.text()?, detail: args.value()? })
     }

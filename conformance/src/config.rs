@@ -49,6 +49,8 @@ pub struct ServerConfig {
     pub invalidation_queue_size: Option<u32>,
     /// `client-conflict-resolution`.
     pub client_conflict_resolution: bool,
+    /// What stands in `<ssl>`; empty for a server without TLS.
+    pub ssl: String,
     /// The port to use again; without one any is good.
     pub port: Option<u16>,
 }
@@ -62,9 +64,13 @@ impl ServerConfig {
             Some(size) => format!("  invalidation-queue-size {size}\n"),
             None => String::new(),
         };
+        let ssl = match self.ssl.as_str() {
+            "" => String::new(),
+            lines => format!("  <ssl>\n{lines}  </ssl>\n"),
+        };
         format!(
             "<zeo>\n  address 127.0.0.1:{port}\n  read-only {read_only}\n  msgpack {msgpack}\n{queue}  \
-             client-conflict-resolution {client_conflict_resolution}\n</zeo>\n\n\
+             client-conflict-resolution {client_conflict_resolution}\n{ssl}</zeo>\n\n\
              <filestorage 1>\n  path {path}\n</filestorage>\n",
             msgpack = *framing == Framing::Msgpack,
             path = self.storage_path.display(),
@@ -84,6 +90,7 @@ mod tests {
             read_only: false,
             invalidation_queue_size: Some(7),
             client_conflict_resolution: false,
+            ssl: String::new(),
             port: None,
         };
         let expected = "<zeo>\n  address 127.0.0.1:8100\n  read-only false\n  msgpack true\n  \

@@ -133,7 +133,16 @@ fn main() {
     });
     let PackOutcome::Packed(report) = outcome else { panic!("{outcome:?}") };
     let peak = memory("VmHWM").saturating_sub(before);
-    println!("packed in {:.1} s: {} MiB, {} records removed", took.as_secs_f64(), report.new_len >> 20, report.removed_count);
+    println!(
+        "packed in {:.1} s: {} MiB, {} records removed",
+        took.as_secs_f64(),
+        report.new_len >> 20,
+        report.removed_count
+    );
     println!("peak {} MiB above the start: {:.1} bytes an object", peak >> 20, peak as f64 / objects as f64);
-    println!("commits stopped for {:.1} ms; longest commit {:.1} ms", report.stopped.as_secs_f64() * 1e3, longest.as_secs_f64() * 1e3);
+    println!(
+        "commits stopped for {:.1} ms; longest commit {:.1} ms",
+        report.stopped.as_secs_f64() * 1e3,
+        longest.as_secs_f64() * 1e3
+    );
 }

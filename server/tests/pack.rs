@@ -47,17 +47,9 @@ fn write_root(client: &mut Client, times: u64) -> Tid {
         client.store(id, 0, serial, RECORD);
         assert_eq!(client.transaction(Method::Vote, id), "Voted([])");
         assert!(client.transaction(Method::TpcFinish, id).starts_with("Tid"));
-        serial = current(client, 0);
+        serial = client.current(0);
     }
     serial
-}
-
-/// The current serial of an object.
-fn current(client: &mut Client, oid: u64) -> Tid {
-    client.send(&Call::GetTid(zeo_codec::call::GetTid { oid: Oid::from_u64(oid) }));
-    let shown = client.next_reply();
-    let hex = shown.trim_start_matches("Tid(Tid(").trim_end_matches("))");
-    Tid::from_u64(u64::from_str_radix(hex, 16).unwrap_or_else(|_| panic!("{shown}")))
 }
 
 fn pack(time: f64, wait: bool) -> Call<'static> {
@@ -141,11 +133,11 @@ fn everybody_is_told_the_size_the_caller_before_its_reply() {
     assert_eq!(len(&served.path), new_len);
 
     // Reading, writing and invalidations go on.
-    let serial = current(&mut other, 0);
+    let serial = other.current(0);
     other.store(1, 0, serial, RECORD);
     assert_eq!(other.transaction(Method::Vote, 1), "Voted([])");
     assert!(other.transaction(Method::TpcFinish, 1).starts_with("Tid"));
-    assert_ne!(current(&mut caller, 0), serial);
+    assert_ne!(caller.current(0), serial);
     assert_eq!(take_calls(&mut caller)[0].0, "invalidateTransaction");
 }
 
@@ -215,7 +207,7 @@ fn the_holder_of_the_commit_lock_delays_the_switch_and_nothing_else() {
     assert!(len(&served.path) < old_len);
     assert!(second.call(&load).starts_with("Loaded"));
     // What the holder committed is there.
-    assert_eq!(current(&mut second, 0), current(&mut holder, 0));
+    assert_eq!(second.current(0), holder.current(0));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use alloc::borrow::Cow;
 
 use super::{Arguments, TxnId};
-use crate::args::Args;
+use crate::args::{Args, Count};
 use crate::emit::{Emit, EncodeError};
 use crate::envelope::Body;
 use crate::error::MessageError;
@@ -17,6 +17,8 @@ pub struct StoreBlobChunk<'a> {
 }
 
 impl<'a> Arguments<'a> for StoreBlobChunk<'a> {
+    const COUNT: Count = Count::exactly(1);
+
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
         Ok(Self { chunk: args.bytes()? })
     }
@@ -43,6 +45,8 @@ pub struct StoreBlobEnd<'a> {
 }
 
 impl<'a> Arguments<'a> for StoreBlobEnd<'a> {
+    const COUNT: Count = Count::exactly(4);
+
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
         Ok(Self { oid: args.oid()?, serial: args.tid()?, data: args.bytes()?, id: TxnId(args.uint()?) })
     }
@@ -77,6 +81,8 @@ pub struct StoreBlobShared<'a> {
 }
 
 impl<'a> Arguments<'a> for StoreBlobShared<'a> {
+    const COUNT: Count = Count::exactly(5);
+
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
         Ok(Self {
             oid: args.oid()?,
@@ -118,6 +124,8 @@ pub struct SendBlob {
 }
 
 impl<'a> Arguments<'a> for SendBlob {
+    const COUNT: Count = Count::exactly(2);
+
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
         Ok(Self { oid: args.oid()?, serial: args.tid()? })
     }
@@ -140,6 +148,8 @@ pub struct ReceiveBlobStart {
 }
 
 impl<'a> Arguments<'a> for ReceiveBlobStart {
+    const COUNT: Count = Count::exactly(2);
+
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
         Ok(Self { oid: args.oid()?, serial: args.tid()? })
     }
@@ -164,6 +174,8 @@ pub struct ReceiveBlobChunk<'a> {
 }
 
 impl<'a> Arguments<'a> for ReceiveBlobChunk<'a> {
+    const COUNT: Count = Count::exactly(3);
+
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
         Ok(Self { oid: args.oid()?, serial: args.tid()?, chunk: args.bytes()? })
     }
@@ -190,6 +202,8 @@ pub struct ReceiveBlobStop {
 }
 
 impl<'a> Arguments<'a> for ReceiveBlobStop {
+    const COUNT: Count = Count::exactly(2);
+
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
         Ok(Self { oid: args.oid()?, serial: args.tid()? })
     }

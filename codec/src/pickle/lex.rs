@@ -150,15 +150,18 @@ impl<'a> Lexer<'a> {
         Some(bit)
     }
 
-    /// Text with a four-byte length, as every Python 3 peer writes it; otherwise nothing moves.
+    /// Text with a four-byte length, as every Python 3 peer writes names, as bytes that were checked; otherwise
+    /// nothing moves. Names are ASCII, which takes less time to find out.
     #[inline]
-    pub(crate) fn eat_text(&mut self) -> Option<&'a str> {
+    pub(crate) fn eat_name(&mut self) -> Option<&'a [u8]> {
         let [code::BINUNICODE, rest @ ..] = self.rest else { return None };
         let (len, rest) = rest.split_first_chunk()?;
         let (bytes, rest) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(*len)).ok()?)?;
-        let text = core::str::from_utf8(bytes).ok()?;
+        if !bytes.is_ascii() && core::str::from_utf8(bytes).is_err() {
+            return None;
+        }
         self.rest = rest;
-        Some(text)
+        Some(bytes)
     }
 
     /// The next opcode.

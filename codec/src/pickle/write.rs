@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use super::op::code;
 use crate::emit::{Emit, EncodeError};
+use crate::share::{Sharing, put};
 use crate::value::{Construction, Global, Object, Value};
 
 /// Which pickler's bytes to write.
@@ -35,6 +36,7 @@ pub struct PickleWriter<'o> {
     out: &'o mut Vec<u8>,
     flavor: PickleFlavor,
     memo: Option<Memo>,
+    sharing: Option<Sharing<'o>>,
 }
 
 /// The memo of a pickler that is not in fast mode.
@@ -51,13 +53,21 @@ impl<'o> PickleWriter<'o> {
     /// A pickler in fast mode, without a memo: this is how messages are written.
     #[must_use]
     pub const fn new(out: &'o mut Vec<u8>, flavor: PickleFlavor) -> Self {
-        Self { out, flavor, memo: None }
+        Self::with_sharing(out, flavor, None)
+    }
+
+    pub(crate) const fn with_sharing(
+        out: &'o mut Vec<u8>,
+        flavor: PickleFlavor,
+        sharing: Option<Sharing<'o>>,
+    ) -> Self {
+        Self { out, flavor, memo: None, sharing }
     }
 
     /// A pickler with a memo, as `pickle.dumps` writes: transaction extensions in a `Data.fs`.
     #[must_use]
     pub fn with_memo(out: &'o mut Vec<u8>, flavor: PickleFlavor) -> Self {
-        Self { out, flavor, memo: Some(Memo::default()) }
+        Self { out, flavor, memo: Some(Memo::default()), sharing: None }
     }
 
     /// Writes equal text keys of dicts as one object. That is what they are in a value that Python read from
@@ -196,7 +206,7 @@ impl<'o> PickleWriter<'o> {
     #[inline]
     fn native(&mut self, bytes: &[u8]) {
         self.counted(code::SHORT_BINSTRING, code::BINSTRING, bytes.len());
-        self.out.extend_from_slice(bytes);
+        put(self.out, &mut self.sharing, bytes);
         self.memoize();
     }
 
@@ -204,7 +214,7 @@ impl<'o> PickleWriter<'o> {
     fn python3_bytes(&mut self, bytes: &[u8]) {
         if !self.reuse(false, bytes) {
             self.bytes_header(bytes.len());
-            self.out.extend_from_slice(bytes);
+            put(self.out, &mut self.sharing, bytes);
             self.memoize();
         }
     }

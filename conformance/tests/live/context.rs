@@ -124,6 +124,7 @@ impl Context {
             read_only: false,
             invalidation_queue_size: None,
             client_conflict_resolution: false,
+            ssl: String::new(),
             port: None,
         }
     }

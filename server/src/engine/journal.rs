@@ -18,7 +18,7 @@
 //! A commit is freed when the last cursor has passed it. How far a cursor may fall behind is the business
 //! of who owns it ([`Cursor::lag`]).
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -122,38 +122,20 @@ impl Drop for Node {
 #[derive(Debug)]
 pub(crate) struct Journal {
     tail: ArcSwap<Node>,
-    /// Held while an event is published.
-    publishing: Mutex<()>,
 }
 
 impl Journal {
     /// Begins with the state that was found.
     pub(crate) fn new(view: Arc<dyn View>) -> Self {
         let node = Node { sequence: 0, event: Event::Packed(view), next: OnceLock::new() };
-        Self { tail: ArcSwap::from_pointee(node), publishing: Mutex::default() }
+        Self { tail: ArcSwap::from_pointee(node) }
     }
 
-    /// Publishes a commit: from here on connections see it. By the holder of the commit lock only, so that views
-    /// follow each other.
-    pub(crate) fn publish(&self, commit: Commit) {
-        self.append(|_| Event::Committed(commit));
-    }
-
-    /// Publishes that the storage has been packed, with its new view. By the holder of the commit lock only.
-    pub(crate) fn publish_packed(&self, view: Arc<dyn View>) {
-        self.append(|_| Event::Packed(view));
-    }
-
-    /// Publishes that a pack had nothing to do. By anybody.
-    pub(crate) fn publish_unchanged(&self) {
-        self.append(|last| Event::Packed(Arc::clone(last.view())));
-    }
-
-    /// Appends the event made from the last one.
-    fn append(&self, event: impl FnOnce(&Event) -> Event) {
-        let _publishing = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Publishes the event made from the newest view: from here on connections see it. Only one thread may publish
+    /// at a time.
+    pub(crate) fn publish(&self, event: impl FnOnce(&Arc<dyn View>) -> Event) {
         let tail = self.tail.load_full();
-        let (sequence, event) = (tail.sequence + 1, event(&tail.event));
+        let (sequence, event) = (tail.sequence + 1, event(tail.event.view()));
         let node = Arc::new(Node { sequence, event, next: OnceLock::new() });
         let is_only_writer = tail.next.set(Arc::clone(&node)).is_ok();
         debug_assert!(is_only_writer, "two threads published at once");
@@ -219,11 +201,11 @@ mod tests {
         let journal = Journal::new(Arc::new(StillView(Tid::ZERO)));
         let mut early = journal.cursor();
         for number in 1..=3 {
-            journal.publish(commit(number));
+            journal.publish(|_| Event::Committed(commit(number)));
         }
         let mut late = journal.cursor();
         assert_eq!((early.lag(&journal), late.lag(&journal)), (3, 0));
-        journal.publish(commit(4));
+        journal.publish(|_| Event::Committed(commit(4)));
         let told =
             |cursor: &mut Cursor| -> Vec<u64> { std::iter::from_fn(|| cursor.advance().map(tid)).collect() };
         assert_eq!(told(&mut early), [1, 2, 3, 4]);
@@ -235,12 +217,12 @@ mod tests {
     fn a_view_moves_only_with_its_commit() {
         let journal = Journal::new(Arc::new(StillView(Tid::ZERO)));
         let mut cursor = journal.cursor();
-        journal.publish(commit(1));
+        journal.publish(|_| Event::Committed(commit(1)));
         assert_eq!(cursor.view().last_tid(), Tid::ZERO);
         assert_eq!(cursor.advance().map(tid), Some(1));
         assert_eq!(cursor.view().last_tid(), Tid::from_u64(1));
-        journal.publish_unchanged();
-        journal.publish_packed(Arc::new(StillView(Tid::from_u64(1))));
+        journal.publish(|view| Event::Packed(Arc::clone(view)));
+        journal.publish(|_| Event::Packed(Arc::new(StillView(Tid::from_u64(1)))));
         let address = |cursor: &Cursor| std::ptr::from_ref(cursor.view()).addr();
         let before = address(&cursor);
         assert_eq!(cursor.advance().map(tid), Some(101));
@@ -254,7 +236,7 @@ mod tests {
         let journal = Journal::new(Arc::new(StillView(Tid::ZERO)));
         let cursor = journal.cursor();
         for number in 1..=500_000 {
-            journal.publish(commit(number));
+            journal.publish(|_| Event::Committed(commit(number)));
         }
         drop(cursor);
     }

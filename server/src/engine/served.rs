@@ -1,14 +1,14 @@
 //! One storage as the server offers it: its journal, its commit lock, its counters, and how a commit is made.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use zeo_codec::{Oid, Tid, Value};
 
+use super::broadcast::Broadcast;
 use super::commit_lock::{CommitLock, Ticket};
 use super::invalidation::InvalidationQueue;
-use super::journal::{Commit, Cursor, Journal};
+use super::journal::{Commit, Cursor};
 use super::mailbox::{Mail, Mailbox};
 use super::status::{Circumstances, Stats, StorageStatus};
 use super::{EngineOptions, PeerId};
@@ -22,8 +22,7 @@ pub(crate) struct Served {
     pub(crate) stats: Stats,
     pub(crate) lock: Arc<CommitLock>,
     pub(crate) queue: InvalidationQueue,
-    journal: Journal,
-    peers: Mutex<HashMap<PeerId, Arc<Mailbox>>>,
+    broadcast: Broadcast,
     start: String,
     has_timeout: bool,
     /// Whether packs are to be given up.
@@ -75,9 +74,8 @@ impl Served {
         Ok(Arc::new(Self {
             lock: CommitLock::new(&name),
             queue: InvalidationQueue::new(last_changes, options.invalidation_queue_size),
-            journal: Journal::new(view),
+            broadcast: Broadcast::new(view),
             stats: Stats::default(),
-            peers: Mutex::default(),
             has_timeout: options.transaction_timeout.is_some(),
             is_stopping: AtomicBool::new(false),
             start,
@@ -86,34 +84,22 @@ impl Served {
         }))
     }
 
-    /// Publishes a commit and wakes everybody but its committer, who is awake.
+    /// Publishes a commit and wakes everybody but its committer.
     fn announce(&self, commit: Commit) {
         self.stats.commits.add();
-        let committer = commit.committer;
         self.queue.push(commit.tid, commit.oids.clone());
-        self.journal.publish(commit);
-        self.wake_all_but(committer);
-    }
-
-    fn wake_all_but(&self, one: PeerId) {
-        for (peer, mailbox) in &*self.peers.lock().unwrap_or_else(PoisonError::into_inner) {
-            if *peer != one {
-                mailbox.wake();
-            }
-        }
+        self.broadcast.publish(commit);
     }
 
     /// Moves everybody on to the view of the packed storage, and so tells them its size. By the holder of the
     /// commit lock. Everybody is woken, or those who do nothing would keep the old file.
     pub(crate) fn announce_packed(&self, view: Arc<dyn crate::storage::View>) {
-        self.journal.publish_packed(view);
-        self.wake_all_but(PeerId::NOBODY);
+        self.broadcast.publish_packed(view);
     }
 
     /// Tells everybody the size of the storage, after a pack that changed nothing.
     pub(crate) fn announce_size(&self) {
-        self.journal.publish_unchanged();
-        self.wake_all_but(PeerId::NOBODY);
+        self.broadcast.publish_unchanged();
     }
 
     /// Has packs given up from now on.
@@ -127,27 +113,25 @@ impl Served {
 
     /// Registers a connection: from the returned cursor on it misses nothing (rule S4).
     pub(crate) fn attach(&self, peer: PeerId, mailbox: &Arc<Mailbox>) -> Cursor {
-        // Listening first, looking second: a commit in between wakes the connection once too often.
-        self.peers.lock().unwrap_or_else(PoisonError::into_inner).insert(peer, Arc::clone(mailbox));
         self.stats.connections.add();
-        self.journal.cursor()
+        self.broadcast.attach(peer, mailbox)
     }
 
     /// Forgets a connection.
     pub(crate) fn detach(&self, peer: PeerId) {
-        if self.peers.lock().unwrap_or_else(PoisonError::into_inner).remove(&peer).is_some() {
+        if self.broadcast.detach(peer) {
             self.stats.connections.subtract();
         }
     }
 
     /// How far a connection is behind.
     pub(crate) fn lag(&self, cursor: &Cursor) -> u64 {
-        cursor.lag(&self.journal)
+        self.broadcast.lag(cursor)
     }
 
     /// The newest state.
     pub(crate) fn view(&self) -> Arc<dyn crate::storage::View> {
-        self.journal.view()
+        self.broadcast.view()
     }
 
     pub(crate) fn status(&self) -> StorageStatus {

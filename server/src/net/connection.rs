@@ -18,12 +18,12 @@ use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::Notify;
 use tokio::task::block_in_place;
-use tokio::time::sleep_until;
+use tokio::time::{Instant, sleep_until};
 use zeo_codec::Limits;
 use zeo_codec::handshake::Protocol;
 use zeo_codec::session::{Message, ServerEvent, ServerSession, SessionError};
@@ -31,13 +31,13 @@ use zeo_codec::session::{Message, ServerEvent, ServerSession, SessionError};
 use crate::engine::{Closing, CommitJob, Engine, Flow, Job, Peer};
 
 /// What the listener tells every connection.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionOptions {
     /// The protocol that is announced; clients answer with either framing.
     pub announced: Protocol,
     /// Bounds on messages.
     pub limits: Limits,
-    /// How long a client may take to greet.
+    /// How long a client may take to greet and register.
     pub handshake_timeout: Duration,
     /// How long a client may take to read what was sent to it.
     pub write_timeout: Duration,
@@ -86,39 +86,9 @@ pub async fn serve<S>(stream: S, address: String, engine: Arc<Engine>, options: 
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let bell = Arc::new(Notify::new());
-    let ringing = Arc::clone(&bell);
-    let mut peer = engine.connect(address, Box::new(move || ringing.notify_one()));
-    peer.set_limits(options.limits);
-    let mut session = ServerSession::new(options.announced, options.limits);
-    session.set_handshake_deadline(options.handshake_timeout);
-    let core = Core {
-        stream,
-        session,
-        peer,
-        engine,
-        options,
-        began: Instant::now(),
-        blocked: None,
-        read_len: READ_LEN_MIN,
-        is_over: false,
-        stuck_since: None,
-        is_rung: false,
-        ended: None,
-    };
-    let connection = Arc::new(Connection { core: Mutex::new(core), bell });
+    let connection = Connection::new(stream, address, engine, options);
     let result = connection.run().await;
-    let mut core = connection.core();
-    let label = core.peer.label();
-    match result {
-        Ok(()) => tracing::info!(target: "ZEO.StorageServer", "({label}) disconnected"),
-        Err(end) => {
-            let offset = core.session.stream_offset();
-            tracing::error!(target: "ZEO.asyncio.server", "({label}) closing the connection before byte {offset} of its input: {end}");
-            // Replies that were decided before the end are still worth a try.
-            let _ = core.poll_write(&mut Context::from_waker(Waker::noop()));
-        }
-    }
+    connection.end(result);
 }
 
 /// A connection, shared by its own task and that of its commit.
@@ -149,6 +119,47 @@ struct Core<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
+    fn new(stream: S, address: String, engine: Arc<Engine>, options: ConnectionOptions) -> Arc<Self> {
+        let bell = Arc::new(Notify::new());
+        let ringing = Arc::clone(&bell);
+        let mut peer = engine.connect(address, Box::new(move || ringing.notify_one()));
+        peer.set_limits(options.limits);
+        let mut session = ServerSession::new(options.announced, options.limits);
+        session.set_handshake_deadline(options.handshake_timeout);
+        let core = Core {
+            stream,
+            session,
+            peer,
+            engine,
+            options,
+            began: Instant::now(),
+            blocked: None,
+            read_len: READ_LEN_MIN,
+            is_over: false,
+            stuck_since: None,
+            is_rung: false,
+            ended: None,
+        };
+        Arc::new(Self { core: Mutex::new(core), bell })
+    }
+
+    /// Tells the log, and the client what was decided for it before the end.
+    fn end(&self, result: Result<(), End>) {
+        let mut core = self.core();
+        let label = core.peer.label();
+        match result {
+            Ok(()) => tracing::info!(target: "ZEO.StorageServer", "({label}) disconnected"),
+            Err(end) => {
+                let offset = core.session.stream_offset();
+                tracing::error!(target: "ZEO.asyncio.server", "({label}) closing the connection before byte {offset} of its input: {end}");
+                // Worth a try.
+                let _ = core.poll_write(&mut Context::from_waker(Waker::noop()));
+            }
+        }
+        // With TLS this says goodbye, which may fail if the client has gone.
+        let _ = Pin::new(&mut core.stream).poll_shutdown(&mut Context::from_waker(Waker::noop()));
+    }
+
     fn core(&self) -> MutexGuard<'_, Core<S>> {
         // A panic in one task of a connection ends the connection; the other one may find it anyhow.
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
@@ -261,7 +272,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
                     return Ok(true);
                 }
             }
-            if self.session.output().len() > WRITE_LEN {
+            if self.session.output_len() > WRITE_LEN {
                 return Ok(false);
             }
         }
@@ -291,7 +302,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
             }
             self.stuck_since = None;
         }
-        Poll::Ready(Ok(()))
+        // TLS takes more than it can pass on; what it keeps nobody else would write.
+        match Pin::new(&mut self.stream).poll_flush(context) {
+            Poll::Ready(flushed) => {
+                self.stuck_since = None;
+                Poll::Ready(Ok(flushed?))
+            }
+            Poll::Pending => {
+                self.stuck_since.get_or_insert_with(Instant::now);
+                Poll::Pending
+            }
+        }
     }
 
     /// Reads what is there; the number of bytes, 0 at the end of the stream.
@@ -349,18 +370,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
     fn deadline(&self) -> Option<Instant> {
         let handshake = self.session.deadline().and_then(|deadline| self.began.checked_add(deadline));
         let write = self.stuck_since.and_then(|since| since.checked_add(self.write_timeout()));
-        handshake.into_iter().chain(self.peer.deadline()).chain(write).min()
+        let lock = self.peer.deadline().map(Instant::from_std);
+        handshake.into_iter().chain(lock).chain(write).min()
     }
 
     fn on_time(&mut self) -> Result<(), End> {
         let now = Instant::now();
         self.session.on_time(now.saturating_duration_since(self.began))?;
-        self.peer.on_time(now)?;
+        self.peer.on_time(now.into_std())?;
         match self.stuck_since {
             Some(since) if now.saturating_duration_since(since) >= self.write_timeout() => {
                 Err(End::WriteTimeout)
             }
-            _ => Ok(()),
+            Some(_) | None => Ok(()),
         }
     }
 }
@@ -368,7 +390,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
 /// Sleeps until then, or for ever.
 async fn until(deadline: Option<Instant>) {
     match deadline {
-        Some(deadline) => sleep_until(deadline.into()).await,
+        Some(deadline) => sleep_until(deadline).await,
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,8 @@
 
 mod connection;
 mod listener;
+mod tls;
 
 pub use connection::{ConnectionOptions, serve};
 pub use listener::{Bound, Listener};
+pub use tls::{Tls, TlsError, TlsErrorKind};

@@ -8,7 +8,7 @@ use zeo_codec::call::{CheckCurrentSerial, DeleteObject, Storea, TpcBegin, TxnId}
 use zeo_codec::handshake::Framing;
 use zeo_codec::pickle::{PickleFlavor, PickleWriter};
 use zeo_codec::session::ServerSession;
-use zeo_codec::{Emit, MsgId, Reply, Tid, Value, VoteItem};
+use zeo_codec::{Construction, Emit, MsgId, Reply, Tid, Value, VoteItem};
 
 use super::{Answer, Closing, Peer, now, send, send_error};
 use crate::engine::commit_lock::Ticket;
@@ -310,23 +310,112 @@ fn metadata(value: &Value<'_>, payload: &Bytes) -> Result<Bytes, CallError> {
 /// The extension dictionary as a storage keeps it: pickled, or nothing if it is empty.
 /// The bytes are those of a Python server that got the message in the same framing.
 fn extension(value: &Value<'_>, framing: Framing) -> Result<Bytes, CallError> {
+    if *value == Value::None {
+        return Ok(Bytes::new());
+    }
+    let items = dict_items(value).ok_or(CallError::BadMetadata("the extension must be a dict"))?;
+    if items.is_empty() {
+        return Ok(Bytes::new());
+    }
+    let mut pickle = Vec::new();
+    let mut writer = PickleWriter::with_memo(&mut pickle, PickleFlavor::Python3);
+    if framing == Framing::Msgpack {
+        writer = writer.sharing_keys();
+    }
+    writer.start();
+    let written = writer.value(&Value::Dict(items));
+    writer.stop();
+    match written {
+        Ok(()) => Ok(pickle.into()),
+        Err(_) => Err(CallError::BadMetadata("the extension cannot be pickled")),
+    }
+}
+
+/// The items of a dict, or of what the builtin `dict` makes: subclasses of dict may pickle themselves so (`__reduce__`),
+/// and Python's server unpickles it (`server_find_global` in `ZEO/asyncio/marshal.py` 6.2 lets builtins pass).
+fn dict_items<'a>(value: &Value<'a>) -> Option<Vec<(Value<'a>, Value<'a>)>> {
+    let object = match value {
+        Value::Dict(items) => return Some(items.clone()),
+        Value::Object(object) => object,
+        _ => return None,
+    };
+    let Value::Global(class) = &object.callable else {
+        return None;
+    };
+    let is_dict = class.is("builtins", "dict") || class.is("__builtin__", "dict");
+    let is_called = object.construction == Construction::Reduce;
+    let is_plain = object.kwargs.is_none() && object.state.is_none() && object.list_items.is_empty();
+    let Value::Tuple(args) = &object.args else {
+        return None;
+    };
+    if !is_dict || !is_called || !is_plain {
+        return None;
+    }
+    let mut items = match args.as_slice() {
+        [] => Vec::new(),
+        [Value::Dict(items)] => items.clone(),
+        [Value::Tuple(pairs) | Value::List(pairs)] => pairs.iter().map(pair).collect::<Option<_>>()?,
+        _ => return None,
+    };
+    items.extend(object.dict_items.iter().cloned());
+    Some(items)
+}
+
+/// The two values of a sequence of two.
+fn pair<'a>(value: &Value<'a>) -> Option<(Value<'a>, Value<'a>)> {
     match value {
-        Value::None => Ok(Bytes::new()),
-        Value::Dict(items) if items.is_empty() => Ok(Bytes::new()),
-        Value::Dict(_) => {
-            let mut pickle = Vec::new();
-            let mut writer = PickleWriter::with_memo(&mut pickle, PickleFlavor::Python3);
-            if framing == Framing::Msgpack {
-                writer = writer.sharing_keys();
-            }
-            writer.start();
-            let written = writer.value(value);
-            writer.stop();
-            match written {
-                Ok(()) => Ok(pickle.into()),
-                Err(_) => Err(CallError::BadMetadata("the extension cannot be pickled")),
-            }
+        Value::Tuple(values) | Value::List(values) => match values.as_slice() {
+            [key, value] => Some((key.clone(), value.clone())),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zeo_codec::Limits;
+    use zeo_codec::pickle::decode;
+
+    use super::*;
+
+    /// Dicts and subclasses with `__reduce__`, pickled by Python 3.11; and what `ZODB._compat.dumps` of ZODB 6.4
+    /// makes of what `pickle.loads` of Python makes of them.
+    #[test]
+    fn an_extension_may_be_what_the_builtin_dict_makes() {
+        let foo = b"\x80\x03}q\x00X\x03\x00\x00\x00fooq\x01K\x01s.".as_slice();
+        let abc = b"\x80\x03}q\x00(X\x01\x00\x00\x00aq\x01K\x01X\x01\x00\x00\x00bq\x02K\x02\
+                    X\x01\x00\x00\x00cq\x03K\x03u.";
+        let cases: [(&[u8], &[u8]); 5] = [
+            (foo, foo),
+            (b"\x80\x03cbuiltins\ndict\nq\x00X\x03\x00\x00\x00fooq\x01K\x01\x86q\x02\x85q\x03\x85q\x04Rq\x05.", foo),
+            (b"\x80\x02c__builtin__\ndict\nq\x00X\x03\x00\x00\x00fooq\x01K\x01\x86q\x02\x85q\x03\x85q\x04Rq\x05.", foo),
+            (b"\x80\x03cbuiltins\ndict\nq\x00)\x85q\x01Rq\x02.", b""),
+            (
+                b"\x80\x03cbuiltins\ndict\nq\x00]q\x01(]q\x02(X\x01\x00\x00\x00aq\x03K\x01eX\x01\x00\x00\x00bq\x04K\x02\
+                  \x86q\x05e\x85q\x06Rq\x07X\x01\x00\x00\x00cq\x08K\x03s.",
+                abc,
+            ),
+        ];
+        for (sent, stored) in cases {
+            let value = decode(sent, &Limits::DEFAULT).unwrap();
+            assert_eq!(extension(&value, Framing::Pickle).unwrap(), stored, "{}", sent.escape_ascii());
         }
-        _ => Err(CallError::BadMetadata("the extension must be a dict")),
+    }
+
+    #[test]
+    fn an_extension_is_nothing_else() {
+        // A number, a pair, `list(((1, 2),))`, and `dict(1)`.
+        let cases: [&[u8]; 4] = [
+            b"K\x01.",
+            b"K\x01K\x02\x86.",
+            b"cbuiltins\nlist\nK\x01K\x02\x86\x85\x85R.",
+            b"cbuiltins\ndict\nK\x01\x85R.",
+        ];
+        for sent in cases {
+            let value = decode(sent, &Limits::DEFAULT).unwrap();
+            let error = extension(&value, Framing::Pickle).unwrap_err();
+            assert!(matches!(error, CallError::BadMetadata(_)), "{}", sent.escape_ascii());
+        }
     }
 }
