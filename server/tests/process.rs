@@ -1,6 +1,6 @@
 //! The process: ready line, signals, exit codes, files, and what the log says (`guarantees.md` 3).
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod support;
 

@@ -77,3 +77,52 @@ fn reachable(mut objects: Objects, host: &dyn PackHost) -> Result<(Objects, u64)
     }
     Ok((reached, strange_count))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::MemoryStorage;
+    use super::*;
+    use crate::storage::{NewRecord, NewTransaction, PackOutcome, Storage, Unattended};
+
+    fn commit(storage: &MemoryStorage, tid: u64, records: &[(u64, &[u8])]) {
+        let records = records.iter().map(|(oid, data)| NewRecord {
+            oid: Oid::from_u64(*oid),
+            data: Some(Bytes::copy_from_slice(data)),
+        });
+        let transaction = NewTransaction {
+            tid: Tid::from_u64(tid),
+            status: b' ',
+            user: Bytes::new(),
+            description: Bytes::new(),
+            extension: Bytes::new(),
+            records: records.collect(),
+        };
+        storage.vote(transaction).unwrap().finish().unwrap();
+    }
+
+    /// As MappingStorage of ZODB 6.4 does with the same: revisions up to the pack time but the last one go, then
+    /// what no remaining revision refers to; a later pack to an earlier time is a `ValueError`.
+    #[test]
+    fn packs_as_mapping_storage_does() {
+        let storage = MemoryStorage::new("test");
+        let pack = |until, gc| storage.pack(PackRequest { until: Tid::from_u64(until), gc }, &Unattended);
+        assert_eq!(pack(5, None).unwrap(), PackOutcome::Empty);
+        commit(&storage, 10, &[(0, b"N.C\x08\0\0\0\0\0\0\0\x01Q."), (1, b"N.N."), (2, b"N.N.")]);
+        commit(&storage, 20, &[(0, b"N.N.")]);
+        commit(&storage, 30, &[(0, b"N.N.")]);
+        let before = storage.view();
+        let exists = |oid| storage.view().current(Oid::from_u64(oid)).unwrap().is_some();
+        let PackOutcome::Packed(report) = pack(25, Some(false)).unwrap() else { panic!() };
+        assert_eq!((report.removed_count, report.new_len), (1, before.size_bytes() - 114));
+        assert!(exists(1) && exists(2));
+        assert!(matches!(pack(24, None), Err(StorageError::PackedToLaterTime)));
+        assert_eq!(pack(25, None).unwrap(), PackOutcome::Redundant);
+        let PackOutcome::Packed(report) = pack(26, None).unwrap() else { panic!() };
+        assert_eq!(report.removed_count, 2);
+        assert!(exists(0) && !exists(1) && !exists(2));
+        assert_eq!(storage.view().last_changes(9).unwrap().len(), 2);
+        // Whoever reads in an older view finds what was there.
+        assert!(before.current(Oid::from_u64(1)).unwrap().is_some());
+        commit(&storage, 40, &[(0, b"N.N.")]);
+    }
+}

@@ -580,3 +580,48 @@ fn what_a_broken_off_pack_of_python_left_is_set_right() {
     assert_eq!(planned.bytes("").unwrap(), bytes);
     assert!(planned.bytes(".pack").is_none() && planned.bytes(".old").is_none());
 }
+
+/// A host that notes which blobs go.
+#[derive(Default)]
+struct BlobHost(Mutex<Vec<(u64, u64)>>);
+
+impl PackHost for BlobHost {
+    fn is_cancelled(&self) -> bool {
+        false
+    }
+
+    fn stop_commits(&self) -> Option<Box<dyn CommitsStopped + '_>> {
+        Some(Box::new(Stopped))
+    }
+
+    fn packed(&self, _: Arc<dyn View>) {}
+
+    fn wants_removed_blobs(&self) -> bool {
+        true
+    }
+
+    fn removed_blob(&self, oid: Oid, serial: Tid) -> Result<(), StorageError> {
+        self.0.lock().unwrap().push((oid.to_u64(), serial.to_u64()));
+        Ok(())
+    }
+}
+
+#[test]
+fn blobs_are_named_revision_by_revision() {
+    let planned = Planned::new(b"FS30", false, NO_FAULT);
+    let blob = Bytes::from_static(b"\x80\x03cZODB.blob\nBlob\nq\x00.\x80\x03N.");
+    for tid in [10, 20, 30] {
+        let mut with_blobs = transaction(Tid::from_u64(tid), &[(0, &[5])]);
+        // ZEO's clients store the record of a blob twice.
+        for oid in if tid == 10 { [5, 5, 6] } else { [5, 5, 5] } {
+            with_blobs.records.push(NewRecord { oid: Oid::from_u64(oid), data: Some(blob.clone()) });
+        }
+        planned.storage.vote(with_blobs).unwrap().finish().unwrap();
+    }
+    let host = BlobHost::default();
+    assert!(matches!(planned.storage.pack(until(25), &host).unwrap(), PackOutcome::Packed(_)));
+    // The revision of 20 was current at the pack time, that of 30 is later; 6 is reached from nowhere.
+    let mut named = host.0.into_inner().unwrap();
+    named.dedup();
+    assert_eq!(named, [(5, 10), (6, 10)]);
+}
