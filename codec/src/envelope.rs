@@ -206,10 +206,8 @@ impl<'a> Envelope<'a> {
         } else if let Some(number) = reader.small_int() {
             Flag::Int(number)
         } else {
-            match reader.value(limits)? {
-                Value::Int(number) => Flag::Int(number.try_into().map_err(|_| not_an_envelope)?),
-                _ => return Err(not_an_envelope),
-            }
+            let Value::Int(number) = reader.value(limits)? else { return Err(not_an_envelope) };
+            Flag::Int(number.try_into().map_err(|_| not_an_envelope)?)
         };
         let (name, flavor) = if let Some(name) = reader.name()? {
             (name, PickleFlavor::Python3)
@@ -318,10 +316,8 @@ const fn begins_a_value(opcode: u8) -> bool {
 }
 
 fn number(op: Op<'_>) -> Option<i64> {
-    match op {
-        Op::Int(number) => number.try_into().ok(),
-        _ => None,
-    }
+    let Op::Int(number) = op else { return None };
+    number.try_into().ok()
 }
 
 /// What stands in the fourth place of a message: the arguments of a call, or a result.

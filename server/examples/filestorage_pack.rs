@@ -58,7 +58,7 @@ fn fill(storage: &FileStorage, count: u64) {
             let records = objects.map(|oid| {
                 let children = oid * FAN_OUT + 1..=(oid + 1) * FAN_OUT;
                 let data = record(children.filter(|child| *child < count));
-                NewRecord { oid: Oid::from_u64(oid), data: Some(data) }
+                NewRecord::with_data(Oid::from_u64(oid), data)
             });
             storage.vote(transaction(tid, records.collect())).unwrap().finish().unwrap();
         }
@@ -114,8 +114,8 @@ fn main() {
             while !is_done.load(Ordering::Relaxed) {
                 let since = Instant::now();
                 let _held = lock.lock().unwrap();
-                let data = Some(record(std::iter::empty()));
-                let records = vec![NewRecord { oid: Oid::from_u64(tid % count), data }];
+                let data = record(std::iter::empty());
+                let records = vec![NewRecord::with_data(Oid::from_u64(tid % count), data)];
                 storage.vote(transaction(tid, records)).unwrap().finish().unwrap();
                 tid += 1;
                 commit_count += 1;

@@ -190,7 +190,7 @@ impl<'a> Args<'a> {
                 Ok(())
             }
             Source::Msgpack { reader, left: 0 } => Ok(reader.end()?),
-            _ => self.other_end(),
+            Source::Pickle { .. } | Source::Msgpack { .. } | Source::Values(_) => self.other_end(),
         }
     }
 
@@ -199,7 +199,9 @@ impl<'a> Args<'a> {
         self.generalise()?;
         match &self.source {
             Source::Values(items) if items.len() == 0 => Ok(()),
-            _ => Err(self.shape(Expected::End)),
+            Source::Values(_) | Source::Pickle { .. } | Source::Msgpack { .. } => {
+                Err(self.shape(Expected::End))
+            }
         }
     }
 

@@ -19,10 +19,10 @@ impl<'a> Args<'a> {
         if let Some(bytes) = self.direct_bytes()? {
             return Ok(Cow::Borrowed(bytes));
         }
-        match self.value()? {
-            Value::Bytes(bytes) | Value::Native(bytes) => Ok(bytes),
-            _ => Err(self.bad(Expected::Bytes)),
-        }
+        let (Value::Bytes(bytes) | Value::Native(bytes)) = self.value()? else {
+            return Err(self.bad(Expected::Bytes));
+        };
+        Ok(bytes)
     }
 
     /// A byte string, or `None`.

@@ -2,6 +2,7 @@
 
 use alloc::borrow::Cow;
 
+use super::commit::{emit_store_args, txn_id};
 use super::{Arguments, TxnId};
 use crate::args::{Args, Count};
 use crate::emit::{Emit, EncodeError};
@@ -48,18 +49,13 @@ impl<'a> Arguments<'a> for StoreBlobEnd<'a> {
     const COUNT: Count = Count::exactly(4);
 
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
-        Ok(Self { oid: args.oid()?, serial: args.tid()?, data: args.bytes()?, id: TxnId(args.uint()?) })
+        Ok(Self { oid: args.oid()?, serial: args.tid()?, data: args.bytes()?, id: txn_id(args)? })
     }
 }
 
 impl Body for StoreBlobEnd<'_> {
     fn emit(&self, out: &mut impl Emit) -> Result<(), EncodeError> {
-        out.tuple(4, |out| {
-            out.oid(self.oid);
-            out.tid(self.serial);
-            out.bytes(&self.data);
-            out.uint(self.id.0);
-        });
+        emit_store_args(out, self.oid, self.serial, &self.data, self.id);
         Ok(())
     }
 }
@@ -89,7 +85,7 @@ impl<'a> Arguments<'a> for StoreBlobShared<'a> {
             serial: args.tid()?,
             data: args.bytes()?,
             file_name: args.text()?,
-            id: TxnId(args.uint()?),
+            id: txn_id(args)?,
         })
     }
 }

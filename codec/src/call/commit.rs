@@ -21,7 +21,7 @@ impl fmt::Display for TxnId {
     }
 }
 
-fn txn_id(args: &mut Args<'_>) -> Result<TxnId, MessageError> {
+pub(super) fn txn_id(args: &mut Args<'_>) -> Result<TxnId, MessageError> {
     args.uint().map(TxnId)
 }
 
@@ -106,14 +106,19 @@ impl<'a> Arguments<'a> for Storea<'a> {
 
 impl Body for Storea<'_> {
     fn emit(&self, out: &mut impl Emit) -> Result<(), EncodeError> {
-        out.tuple(4, |out| {
-            out.oid(self.oid);
-            out.tid(self.serial);
-            out.bytes(&self.data);
-            out.uint(self.id.0);
-        });
+        emit_store_args(out, self.oid, self.serial, &self.data, self.id);
         Ok(())
     }
+}
+
+/// The arguments that `storea` and `storeBlobEnd` share.
+pub(super) fn emit_store_args(out: &mut impl Emit, oid: Oid, serial: Tid, data: &[u8], id: TxnId) {
+    out.tuple(4, |out| {
+        out.oid(oid);
+        out.tid(serial);
+        out.bytes(data);
+        out.uint(id.0);
+    });
 }
 
 /// `restorea(oid, serial, data, prev_txn, id)`, one-way: copies a record verbatim.

@@ -208,11 +208,16 @@ impl ClientSession {
             (_, method) => method.map_or("", Method::name),
         };
         let is_one_way = call.method().is_some_and(Method::is_one_way);
-        let id = match call {
-            _ if is_one_way => MsgId::ONE_WAY,
-            _ if self.pending.len() >= self.limits.pending_count => return Err(SessionError::TooManyPending),
-            Call::LoadBefore(load) if self.dialect.load_ids_are_pairs => MsgId::Load(load.oid, load.before),
-            _ => MsgId::Int(self.next_id),
+        let id = if is_one_way {
+            MsgId::ONE_WAY
+        } else if self.pending.len() >= self.limits.pending_count {
+            return Err(SessionError::TooManyPending);
+        } else if let Call::LoadBefore(load) = call
+            && self.dialect.load_ids_are_pairs
+        {
+            MsgId::Load(load.oid, load.before)
+        } else {
+            MsgId::Int(self.next_id)
         };
         Ok((id, self.dialect.call_flag(is_one_way), name))
     }
@@ -299,6 +304,24 @@ mod tests {
         assert_eq!(session.poll_event(), Err(SessionError::UnexpectedReply));
         assert_eq!(session.poll_event(), Err(SessionError::Closed));
         assert_eq!(session.call(&Call::Plain(Method::Ping)), Err(SessionError::Closed));
+    }
+
+    /// A newer server may have methods that we do not know.
+    #[test]
+    fn calls_by_name_and_keeps_whatever_comes() {
+        let mut session = connected();
+        let args = Value::Tuple(alloc::vec![Value::Int(7)]);
+        let call = Call::Other { name: b"tomorrow".as_slice().into(), args };
+        assert_eq!(session.call(&call), Ok(MsgId::Int(1)));
+        assert_eq!(session.output(), b"\0\0\0\x18\x80\x03(K\x01\x89X\x08\0\0\0tomorrowK\x07\x85t.");
+        // (1, 0, ".reply", (True,))
+        session.receive(b"\0\0\0\x16\x80\x03(K\x01K\0X\x06\0\0\0.reply\x88\x85t.");
+        let Ok(Some(ClientEvent::Reply(reply))) = session.poll_event() else { panic!("no reply") };
+        assert_eq!(reply.method, None);
+        let kept = Value::Tuple(alloc::vec![Value::Bool(true)]);
+        assert_eq!(reply.result(&Limits::DEFAULT), Ok(Ok(Reply::Value(kept))));
+        let malformed = Call::Other { name: b"\xff".as_slice().into(), args: Value::None };
+        assert!(matches!(session.call(&malformed), Err(SessionError::Unencodable(_))));
     }
 
     #[test]

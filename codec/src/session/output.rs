@@ -100,7 +100,7 @@ impl Output {
         &mut self.bytes
     }
 
-    /// Appends a message as a whole frame; see [`write_message`](crate::write_message).
+    /// Appends a message as a whole frame; see [`write_message`].
     ///
     /// # Errors
     /// [`EncodeError`] if the framing has no form for a value, or the message exceeds 4 GiB; nothing was

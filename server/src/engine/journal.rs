@@ -165,6 +165,11 @@ impl Cursor {
         &**self.at.event.view()
     }
 
+    /// The same, for those who go on reading in it after the cursor has moved.
+    pub(crate) fn shared_view(&self) -> Arc<dyn View> {
+        Arc::clone(self.at.event.view())
+    }
+
     /// Moves to the next event, if there is one; the caller tells its client about it.
     pub(crate) fn advance(&mut self) -> Option<&Event> {
         let next = Arc::clone(self.at.next.get()?);

@@ -2,6 +2,7 @@
 
 mod commit;
 mod pack;
+mod past;
 mod read;
 
 use std::collections::VecDeque;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
-use zeo_codec::call::Register;
+use zeo_codec::call::{Register, UndoInfo, UndoLog};
 use zeo_codec::session::{Incoming, Message, ServerSession};
 use zeo_codec::{
     Call, DecodeError, EncodeError, Envelope, Expected, Limits, MessageError, Method, MsgId, RemoteError,
@@ -17,6 +18,7 @@ use zeo_codec::{
 };
 
 use super::error::CallError;
+use super::iterators::Iterators;
 use super::job::{Answered, AskJob, Job};
 use super::journal::{Commit, Cursor, Event};
 use super::mailbox::{Mail, Mailbox};
@@ -99,6 +101,7 @@ pub struct Peer {
     asking_count: usize,
     /// Packs for which the client waits: nobody needs them when it is gone.
     awaited_packs: Vec<PackCancel>,
+    iterators: Iterators,
 }
 
 /// What a connection has once it is registered.
@@ -125,6 +128,7 @@ impl Peer {
             jobs: VecDeque::new(),
             asking_count: 0,
             awaited_packs: Vec::new(),
+            iterators: Iterators::default(),
         }
     }
 
@@ -163,7 +167,8 @@ impl Peer {
             return Err(Closing::InvalidMethod(String::from_utf8_lossy(&envelope.name).into_owned()));
         };
         let is_blocked = (method.is_transactional() && self.is_finishing())
-            || (takes_long(method) && self.asking_count >= ASKING_MAX);
+            || (takes_long(method) && self.asking_count >= ASKING_MAX)
+            || (uses_iterator(method) && self.iterators.is_starting());
         if is_blocked {
             return Ok(Flow::Blocked);
         }
@@ -220,10 +225,24 @@ impl Peer {
             Call::Transaction(Method::Vote, args) => return self.vote(args.id, reply_to),
             Call::Transaction(Method::TpcFinish, args) => return self.tpc_finish(args.id, reply_to),
             Call::Transaction(_, args) => self.tpc_abort(args.id)?,
+            Call::Restorea(args) => self.restorea(args, payload)?,
+            Call::Undoa(args) => self.undoa(&args)?,
             Call::CheckCurrentSerial(args) => self.check_current_serial(args)?,
             Call::DeleteObject(args) => self.delete_object(args)?,
             Call::NewOids(args) => self.new_oids(args)?,
             Call::GetInvalidations(args) => self.get_invalidations(args)?,
+            Call::History(args) => return self.history(args, reply_to),
+            Call::UndoLog(UndoLog { first, last }) => {
+                let args = UndoInfo { first, last, specification: Value::None };
+                return self.undo_log(Method::UndoLog, args, reply_to);
+            }
+            Call::UndoInfo(args) => return self.undo_log(Method::UndoInfo, args, reply_to),
+            Call::RecordIternext(args) => self.record_iternext(args)?,
+            Call::IteratorStart(args) => return self.iterator_start(args, reply_to),
+            Call::IteratorNext(Method::IteratorNext, args) => self.iterator_next(args)?,
+            Call::IteratorRecordStart(args) => self.iterator_record_start(args)?,
+            Call::IteratorNext(_, args) => self.iterator_record_next(args)?,
+            Call::IteratorGc(args) => self.iterator_gc(&args),
             Call::GetTid(args) => self.get_tid(args)?,
             Call::Pack(args) => return self.pack(&args, reply_to),
             Call::Register(args) => self.register(&args, session)?,
@@ -259,7 +278,7 @@ impl Peer {
         match (result, reply_to) {
             (Ok(Answer::Sent), _) | (Ok(Answer::Reply(_)), None) => Ok(()),
             (Ok(Answer::Reply(reply)), Some(id)) => send(session, id, &reply),
-            (Err(error), Some(id)) => send_error(session, id, &error.to_remote()),
+            (Err(error), Some(id)) => send_error(session, id, &error),
             (Err(error), None) => {
                 Err(Closing::OneWayFailed { method: method.name(), reason: error.to_string() })
             }
@@ -303,7 +322,7 @@ impl Peer {
                 transaction.failure.get_or_insert(CallError::NotSupported(name));
                 Ok(Reply::None)
             }
-            _ => Err(CallError::NotSupported(name)),
+            Some(_) | None => Err(CallError::NotSupported(name)),
         }
     }
 
@@ -444,7 +463,22 @@ impl Drop for Peer {
 
 /// Whether the driver runs it as a [`Job`] beside the connection's other messages.
 const fn takes_long(method: Method) -> bool {
-    matches!(method, Method::UndoLog | Method::UndoInfo | Method::History | Method::Pack)
+    matches!(
+        method,
+        Method::UndoLog | Method::UndoInfo | Method::History | Method::IteratorStart | Method::Pack
+    )
+}
+
+/// Whether it moves or makes an iterator.
+const fn uses_iterator(method: Method) -> bool {
+    matches!(
+        method,
+        Method::IteratorStart
+            | Method::IteratorNext
+            | Method::IteratorRecordStart
+            | Method::IteratorRecordNext
+            | Method::IteratorGc
+    )
 }
 
 /// Tells the committer that its transaction is committed: `info`, then the reply (protocol reference 8).
@@ -457,9 +491,9 @@ fn finished(
     served.stats.active_transactions.subtract();
     let stage = transaction.take().map(|transaction| transaction.stage);
     send_size(&*commit.view, session)?;
-    match stage {
-        Some(Stage::Finishing { reply_to: Some(id) }) => send(session, &id, &Reply::Tid(commit.tid)),
-        _ => Ok(()),
+    match stage.and_then(Stage::into_finish_reply_to) {
+        Some(id) => send(session, &id, &Reply::Tid(commit.tid)),
+        None => Ok(()),
     }
 }
 
@@ -478,8 +512,9 @@ fn send(session: &mut ServerSession, id: &MsgId<'_>, reply: &Reply<'_>) -> Resul
     session.reply(id, reply).or_else(|EncodeError| send_unencodable(session, id))
 }
 
-fn send_error(session: &mut ServerSession, id: &MsgId<'_>, error: &RemoteError<'_>) -> Result<(), Closing> {
-    session.reply_error(id, error).or_else(|EncodeError| send_unencodable(session, id))
+fn send_error(session: &mut ServerSession, id: &MsgId<'_>, error: &CallError) -> Result<(), Closing> {
+    let error = error.to_remote(session.dialect().framing);
+    session.reply_error(id, &error).or_else(|EncodeError| send_unencodable(session, id))
 }
 
 fn send_unencodable(session: &mut ServerSession, id: &MsgId<'_>) -> Result<(), Closing> {

@@ -9,25 +9,25 @@
 //! A `tpc_finish` waits for the disk; the other threads of the same client must not wait with it, nor may
 //! the reply be late because a sleeping thread has to be woken first. So a commit is a task of its own. It
 //! starts on the thread that read the request, as soon as the connection has nothing else to do there, and
-//! blocks it ([`block_in_place`] lets another thread take over what else there is to do, this connection
-//! included); then it writes the reply itself. What both tasks need is under one mutex, which nobody holds
-//! while waiting for anything.
+//! blocks it ([`block`] lets another thread take over what else there is to do, this connection
+//! included); then it writes the reply itself. What both tasks need is under one mutex. Who holds it waits for
+//! nothing but a disk that has to be read, and that within [`block`], too: it keeps this connection, no other one.
 
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::Notify;
-use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep_until};
 use zeo_codec::Limits;
 use zeo_codec::handshake::Protocol;
 use zeo_codec::session::{Message, ServerEvent, ServerSession, SessionError};
 
+use super::blocking::block;
 use crate::engine::{Closing, CommitJob, Engine, Flow, Job, Peer};
 
 /// What the listener tells every connection.
@@ -162,7 +162,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
 
     fn core(&self) -> MutexGuard<'_, Core<S>> {
         // A panic in one task of a connection ends the connection; the other one may find it anyhow.
-        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+        match self.core.try_lock() {
+            Ok(core) => core,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            // Mostly held for a moment, but a load may wait for the disk.
+            Err(TryLockError::WouldBlock) => {
+                block(|| self.core.lock().unwrap_or_else(PoisonError::into_inner))
+            }
+        }
     }
 
     async fn run(self: &Arc<Self>) -> Result<(), End> {
@@ -204,7 +211,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
     /// Makes a commit, and answers it.
     async fn commit(self: Arc<Self>, job: CommitJob) {
         // Whatever happens, the client must not wait for ever.
-        let ran = std::panic::catch_unwind(AssertUnwindSafe(|| block_in_place(|| job.run())));
+        let ran = std::panic::catch_unwind(AssertUnwindSafe(|| block(|| job.run())));
         let is_answered = match ran {
             Ok(()) => self.core().answer_commit(),
             Err(_) => {

@@ -12,10 +12,12 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::blocking::block_hook;
 use super::connection::{ConnectionOptions, serve};
 use super::tls::Tls;
 use crate::config::Address;
 use crate::engine::Engine;
+use crate::storage::set_wait_hook;
 
 /// How many connections may wait to be accepted.
 const BACKLOG: u32 = 1024;
@@ -87,6 +89,7 @@ impl Listener {
 
     /// Accepts and serves connections until the future is dropped, which also drops all connections.
     pub async fn run(self, engine: Arc<Engine>, options: ConnectionOptions) {
+        set_wait_hook(block_hook);
         let mut accepting = JoinSet::new();
         for socket in self.sockets {
             accepting.spawn(accept_all(socket, Arc::clone(&engine), options, self.tls.clone()));

@@ -2,6 +2,7 @@
 //!
 //! This is the only layer that knows tokio. It moves bytes and wakes peers; it decides nothing.
 
+mod blocking;
 mod connection;
 mod listener;
 mod tls;

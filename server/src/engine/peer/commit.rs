@@ -4,20 +4,20 @@ use std::borrow::Cow;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use zeo_codec::call::{CheckCurrentSerial, DeleteObject, Storea, TpcBegin, TxnId};
+use zeo_codec::call::{CheckCurrentSerial, DeleteObject, Restorea, Storea, TpcBegin, TxnId, Undoa};
 use zeo_codec::handshake::Framing;
-use zeo_codec::pickle::{PickleFlavor, PickleWriter};
 use zeo_codec::session::ServerSession;
-use zeo_codec::{Construction, Emit, MsgId, Reply, Tid, Value, VoteItem};
+use zeo_codec::{MsgId, Reply, Tid, Value, VoteItem};
 
 use super::{Answer, Closing, Peer, now, send, send_error};
 use crate::engine::commit_lock::Ticket;
 use crate::engine::error::CallError;
+use crate::engine::extension;
 use crate::engine::job::Job;
 use crate::engine::served::CommitJob;
-use crate::engine::transaction::{Op, Plan, Stage, Transaction, plan};
+use crate::engine::transaction::{OP_LEN, Op, Plan, Stage, Transaction, plan};
 use crate::storage::tid::{next_tid, unix_micros_from_tid};
-use crate::storage::{NewTransaction, StorageError};
+use crate::storage::{NewRecord, NewTransaction, StorageError};
 
 impl Peer {
     pub(super) fn tpc_begin(
@@ -39,14 +39,16 @@ impl Peer {
         }
         // Any other status would reach the disk and mean something there: `c` is an unfinished transaction.
         let &[status @ (b' ' | b'p')] = args.status.as_bytes() else {
-            return Err(CallError::BadMetadata("status must be a blank or 'p'"));
+            return Err(CallError::BadMetadata("status must be a blank or 'p'".to_owned()));
         };
         let served = &self.attached()?.served;
         let transaction = Transaction {
             id: args.id,
             user: metadata(&args.user, payload)?,
             description: metadata(&args.description, payload)?,
-            extension: extension(&args.extension, framing)?,
+            extension: extension::encode(&args.extension, framing)
+                .map_err(|why| CallError::BadMetadata(why.to_string()))?
+                .into(),
             tid: args.tid,
             status,
             ops: Vec::new(),
@@ -73,17 +75,44 @@ impl Peer {
 
     pub(super) fn storea(&mut self, args: Storea<'_>, payload: &Bytes) -> Result<Reply<'static>, CallError> {
         self.attached()?.served.stats.stores.add();
-        let data = if args.data.len() < SMALL_LEN {
-            Bytes::copy_from_slice(&args.data)
-        } else {
-            shared(args.data, payload)
-        };
+        let data = kept(args.data, payload);
         self.collect(args.id, data.len(), Op::Store { oid: args.oid, serial: args.serial, data })
     }
 
     pub(super) fn delete_object(&mut self, args: DeleteObject) -> Result<Reply<'static>, CallError> {
         self.attached()?.served.stats.stores.add();
         self.collect(args.id, 0, Op::Delete { oid: args.oid, serial: args.serial })
+    }
+
+    pub(super) fn restorea(
+        &mut self,
+        args: Restorea<'_>,
+        payload: &Bytes,
+    ) -> Result<Reply<'static>, CallError> {
+        let served = &self.attached()?.served;
+        served.stats.stores.add();
+        if !served.storage.features().restore {
+            return self.cannot(args.id, "restore");
+        }
+        let Restorea { oid, serial, data, prev_txn: data_tid, id } = args;
+        let data = data.map(|data| kept(data, payload));
+        self.collect(id, data.as_ref().map_or(0, Bytes::len), Op::Restore { oid, serial, data, data_tid })
+    }
+
+    pub(super) fn undoa(&mut self, args: &Undoa<'_>) -> Result<Reply<'static>, CallError> {
+        if !self.attached()?.served.storage.features().undo {
+            return self.cannot(args.id, "undo");
+        }
+        let undo_id = Bytes::copy_from_slice(&args.undo_id);
+        self.collect(args.id, undo_id.len(), Op::Undo { undo_id })
+    }
+
+    /// The storage has no such method; Python finds out at the vote.
+    fn cannot(&mut self, id: TxnId, attribute: &'static str) -> Result<Reply<'static>, CallError> {
+        let transaction = self.transaction(id)?;
+        let type_name = "MappingStorage".to_owned();
+        transaction.failure.get_or_insert(CallError::NoAttribute { type_name, attribute });
+        Ok(Reply::None)
     }
 
     pub(super) fn check_current_serial(
@@ -123,16 +152,20 @@ impl Peer {
                 self.start_lock_clock();
                 ticket
             }
-            other => {
-                let error = match other {
-                    Stage::Waiting { .. } => "Already voting (waiting)",
-                    _ => "Already voting (locked)",
-                };
-                self.transaction(id)?.stage = other;
-                return Err(CallError::TransactionState(error));
+            stage @ Stage::Waiting { .. } => {
+                return self.already_voting(id, stage, "Already voting (waiting)");
+            }
+            stage @ (Stage::Voted { .. } | Stage::Finishing { .. }) => {
+                return self.already_voting(id, stage, "Already voting (locked)");
             }
         };
         self.run_vote(ticket).map(Answer::Reply)
+    }
+
+    /// Leaves the transaction in its stage.
+    fn already_voting(&mut self, id: TxnId, stage: Stage, error: &'static str) -> Result<Answer, CallError> {
+        self.transaction(id)?.stage = stage;
+        Err(CallError::TransactionState(error))
     }
 
     fn start_lock_clock(&mut self) {
@@ -155,7 +188,7 @@ impl Peer {
         let result = self.run_vote(ticket);
         match (result, reply_to) {
             (Ok(reply), Some(id)) => send(session, &id, &reply),
-            (Err(error), Some(id)) => send_error(session, &id, &error.to_remote()),
+            (Err(error), Some(id)) => send_error(session, &id, &error),
             (_, None) => Ok(()),
         }
     }
@@ -184,7 +217,8 @@ impl Peer {
         }
         // Nobody commits while we hold the lock: this is and stays the newest state.
         let view = served.view();
-        let Plan { records, oids, conflicts } = plan(&transaction.ops, &*view)?;
+        let bytes_max = self.engine.options.transaction_bytes;
+        let Plan { records, oids, undone, conflicts } = plan(&transaction.ops, &*view, bytes_max)?;
         if !conflicts.is_empty() {
             served.stats.conflicts.add();
             transaction.stage = Stage::HandedBack { ticket };
@@ -197,6 +231,7 @@ impl Peer {
             Some(tid) => tid,
             None => next_tid(unix_micros(now()), view.last_tid()).ok_or(StorageError::TidsExhausted)?,
         };
+        check_serials(&records, tid)?;
         let voted = served.storage.vote(NewTransaction {
             tid,
             status: transaction.status,
@@ -208,7 +243,7 @@ impl Peer {
         transaction.stage = Stage::Voted { ticket, voted, tid, oids };
         // From here on only the storage needs the data.
         transaction.ops = Vec::new();
-        Ok(Reply::Voted(Vec::new()))
+        Ok(Reply::Voted(undone.into_iter().map(VoteItem::Resolved).collect()))
     }
 
     pub(super) fn tpc_finish(
@@ -244,9 +279,9 @@ impl Peer {
     ) -> Result<(), Closing> {
         let stage = self.transaction.take().map(|transaction| transaction.stage);
         self.forget_transaction();
-        match stage {
-            Some(Stage::Finishing { reply_to: Some(id) }) => send_error(session, &id, &error.to_remote()),
-            _ => Ok(()),
+        match stage.and_then(Stage::into_finish_reply_to) {
+            Some(id) => send_error(session, &id, error),
+            None => Ok(()),
         }
     }
 
@@ -271,10 +306,22 @@ impl Peer {
     }
 }
 
+/// A record may be older than the transaction that brings it, but not newer: nobody would find what comes after it.
+fn check_serials(records: &[NewRecord], tid: Tid) -> Result<(), StorageError> {
+    let serials = records.iter().filter_map(|record| Some((record.oid, record.serial?)));
+    match serials.into_iter().find(|(_, serial)| *serial > tid) {
+        Some((oid, serial)) => Err(StorageError::SerialAhead { oid, serial, tid }),
+        None => Ok(()),
+    }
+}
+
+/// Object data, in memory of its own if it is small.
+fn kept(data: Cow<'_, [u8]>, payload: &Bytes) -> Bytes {
+    if data.len() < SMALL_LEN { Bytes::copy_from_slice(&data) } else { shared(data, payload) }
+}
+
 /// Data below this is copied out of the buffer it came in, which it would keep alive as a whole.
 const SMALL_LEN: usize = 4096;
-/// What an operation takes in memory beside its data, roughly.
-const OP_LEN: usize = 128;
 
 /// Whether a tid that a client chose would spoil the clock: all later tids have to be greater.
 fn is_far_ahead(tid: Tid) -> bool {
@@ -303,119 +350,6 @@ fn metadata(value: &Value<'_>, payload: &Bytes) -> Result<Bytes, CallError> {
     match value {
         Value::Bytes(bytes) | Value::Native(bytes) => Ok(shared(bytes.clone(), payload)),
         Value::Text(text) => Ok(Bytes::copy_from_slice(text.as_bytes())),
-        _ => Err(CallError::BadMetadata("user and description must be bytes or text")),
-    }
-}
-
-/// The extension dictionary as a storage keeps it: pickled, or nothing if it is empty.
-/// The bytes are those of a Python server that got the message in the same framing.
-fn extension(value: &Value<'_>, framing: Framing) -> Result<Bytes, CallError> {
-    if *value == Value::None {
-        return Ok(Bytes::new());
-    }
-    let items = dict_items(value).ok_or(CallError::BadMetadata("the extension must be a dict"))?;
-    if items.is_empty() {
-        return Ok(Bytes::new());
-    }
-    let mut pickle = Vec::new();
-    let mut writer = PickleWriter::with_memo(&mut pickle, PickleFlavor::Python3);
-    if framing == Framing::Msgpack {
-        writer = writer.sharing_keys();
-    }
-    writer.start();
-    let written = writer.value(&Value::Dict(items));
-    writer.stop();
-    match written {
-        Ok(()) => Ok(pickle.into()),
-        Err(_) => Err(CallError::BadMetadata("the extension cannot be pickled")),
-    }
-}
-
-/// The items of a dict, or of what the builtin `dict` makes: subclasses of dict may pickle themselves so (`__reduce__`),
-/// and Python's server unpickles it (`server_find_global` in `ZEO/asyncio/marshal.py` 6.2 lets builtins pass).
-fn dict_items<'a>(value: &Value<'a>) -> Option<Vec<(Value<'a>, Value<'a>)>> {
-    let object = match value {
-        Value::Dict(items) => return Some(items.clone()),
-        Value::Object(object) => object,
-        _ => return None,
-    };
-    let Value::Global(class) = &object.callable else {
-        return None;
-    };
-    let is_dict = class.is("builtins", "dict") || class.is("__builtin__", "dict");
-    let is_called = object.construction == Construction::Reduce;
-    let is_plain = object.kwargs.is_none() && object.state.is_none() && object.list_items.is_empty();
-    let Value::Tuple(args) = &object.args else {
-        return None;
-    };
-    if !is_dict || !is_called || !is_plain {
-        return None;
-    }
-    let mut items = match args.as_slice() {
-        [] => Vec::new(),
-        [Value::Dict(items)] => items.clone(),
-        [Value::Tuple(pairs) | Value::List(pairs)] => pairs.iter().map(pair).collect::<Option<_>>()?,
-        _ => return None,
-    };
-    items.extend(object.dict_items.iter().cloned());
-    Some(items)
-}
-
-/// The two values of a sequence of two.
-fn pair<'a>(value: &Value<'a>) -> Option<(Value<'a>, Value<'a>)> {
-    match value {
-        Value::Tuple(values) | Value::List(values) => match values.as_slice() {
-            [key, value] => Some((key.clone(), value.clone())),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use zeo_codec::Limits;
-    use zeo_codec::pickle::decode;
-
-    use super::*;
-
-    /// Dicts and subclasses with `__reduce__`, pickled by Python 3.11; and what `ZODB._compat.dumps` of ZODB 6.4
-    /// makes of what `pickle.loads` of Python makes of them.
-    #[test]
-    fn an_extension_may_be_what_the_builtin_dict_makes() {
-        let foo = b"\x80\x03}q\x00X\x03\x00\x00\x00fooq\x01K\x01s.".as_slice();
-        let abc = b"\x80\x03}q\x00(X\x01\x00\x00\x00aq\x01K\x01X\x01\x00\x00\x00bq\x02K\x02\
-                    X\x01\x00\x00\x00cq\x03K\x03u.";
-        let cases: [(&[u8], &[u8]); 5] = [
-            (foo, foo),
-            (b"\x80\x03cbuiltins\ndict\nq\x00X\x03\x00\x00\x00fooq\x01K\x01\x86q\x02\x85q\x03\x85q\x04Rq\x05.", foo),
-            (b"\x80\x02c__builtin__\ndict\nq\x00X\x03\x00\x00\x00fooq\x01K\x01\x86q\x02\x85q\x03\x85q\x04Rq\x05.", foo),
-            (b"\x80\x03cbuiltins\ndict\nq\x00)\x85q\x01Rq\x02.", b""),
-            (
-                b"\x80\x03cbuiltins\ndict\nq\x00]q\x01(]q\x02(X\x01\x00\x00\x00aq\x03K\x01eX\x01\x00\x00\x00bq\x04K\x02\
-                  \x86q\x05e\x85q\x06Rq\x07X\x01\x00\x00\x00cq\x08K\x03s.",
-                abc,
-            ),
-        ];
-        for (sent, stored) in cases {
-            let value = decode(sent, &Limits::DEFAULT).unwrap();
-            assert_eq!(extension(&value, Framing::Pickle).unwrap(), stored, "{}", sent.escape_ascii());
-        }
-    }
-
-    #[test]
-    fn an_extension_is_nothing_else() {
-        // A number, a pair, `list(((1, 2),))`, and `dict(1)`.
-        let cases: [&[u8]; 4] = [
-            b"K\x01.",
-            b"K\x01K\x02\x86.",
-            b"cbuiltins\nlist\nK\x01K\x02\x86\x85\x85R.",
-            b"cbuiltins\ndict\nK\x01\x85R.",
-        ];
-        for sent in cases {
-            let value = decode(sent, &Limits::DEFAULT).unwrap();
-            let error = extension(&value, Framing::Pickle).unwrap_err();
-            assert!(matches!(error, CallError::BadMetadata(_)), "{}", sent.escape_ascii());
-        }
+        _ => Err(CallError::BadMetadata("user and description must be bytes or text".to_owned())),
     }
 }

@@ -10,7 +10,8 @@ use zeo_codec::{Oid, Tid};
 
 use super::super::tid::unix_micros_from_tid;
 use super::super::{
-    Features, NewTransaction, PackHost, PackOutcome, PackRequest, Storage, StorageError, View, Voted,
+    Features, HistoryShape, NewTransaction, PackHost, PackOutcome, PackRequest, Storage, StorageError, View,
+    Voted,
 };
 use super::commit::FileVoted;
 use super::disk::Disk;
@@ -256,14 +257,14 @@ impl Storage for FileStorage {
     }
 
     fn features(&self) -> Features {
-        // What is implemented; Python's undo and record_iternext are not yet.
         Features {
-            undo: false,
-            iteration: false,
+            undo: true,
+            iteration: true,
             restore: true,
-            record_iteration: false,
+            record_iteration: true,
             external_gc: true,
             blobs: self.shared.options.blobs,
+            history: HistoryShape::Merged,
         }
     }
 

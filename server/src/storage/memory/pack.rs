@@ -9,7 +9,7 @@ use zeo_codec::record::{is_blob, possible_references, references};
 use zeo_codec::{Oid, Tid};
 
 use super::super::{PackHost, PackRequest, StorageError};
-use super::Content;
+use super::{Content, REVISION_BYTES, Transaction};
 
 /// The content as it is to be, how many revisions went, and how many records and references were strange.
 pub(super) fn pack(
@@ -27,20 +27,33 @@ pub(super) fn pack(
         (packed.objects, strange_count) = reachable(packed.objects, host)?;
     }
     let mut removed_count = 0;
-    for (oid, revisions) in &content.objects {
-        let kept = packed.objects.get(oid);
-        for (tid, data) in revisions {
-            if kept.is_some_and(|kept| kept.iter().any(|(kept_tid, _)| kept_tid == tid)) {
-                packed.transactions.entry(*tid).or_default().push(*oid);
+    for (tid, transaction) in &content.transactions {
+        let mut left = Transaction { oids: Vec::new(), ..transaction.clone() };
+        for oid in &transaction.oids {
+            if revision(&packed.objects, *oid, *tid).is_some() {
+                left.oids.push(*oid);
                 continue;
             }
             removed_count += 1;
-            if host.wants_removed_blobs() && data.as_ref().is_some_and(|data| is_blob(data)) {
+            left.status = b'p';
+            let data = revision(&content.objects, *oid, *tid).and_then(|(_, data)| data.as_ref());
+            left.len = left.len.saturating_sub(REVISION_BYTES + data.map_or(0, Bytes::len) as u64);
+            if host.wants_removed_blobs() && data.is_some_and(|data| is_blob(data)) {
                 host.removed_blob(*oid, *tid)?;
             }
         }
+        if !left.oids.is_empty() {
+            packed.transactions.insert(*tid, left);
+        }
     }
     Ok((packed, removed_count, strange_count))
+}
+
+/// The revision of `oid` that the transaction `tid` wrote.
+fn revision(objects: &Objects, oid: Oid, tid: Tid) -> Option<&(Tid, Option<Bytes>)> {
+    let revisions = objects.get(&oid)?;
+    let at = revisions.binary_search_by_key(&tid, |(tid, _)| *tid).ok()?;
+    revisions.get(at)
 }
 
 type Objects = BTreeMap<Oid, Vec<(Tid, Option<Bytes>)>>;
@@ -85,10 +98,9 @@ mod tests {
     use crate::storage::{NewRecord, NewTransaction, PackOutcome, Storage, Unattended};
 
     fn commit(storage: &MemoryStorage, tid: u64, records: &[(u64, &[u8])]) {
-        let records = records.iter().map(|(oid, data)| NewRecord {
-            oid: Oid::from_u64(*oid),
-            data: Some(Bytes::copy_from_slice(data)),
-        });
+        let records = records
+            .iter()
+            .map(|(oid, data)| NewRecord::with_data(Oid::from_u64(*oid), Bytes::copy_from_slice(data)));
         let transaction = NewTransaction {
             tid: Tid::from_u64(tid),
             status: b' ',

@@ -276,10 +276,8 @@ fn referring(to: &[u64]) -> Bytes {
 }
 
 fn transaction(tid: Tid, records: &[(u64, &[u64])]) -> NewTransaction {
-    let records = records
-        .iter()
-        .map(|(oid, to)| NewRecord { oid: Oid::from_u64(*oid), data: Some(referring(to)) })
-        .collect();
+    let records =
+        records.iter().map(|(oid, to)| NewRecord::with_data(Oid::from_u64(*oid), referring(to))).collect();
     NewTransaction {
         tid,
         status: b' ',
@@ -320,7 +318,7 @@ fn strange_records_and_dangling_references_are_kept_and_counted() {
         let mut with_strange =
             transaction(Tid::from_u64(tid), &[(0, &[1, 99]), (3, &[4]), (4, &[]), (5, &[4])]);
         let strange = [b"no pickle ".as_slice(), &3_u64.to_be_bytes(), b" at all"].concat();
-        with_strange.records.push(NewRecord { oid: Oid::from_u64(1), data: Some(strange.into()) });
+        with_strange.records.push(NewRecord::with_data(Oid::from_u64(1), strange.into()));
         storage.vote(with_strange).unwrap().finish().unwrap();
     }
     let PackOutcome::Packed(report) = storage.pack(until(30), &Unattended).unwrap() else { panic!() };
@@ -355,7 +353,7 @@ fn a_back_pointer_to_nowhere_stays_one() {
     planned
         .storage
         .vote(NewTransaction {
-            records: vec![NewRecord { oid: Oid::from_u64(1), data: None }],
+            records: vec![NewRecord::deleted(Oid::from_u64(1))],
             ..transaction(Tid::from_u64(20), &[])
         })
         .unwrap()
@@ -516,7 +514,7 @@ fn commits_before_the_stop_are_in_the_new_file_and_much_of_them_means_another_ro
         if number == 0 {
             let data = Bytes::from(vec![b'.'; 6 << 20]);
             let mut large = transaction(Tid::from_u64(tid + 1), &[]);
-            large.records.push(NewRecord { oid: Oid::from_u64(9), data: Some(data) });
+            large.records.push(NewRecord::with_data(Oid::from_u64(9), data));
             storage.vote(large).unwrap().finish().unwrap();
         }
     };
@@ -614,7 +612,7 @@ fn blobs_are_named_revision_by_revision() {
         let mut with_blobs = transaction(Tid::from_u64(tid), &[(0, &[5])]);
         // ZEO's clients store the record of a blob twice.
         for oid in if tid == 10 { [5, 5, 6] } else { [5, 5, 5] } {
-            with_blobs.records.push(NewRecord { oid: Oid::from_u64(oid), data: Some(blob.clone()) });
+            with_blobs.records.push(NewRecord::with_data(Oid::from_u64(oid), blob.clone()));
         }
         planned.storage.vote(with_blobs).unwrap().finish().unwrap();
     }
