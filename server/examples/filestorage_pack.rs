@@ -8,6 +8,8 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a program to be run by hand")]
 
 use std::fs;
+use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -91,15 +93,23 @@ fn memory(key: &str) -> u64 {
 }
 
 fn main() {
-    let count = std::env::args().nth(1).map_or(1_000_000, |count| count.parse().unwrap());
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if let [path, count] = args.as_slice() {
+        return measure(Path::new(path), count.parse().unwrap());
+    }
+    let count = args.first().map_or("1000000", String::as_str);
     let folder = tempfile::tempdir_in(".").unwrap();
     let path = folder.path().join("Data.fs");
     let storage = FileStorage::open(&path, FileStorageOptions::default()).unwrap();
-    fill(&storage, count);
+    fill(&storage, count.parse().unwrap());
     storage.close().unwrap();
-    drop(storage);
+    // In a process of its own, which has no room left over from filling.
+    let program = std::env::current_exe().unwrap();
+    assert!(Command::new(program).arg(&path).arg(count).status().unwrap().success());
+}
 
-    let storage = FileStorage::open(&path, FileStorageOptions::default()).unwrap();
+fn measure(path: &Path, count: u64) {
+    let storage = FileStorage::open(path, FileStorageOptions::default()).unwrap();
     let objects = storage.view().object_count();
     println!("{objects} objects, {} MiB", storage.view().size_bytes() >> 20);
     // The peak from here on.
