@@ -27,7 +27,9 @@ def arguments():
     parser.add_argument("--server", required=True, metavar="JSON",
                         help="list of words; {config} is the configuration")
     parser.add_argument("--logs", required=True, help="a directory")
-    parser.add_argument("--first-port", type=int, required=True)
+    parser.add_argument("--ports", type=int, nargs=2, required=True,
+                        metavar=("FIRST", "COUNT"),
+                        help="that nobody else uses, for servers")
     parser.add_argument("--msgpack", action="store_true")
     parser.add_argument("--limit", type=float, required=True,
                         help="seconds for one test")
@@ -200,7 +202,7 @@ def main():
     os.dup2(2, 1)
     if args.msgpack:
         os.environ["ZEO_MSGPACK"] = "1"
-    hooks.install(json.loads(args.server), args.first_port, args.msgpack)
+    hooks.install(json.loads(args.server), args.ports, args.msgpack)
     tests = find_tests()
     print(json.dumps({"tests": list(tests)}), file=answers)
     # Who interrupts the program that asks closes the standard input with it.

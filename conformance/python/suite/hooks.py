@@ -31,24 +31,23 @@ FIRST = "server-1.log"
 START_LIMIT = 33
 STOP_LIMIT = 10
 
-# How many ports one driver chooses from.
-PORTS = 1000
-
 # Some tests replace the functions of `time`.
 now, sleep = time.monotonic, time.sleep
 
-# Set by `install`: words of the command, ports to give out, and framing.
-command, first_port, msgpack = [], 0, False
+# Set by `install`: words of the command, first and number of the ports to
+# give out, and framing.
+command, ports, msgpack = [], (0, 0), False
 
-# Set by `begin`: where the logs go, and whether Python's server is to be used.
-logs, in_process = None, False
+# Set by `begin`: where the logs go, whether Python's server is to be used, and
+# which port comes next.
+logs, in_process, next_port = None, False, 0
 warnings = []
 
 
-def install(server, port, is_msgpack):
+def install(server, port_range, is_msgpack):
     """Put the hooks in place; before any module with tests is imported."""
-    global command, first_port, msgpack, python_start, python_runner
-    command, first_port, msgpack = server, port, is_msgpack
+    global command, ports, msgpack, python_start, python_runner
+    command, ports, msgpack = server, port_range, is_msgpack
     from ZEO import _forker
     python_start, python_runner = _forker.start_zeo_server, _forker.runner
     _forker.start_zeo_server, _forker.runner = start_zeo_server, runner
@@ -57,8 +56,10 @@ def install(server, port, is_msgpack):
 
 def begin(test, log_directory):
     """A test begins, in a process of its own."""
-    global logs, in_process
+    global logs, in_process, next_port
     logs, in_process = log_directory, bool(IN_PROCESS.search(test))
+    # The last test's may still be in use: its clients close late.
+    next_port = random.randrange(ports[1])
 
 
 def next_log():
@@ -183,20 +184,25 @@ class Server:
 
 
 def free_port(host):
-    """A port nobody listens on, among those of this driver.
+    """A port nobody listens on, that this test has not had before.
 
-    It lies below those that the system gives to clients: a client that waits
-    for its server could otherwise connect to itself.
+    It may have a use for the others yet, and start a server there again. All
+    lie below those that the system gives to clients: a client that waits for
+    its server could otherwise connect to itself.
     """
+    global next_port
+    first, count = ports
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    while True:
-        port = first_port + random.randrange(PORTS)
+    for _ in range(count):
+        port = first + next_port % count
+        next_port += 1
         with socket.socket(family) as probe:
             try:
                 probe.bind((host, port))
                 return port
             except OSError:
                 pass
+    raise RuntimeError("no port is free")
 
 
 PythonPopen = subprocess.Popen

@@ -37,6 +37,9 @@ struct Options {
     /// Only tests with such an id, in which * stands for anything; may be repeated.
     #[arg(long, value_name = "PATTERN")]
     only: Vec<String>,
+    /// Not tests with such an id; may be repeated.
+    #[arg(long, value_name = "PATTERN")]
+    skip: Vec<String>,
     /// How many tests run at the same time [default: the number of processors].
     #[arg(long)]
     jobs: Option<usize>,
@@ -115,6 +118,7 @@ fn start(options: &Options) -> Result<bool, SuiteError> {
             framing,
             server: server.clone(),
             only: options.only.clone(),
+            skip: options.skip.clone(),
             jobs: options.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
             limit: Duration::from_secs(options.limit),
             logs: logs.join(format!("{}-{}", version.name(), framing.name())),
@@ -160,7 +164,7 @@ fn run<'a>(plan: &Plan, expected: &'a Expected) -> Result<Report<'a>, SuiteError
     let report = Report {
         version: plan.version,
         framing: plan.framing,
-        is_whole: plan.only.is_empty(),
+        is_whole: plan.only.is_empty() && plan.skip.is_empty(),
         results,
         expected,
     };

@@ -1,7 +1,9 @@
 //! One Python process that runs tests of the installed ZEO, one at a time, and the conversation with it.
 
 use std::collections::BTreeSet;
+use std::fs::{File, TryLockError};
 use std::io::{BufRead, BufReader, Write};
+use std::ops::Range;
 use std::path::Path;
 use std::process::{ChildStdin, ChildStdout, Stdio};
 use std::time::Duration;
@@ -71,6 +73,8 @@ pub(super) struct Setup<'a> {
 #[derive(Debug)]
 pub(super) struct Driver {
     process: Process,
+    /// Its own as long as it runs.
+    _ports: Ports,
     /// `None` only while it is dropped.
     stdin: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
@@ -91,7 +95,8 @@ impl Driver {
         command.arg(scripts_dir().join("suite").join("driver.py"));
         command.arg("--server").arg(serde_json::to_string(setup.server)?);
         command.arg("--logs").arg(setup.logs);
-        command.arg("--first-port").arg(first_port(number).to_string());
+        let ports = Ports::claim()?;
+        command.arg("--ports").arg(ports.first.to_string()).arg(PORT_COUNT.to_string());
         command.arg("--limit").arg(setup.limit.as_secs_f64().to_string());
         if setup.framing == Framing::Msgpack {
             command.arg("--msgpack");
@@ -100,7 +105,8 @@ impl Driver {
         let mut process = Process::spawn(&name, &mut command, setup.logs.join(format!("{name}.txt")))?;
         let stdin = process.take_stdin();
         let stdout = process.take_stdout().ok_or(SuiteError::Driver { log: String::new() })?;
-        let mut driver = Self { process, stdin, answers: BufReader::new(stdout), tests: BTreeSet::new() };
+        let mut driver =
+            Self { process, _ports: ports, stdin, answers: BufReader::new(stdout), tests: BTreeSet::new() };
         let Greeting { tests } = driver.answer()?;
         driver.tests = tests;
         Ok(driver)
@@ -132,9 +138,43 @@ impl Drop for Driver {
     }
 }
 
-/// The first of 1,000 ports for driver `number`, below those from which systems and ZEO's own tests choose.
-/// Programs that run at the same time mostly get different ones; that nobody listens there is looked at as well.
-fn first_port(number: usize) -> usize {
-    let process = usize::try_from(std::process::id()).unwrap_or_default();
-    10_000 + process.wrapping_mul(3).wrapping_add(number) % 10 * 1_000
+/// How many ports one driver has for servers.
+const PORT_COUNT: u16 = 250;
+/// They lie below those from which systems and ZEO's own tests choose.
+const ALL_PORTS: Range<u16> = 10_000..20_000;
+
+/// Ports that no other driver on this machine uses, whoever has started it: a server that is slow to bind its port
+/// would otherwise be mistaken for the one that was quicker.
+#[derive(Debug)]
+struct Ports {
+    first: u16,
+    /// Locked; the lock is given back with the file.
+    _claim: File,
+}
+
+impl Ports {
+    fn claim() -> Result<Self, SuiteError> {
+        for first in ALL_PORTS.step_by(PORT_COUNT.into()) {
+            let file = File::create(std::env::temp_dir().join(format!("zeo-suite-ports-{first}")))?;
+            match file.try_lock() {
+                Ok(()) => return Ok(Self { first, _claim: file }),
+                Err(TryLockError::WouldBlock) => {}
+                Err(TryLockError::Error(error)) => return Err(error.into()),
+            }
+        }
+        Err(SuiteError::Server("all ports are taken by other drivers".to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drivers_do_not_share_ports() {
+        let one = Ports::claim().unwrap();
+        let two = Ports::claim().unwrap();
+        assert!(one.first.abs_diff(two.first) >= PORT_COUNT);
+        assert!(ALL_PORTS.contains(&(two.first + PORT_COUNT - 1)));
+    }
 }

@@ -69,6 +69,8 @@ pub struct Plan {
     pub server: Vec<String>,
     /// Only tests whose id one of these fits; all without any. See [`expected::fits`].
     pub only: Vec<String>,
+    /// Not the tests whose id one of these fits.
+    pub skip: Vec<String>,
     /// How many tests run at the same time.
     pub jobs: usize,
     /// The longest time for one test; then it is ended, with its servers.
@@ -147,9 +149,10 @@ fn with_drivers<T>(
 }
 
 fn chosen(plan: &Plan, tests: &BTreeSet<String>) -> Vec<String> {
-    let is_chosen = |test: &&String| {
-        plan.only.is_empty() || plan.only.iter().any(|pattern| expected::fits(pattern, test))
-    };
+    let fits_one =
+        |patterns: &[String], test: &str| patterns.iter().any(|pattern| expected::fits(pattern, test));
+    let is_chosen =
+        |test: &&String| (plan.only.is_empty() || fits_one(&plan.only, test)) && !fits_one(&plan.skip, test);
     tests.iter().filter(is_chosen).cloned().collect()
 }
 

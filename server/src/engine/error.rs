@@ -55,10 +55,10 @@ pub(crate) enum CallError {
     NoAttribute { type_name: String, attribute: &'static str },
     #[error("{0}")]
     WrongType(String),
-    /// An oid that is not eight bytes.
-    #[error("no object {}", bytes_repr(.0))]
-    NoSuchKey(Vec<u8>),
-    /// An oid that is no bytes at all.
+    /// An oid that is not eight bytes, or for a mapping storage no bytes at all.
+    #[error("no object {}", key_repr(.0))]
+    NoSuchKey(Value<'static>),
+    /// An oid that is no bytes at all, for a file storage.
     #[error("an oid must be bytes")]
     NoBytes,
     #[error("no object at or above the oid")]
@@ -124,7 +124,7 @@ impl CallError {
             Self::OutOfOrder(_) => text("builtins.Exception", self),
             Self::NoAttribute { .. } => text("builtins.AttributeError", self),
             Self::WrongType(_) => text("builtins.TypeError", self),
-            Self::NoSuchKey(key) => RemoteError::new(POS_KEY_ERROR, vec![Value::Bytes(key.clone().into())]),
+            Self::NoSuchKey(key) => RemoteError::new(POS_KEY_ERROR, vec![key.clone()]),
             Self::NoBytes | Self::BadUndoId(BadUndoId::NoTid) => {
                 RemoteError::new("builtins.AssertionError", vec![])
             }
@@ -154,6 +154,10 @@ impl From<UndoError> for CallError {
             other => Self::Undo(other),
         }
     }
+}
+
+fn key_repr(key: &Value<'_>) -> String {
+    key.as_bytes().map_or_else(|| format!("{key:?}"), bytes_repr)
 }
 
 fn text(class: &'static str, message: &impl ToString) -> RemoteError<'static> {

@@ -71,6 +71,9 @@ pub(crate) fn undo_log(
     while found_count < last {
         let Some(transaction) = view.transaction_before(place)? else { break };
         place = transaction.place;
+        if place < view.undoable_place() {
+            break;
+        }
         match transaction.status {
             b' ' => {}
             b'p' => break,

@@ -12,7 +12,7 @@ pub(super) fn block<T>(work: impl FnOnce() -> T) -> T {
     }
 }
 
-/// How storages wait for their disks, see [`wait`](crate::storage::wait).
+/// How storages wait for their disks, see [`wait`](crate::storage::wait()).
 pub(super) fn block_hook(work: &mut dyn FnMut()) {
     block(work);
 }

@@ -8,6 +8,7 @@
 //!
 //! This module knows no sockets and no wire format; object data is opaque bytes here.
 
+pub mod demo;
 pub mod file;
 pub mod memory;
 mod pack;
@@ -95,6 +96,11 @@ pub trait View: Send + Sync + fmt::Debug {
 
     /// The place behind the last transaction.
     fn end_place(&self) -> u64;
+
+    /// Transactions before this place cannot be undone, whatever they are.
+    fn undoable_place(&self) -> u64 {
+        0
+    }
 
     /// The transaction at `place` or behind it, `None` at the end.
     ///

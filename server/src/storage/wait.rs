@@ -1,7 +1,7 @@
 //! Waiting for a medium on a thread on which others count.
 //!
 //! A storage is called on the threads of an async runtime, from which no other connection should be kept by a disk
-//! that has to move first. So whatever may take long for that reason is done within [`wait`], and who drives the
+//! that has to move first. So whatever may take long for that reason is done within [`wait()`], and who drives the
 //! storage says how to wait there: the server tells its runtime to go on elsewhere meanwhile. The storages
 //! themselves know no runtime; without anybody to say so they just wait.
 
@@ -12,7 +12,7 @@ pub type WaitHook = fn(&mut dyn FnMut());
 
 static HOOK: OnceLock<WaitHook> = OnceLock::new();
 
-/// Sets what [`wait`] does, for the whole process. The first one to do so decides.
+/// Sets what [`wait()`] does, for the whole process. The first one to do so decides.
 pub fn set_wait_hook(hook: WaitHook) {
     // Two listeners in one process bring the same hook.
     let _ = HOOK.set(hook);

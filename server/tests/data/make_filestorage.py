@@ -75,8 +75,31 @@ class Maker:
 
     def undo(self, undone):
         self.begin(description="undo")
-        self.storage.undo(base64.encodebytes(undone).rstrip(b"\n"), self.meta)
+        self.take_back(undone)
         return self.finish()
+
+    def take_back(self, undone):
+        self.storage.undo(base64.encodebytes(undone).rstrip(b"\n"), self.meta)
+        self.entry["records"].append(dict(undo=undone.hex()))
+
+    def undo_all(self, *undone):
+        self.begin(description="several undone")
+        for each in undone:
+            self.take_back(each)
+        return self.finish()
+
+    def refused(self, undone):
+        """What Python says to an undo that is not possible."""
+        self.begin()
+        try:
+            self.take_back(undone)
+        except ZODB.POSException.MultipleUndoErrors as error:
+            why = [[oid.hex(), one._reason] for oid, one in error._errs]
+        except ZODB.POSException.UndoError as error:
+            why = error._reason
+        self.storage.tpc_abort(self.meta)
+        self.count -= 1
+        self.transactions.append(dict(undo=undone.hex(), refused=why))
 
     def close(self):
         self.storage.close()
@@ -101,6 +124,14 @@ def ask(method, *args):
         return method(*args)
     except ZODB.POSException.POSKeyError:
         return "POSKeyError"
+
+
+def iterated(txn):
+    return dict(
+        tid=txn.tid.hex(), status=txn.status, user=txn.user.hex(), description=txn.description.hex(),
+        extension=txn.extension_bytes.hex(),
+        records=[[record.oid.hex(), record.tid.hex(), record.data and record.data.hex(),
+                  record.data_txn and record.data_txn.hex()] for record in txn])
 
 
 def expect(folder):
@@ -132,10 +163,29 @@ def expect(folder):
                 for n in (1, 3, 1000)]
         except UnboundLocalError:  # ZODB 6.4 cannot iterate over a transaction with status u
             invalidations = None
+        history = [
+            [oid.hex(), [[entry["tid"].hex(), entry["time"].hex(), entry["size"]] for entry in entries]]
+            for oid in oids for entries in [ask(storage.history, oid, 1000)] if entries != "POSKeyError"]
+        undo_log = [[entry["id"].decode(), entry["time"].hex(), entry["size"]] for entry in storage.undoLog(0, 1000)]
+        try:
+            iteration = list(map(iterated, storage.iterator()))
+            starts = [[bound.hex(), [txn.tid.hex() for txn in storage.iterator(bound)]] for bound in sorted(bounds)]
+        except UnboundLocalError:
+            iteration = starts = None
+        current, following = [], None
+        while True:
+            reply = ask(storage.record_iternext, following)
+            if reply == "POSKeyError":  # a deleted object: the next one cannot be asked for
+                break
+            oid, serial, data, following = reply
+            current.append([oid.hex(), serial.hex(), data.hex(), following and following.hex()])
+            if following is None:
+                break
         expected = dict(
             len=len(storage), size=storage.getSize(), last=storage.lastTransaction().hex(),
             max_oid=storage._oid.hex(), load_before=load_before, load_serial=load_serial, get_tid=get_tid,
-            last_invalidations=invalidations)
+            last_invalidations=invalidations, history=history, undo_log=undo_log, iteration=iteration, starts=starts,
+            current=current)
         storage.close()
     json.dump(expected, open(os.path.join(folder, "expected.json"), "w"), indent=0)
 
@@ -195,9 +245,41 @@ def write_plain(maker):
     json.dump(maker.transactions, open(os.path.join(maker.folder, "transactions.json"), "w"), indent=0)
 
 
+def write_undo(maker):
+    """Undo in every form, with the input in transactions.json."""
+    maker.commit((0, b"root"), (1, b"a"), (2, b"a"))
+    second = maker.commit((1, b"b"), (2, b"b"), user="u")
+    third = maker.commit((1, b"c"), (3, b"new"))
+    maker.refused(second)
+    maker.refused(tid(100))
+    fourth = maker.undo(third)
+    maker.refused(third)
+    maker.undo_all(fourth, third, second)
+    maker.commit((1, b"c"), (3, b"new"))
+    # The same data as before: another way to the same state.
+    maker.undo(third)
+    first = bytes.fromhex(maker.transactions[0]["tid"])
+    maker.refused(first)
+    maker.begin(description="twice in one transaction")
+    maker.store(2, b"x")
+    maker.store(2, b"y")
+    twice = maker.finish()
+    maker.undo(twice)
+    maker.begin()
+    maker.delete(2)
+    deleted = maker.finish()
+    maker.undo(deleted)
+    maker.undo(maker_last(maker))
+    json.dump(maker.transactions, open(os.path.join(maker.folder, "transactions.json"), "w"), indent=0)
+
+
 def main(target):
     maker = Maker(os.path.join(target, "history"))
     write_history(maker)
+    maker.close()
+
+    maker = Maker(os.path.join(target, "undo"))
+    write_undo(maker)
     maker.close()
 
     maker = Maker(os.path.join(target, "plain"))
@@ -249,7 +331,7 @@ def main(target):
         file.write(b"u")
     os.remove(maker.path + ".index")
 
-    for name in ("history", "plain", "packed", "checkpoint", "undone"):
+    for name in ("history", "undo", "plain", "packed", "checkpoint", "undone"):
         expect(os.path.join(target, name))
 
 

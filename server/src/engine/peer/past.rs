@@ -12,8 +12,8 @@ use super::{Answer, Peer};
 use crate::engine::error::CallError;
 use crate::engine::past;
 use crate::engine::undo_filter::Filter;
-use crate::storage::DataSink;
 use crate::storage::past::CurrentObject;
+use crate::storage::{DataSink, HistoryShape};
 
 impl Peer {
     pub(super) fn history(
@@ -25,7 +25,11 @@ impl Peer {
         let shape = attached.served.storage.features().history;
         let view = attached.cursor.shared_view();
         let oid = match args.oid.as_bytes() {
-            Some(bytes) => Oid::from_slice(bytes).ok_or_else(|| CallError::NoSuchKey(bytes.to_vec()))?,
+            Some(bytes) => {
+                Oid::from_slice(bytes).ok_or_else(|| CallError::NoSuchKey(args.oid.clone().into_owned()))?
+            }
+            // MappingStorage looks for whatever it is among its keys (`MappingStorage.py:history`, ZODB 6.4).
+            None if shape == HistoryShape::Apart => return Err(CallError::NoSuchKey(args.oid.into_owned())),
             None => return Err(CallError::NoBytes),
         };
         let size = args.size.unwrap_or(Value::Int(1)).into_owned();

@@ -24,6 +24,10 @@ use super::view::FileView;
 /// Bytes read at once for a transaction: its header, and mostly its metadata with it.
 const TRANSACTION_READ_LEN: usize = 512;
 
+/// A transaction that ends before this is not listed: one without records or metadata at the start of a file. Python
+/// wonders itself why (`FileStorage.py:UndoSearch.finished`).
+const LISTED_FROM_POS: u64 = 39;
+
 /// The record that a reference leads to.
 #[derive(Debug)]
 pub(super) struct Target {
@@ -117,6 +121,9 @@ impl FileView {
     }
 
     pub(super) fn past_before(&self, pos: u64) -> Result<Option<PastTransaction>, StorageError> {
+        if pos < LISTED_FROM_POS {
+            return Ok(None);
+        }
         let Some(start_pos) = self.previous_transaction(pos)? else { return Ok(None) };
         let transaction = self.transaction_at(start_pos)?;
         if transaction.next_place == pos {

@@ -28,7 +28,7 @@ pub use memory::{Change, MemoryDisk};
 ///
 /// Reads may run at any time from any thread; writes, [`Disk::sync_data`] and the rest come from one thread at
 /// a time. Every method fails with what the operating system says. Reads that have to wait for the medium do so
-/// within [`wait`]; writes come from where waiting is allowed.
+/// within [`wait()`]; writes come from where waiting is allowed.
 #[expect(clippy::missing_errors_doc, reason = "said once for all methods")]
 #[expect(clippy::len_without_is_empty, reason = "a length in bytes of a medium, not a collection")]
 pub trait Disk: Send + Sync + fmt::Debug {
@@ -56,11 +56,11 @@ pub trait Disk: Send + Sync + fmt::Debug {
 
 /// A file of the operating system.
 ///
-/// A read first takes what is in the page cache. Only if that is not all of it the thread waits, within [`wait`]. Not
+/// A read first takes what is in the page cache. Only if that is not all of it the thread waits, within [`wait()`]. Not
 /// every file system can tell; one that cannot is read as if everything were cached.
 ///
-/// Asking costs some 70 ns a read, because `preadv2` takes a list of buffers: 0.2 to 4 % of what a load costs the server
-/// (`BENCHMARKS.md`: 1.8 us in full pipelines, 35 us one at a time).
+/// Asking costs some 70 ns a read, because `preadv2` takes a list of buffers: 0.2 to 4 % of what a load costs the
+/// server (`BENCHMARKS.md`: 1.8 us in full pipelines, 35 us one at a time).
 #[derive(Debug)]
 pub struct FileDisk {
     file: File,

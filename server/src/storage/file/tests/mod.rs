@@ -5,8 +5,10 @@ mod histories;
 mod pack;
 mod power;
 mod recovery;
+mod undo;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,6 +16,7 @@ use zeo_codec::{Oid, Tid};
 
 use super::{FileStorage, FileStorageOptions};
 use crate::storage::file::disk::Disk;
+use crate::storage::past::CurrentObject;
 use crate::storage::{DataSink, NewRecord, NewTransaction, Storage, StorageError, View};
 
 /// Numbers that look random and are the same in every run (SplitMix64).
@@ -113,11 +116,21 @@ impl Model {
             .map(|(tid, oids)| (*tid, oids.iter().copied().collect::<Vec<_>>()))
             .collect();
         assert_eq!(view.last_changes(usize::MAX).unwrap(), changes);
+        assert_eq!(iterate(view), self.transactions);
         for (oid, revisions) in &self.revisions {
             let bounds = revisions.iter().flat_map(|(tid, _)| [*tid, tid.next().unwrap()]);
             for before in bounds.chain([Tid::ZERO, Tid::MAX]) {
                 assert_eq!(load_before(view, *oid, before).unwrap(), self.load_before(*oid, before));
             }
+            let mut history = Vec::new();
+            view.history(*oid, &mut |revision| {
+                history.push(revision.tid);
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+            assert_eq!(history, revisions.iter().rev().map(|(tid, _)| *tid).collect::<Vec<_>>());
+            let next = self.revisions.range(Oid::from_u64(oid.to_u64() + 1)..).next().map(|(oid, _)| *oid);
+            assert_eq!(view.object_from(*oid).unwrap(), Some(CurrentObject { oid: *oid, next }));
             let current = view.current(*oid).unwrap().unwrap();
             let (serial, data) = revisions.last().unwrap();
             assert_eq!((current.serial, current.is_deleted), (*serial, data.is_none()));
@@ -133,6 +146,24 @@ impl Model {
         assert_eq!(load_before(view, Oid::from_u64(u64::MAX), Tid::MAX).unwrap(), Loaded::NoSuchObject);
         assert_eq!(view.current(Oid::from_u64(u64::MAX)).unwrap(), None);
     }
+}
+
+/// The transactions of a view and their objects, by iteration.
+fn iterate(view: &dyn View) -> Vec<(Tid, BTreeSet<Oid>)> {
+    let mut found = Vec::new();
+    let mut place = view.place_of(None).unwrap();
+    while let Some(transaction) = view.transaction_from(place).unwrap() {
+        let mut oids = BTreeSet::new();
+        let mut record_place = transaction.records_place;
+        while let Some(record) = view.record_from(&transaction, record_place).unwrap() {
+            assert_eq!(record.tid, transaction.tid);
+            oids.insert(record.oid);
+            record_place = record.next_place;
+        }
+        found.push((transaction.tid, oids));
+        place = transaction.next_place;
+    }
+    found
 }
 
 /// A transaction of up to `record_count_max` records of up to `data_len_max` bytes each.
