@@ -40,6 +40,7 @@ mod id;
 mod limits;
 pub mod msgpack;
 pub mod pickle;
+pub mod record;
 mod reply;
 pub mod session;
 mod share;

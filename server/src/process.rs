@@ -114,6 +114,8 @@ fn serve(config: &Config, tls: Option<Tls>, log: &LogHandle) -> Result<ExitCode,
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut pid_file = None;
     let result = runtime.block_on(listen(config, tls, &engine, log, &mut pid_file));
+    // Or the runtime would wait for their end.
+    engine.stop_packs();
     // Connections end here, and with them their transactions; commits under way are completed below.
     drop(runtime);
     for storage in &config.storages {
@@ -162,6 +164,8 @@ fn open_kind(kind: &StorageKind) -> Result<Arc<dyn Storage>, OpenError> {
                 read_only: file.read_only,
                 blobs: false,
                 quota_bytes: file.quota_bytes,
+                keep_garbage: !file.pack_gc,
+                discard_old: !file.pack_keep_old,
             };
             Arc::new(FileStorage::open(&file.path, options)?)
         }

@@ -19,8 +19,14 @@ use zeo_server::storage::{
     DataSink, NewRecord, NewTransaction, Pending, RecordData, Storage, StorageError, View,
 };
 
-const READ_ONLY: FileStorageOptions =
-    FileStorageOptions { create: false, read_only: true, blobs: false, quota_bytes: None };
+const READ_ONLY: FileStorageOptions = FileStorageOptions {
+    create: false,
+    read_only: true,
+    blobs: false,
+    keep_garbage: false,
+    discard_old: false,
+    quota_bytes: None,
+};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/filestorage").join(name)

@@ -14,12 +14,15 @@ use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use support::{Client, begin};
-use zeo_codec::call::{SetClientLabel, TransactionRef, TxnId};
-use zeo_codec::{Call, Method};
+use zeo_codec::call::{Pack, SetClientLabel, Storea, TransactionRef, TxnId};
+use zeo_codec::{Call, Method, Oid, Tid, Value};
+use zeo_server::storage::Storage;
+use zeo_server::storage::file::{FileStorage, FileStorageOptions};
 
 /// `runzeo` in a directory of its own, killed when dropped.
 struct Runzeo {
@@ -399,6 +402,114 @@ fn the_more_commits_wait_the_louder_is_the_log() {
         let text = wait_for(&log, &format!("('1') queue lock: transactions waiting: {count}\n"));
         let line = text.lines().find(|line| line.ends_with(&format!("waiting: {count}"))).unwrap();
         assert!(line.contains(&format!(" {level} ZEO.StorageServer (127.0.0.1:")), "{line}");
+    }
+}
+
+/// A configuration whose storage holds a few revisions of the root, and a pack that waits for the commit lock.
+fn packing(directory: &Path) -> (Runzeo, Client, Client) {
+    write_config(directory, CONFIG);
+    let runzeo = Runzeo::start(directory, &["-C", "zeo.conf"]);
+    let address = runzeo.address.parse().unwrap();
+    let (mut holder, mut caller) = (Client::connect(address), Client::connect(address));
+    holder.register();
+    caller.register();
+    caller.commit(1, 0);
+    caller.commit(2, 1);
+    holder.store(7, 2, Tid::ZERO, b"data");
+    assert_eq!(holder.transaction(Method::Vote, 7), "Voted([])");
+    let pack = Call::Pack(Pack { time: 5e9, wait: Some(Value::Bool(false)) });
+    assert_eq!(caller.call(&pack), "None");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !caller.plain(Method::ServerStatus).contains("\"waiting\"), Int(1)") {
+        assert!(Instant::now() < deadline, "{}", caller.plain(Method::ServerStatus));
+    }
+    assert!(directory.join("Data.fs.pack").exists());
+    (runzeo, holder, caller)
+}
+
+#[test]
+fn sigterm_gives_a_pack_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut runzeo, _holder, _caller) = packing(directory.path());
+    runzeo.signal(Signal::TERM);
+    assert_eq!(runzeo.end(), Some(0));
+    assert!(!directory.path().join("Data.fs.pack").exists());
+    let log = fs::read_to_string(directory.path().join("stderr.log")).unwrap();
+    assert!(log.contains("the pack was cancelled"), "{log}");
+}
+
+#[test]
+fn what_a_killed_pack_left_is_removed_at_the_next_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut runzeo, _holder, _caller) = packing(directory.path());
+    let before = fs::read(directory.path().join("Data.fs")).unwrap();
+    runzeo.signal(Signal::KILL);
+    assert_eq!(runzeo.end(), None);
+    assert!(directory.path().join("Data.fs.pack").exists());
+    let mut runzeo = Runzeo::start(directory.path(), &["-C", "zeo.conf"]);
+    assert!(!directory.path().join("Data.fs.pack").exists());
+    assert_eq!(fs::read(directory.path().join("Data.fs")).unwrap(), before);
+    wait_for(&directory.path().join("stderr.log"), "removed what a broken-off pack left");
+    runzeo.signal(Signal::TERM);
+    assert_eq!(runzeo.end(), Some(0));
+}
+
+/// `guarantees.md` 2, points 1 and 19: a pack and commits go on, and the process is killed at any moment.
+#[test]
+fn killed_while_it_packs_nothing_acknowledged_is_lost() {
+    const ROUND_COUNT: u64 = 16;
+    let directory = tempfile::tempdir().unwrap();
+    // Nobody refers to these objects.
+    write_config(directory.path(), &CONFIG.replace("  path Data.fs\n", "  path Data.fs\n  pack-gc false\n"));
+    let acknowledged = Arc::new(Mutex::new(Vec::new()));
+    for round in 0..ROUND_COUNT {
+        let mut runzeo = Runzeo::start(directory.path(), &["-C", "zeo.conf"]);
+        let address = runzeo.address.parse().unwrap();
+        let acknowledging = Arc::clone(&acknowledged);
+        let committer = std::thread::spawn(move || {
+            let mut client = Client::connect(address);
+            client.register();
+            for number in 0.. {
+                // A new object, and a new revision of the root, so that there is always something to be packed.
+                let (id, oid) = (number + 1, (round + 1) << 32 | number);
+                let root = client.current(0);
+                client.store(id, 0, root, b"data");
+                let (oid_stored, data) = (Oid::from_u64(oid), b"data"[..].into());
+                client.send(&Call::Storea(Storea {
+                    oid: oid_stored,
+                    serial: Tid::ZERO,
+                    data,
+                    id: TxnId(id),
+                }));
+                assert_eq!(client.transaction(Method::Vote, id), "Voted([])");
+                assert!(client.transaction(Method::TpcFinish, id).starts_with("Tid"));
+                acknowledging.lock().unwrap().push(oid);
+            }
+        });
+        let packer = std::thread::spawn(move || {
+            let mut client = Client::connect(address);
+            client.register();
+            loop {
+                client.call(&Call::Pack(Pack { time: 5e9, wait: Some(Value::Bool(true)) }));
+            }
+        });
+        // From the first acknowledged commit on, a little longer in each round.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let count = acknowledged.lock().unwrap().len();
+        while acknowledged.lock().unwrap().len() <= count {
+            assert!(Instant::now() < deadline, "no commit in round {round}");
+            std::thread::yield_now();
+        }
+        std::thread::park_timeout(Duration::from_millis(round * 7 % 50));
+        runzeo.signal(Signal::KILL);
+        assert_eq!(runzeo.end(), None);
+        // They end by failing.
+        assert!(committer.join().is_err() && packer.join().is_err());
+    }
+    let storage = FileStorage::open(directory.path().join("Data.fs"), FileStorageOptions::default()).unwrap();
+    let view = storage.view();
+    for oid in &*acknowledged.lock().unwrap() {
+        assert!(view.current(Oid::from_u64(*oid)).unwrap().is_some(), "{oid:#x} is lost");
     }
 }
 

@@ -18,7 +18,9 @@ use zeo_server::net::ConnectionOptions;
 use zeo_server::storage::file::disk::{Disk, MemoryDisk};
 use zeo_server::storage::file::{FileStorage, FileStorageOptions};
 use zeo_server::storage::memory::MemoryStorage;
-use zeo_server::storage::{Features, NewTransaction, Storage, StorageError, View, Voted, wait};
+use zeo_server::storage::{
+    Features, NewTransaction, PackHost, PackOutcome, PackRequest, Storage, StorageError, View, Voted, wait,
+};
 
 /// A storage whose commits end when the test says so.
 #[derive(Debug)]
@@ -73,6 +75,10 @@ impl Storage for SlowStorage {
 
     fn vote(&self, transaction: NewTransaction) -> Result<Box<dyn Voted>, StorageError> {
         Ok(Box::new(SlowVoted { voted: self.memory.vote(transaction)?, disk: Arc::clone(&self.disk) }))
+    }
+
+    fn pack(&self, request: PackRequest, host: &dyn PackHost) -> Result<PackOutcome, StorageError> {
+        self.memory.pack(request, host)
     }
 
     fn close(&self) -> Result<(), StorageError> {

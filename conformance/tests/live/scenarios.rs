@@ -41,6 +41,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario { name: "lock", has_messages: false, run: lock },
     Scenario::new("metadata_too_long", |context| one_script(context, "metadata_too_long")),
     Scenario::new("methods", methods),
+    Scenario::new("pack", |context| one_script(context, "pack")),
     Scenario::new("read_conflict", |context| one_script(context, "read_conflict")),
     Scenario::new("read_only", read_only),
     Scenario::new("reconnect", reconnect),

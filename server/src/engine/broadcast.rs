@@ -1,4 +1,4 @@
-//! The journal and who listens to it: how a commit reaches every connection (rules S4 and S6).
+//! The journal and who listens to it: how a commit, or a pack, reaches every connection (rules S4 and S6).
 //!
 //! One lock makes an order of registrations and commits. Who registers before a commit is woken by it; who registers
 //! after it starts behind it. There is no third case in which a connection would neither know a commit nor hear of
@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::PeerId;
-use super::journal::{Commit, Cursor, Journal};
+use super::journal::{Commit, Cursor, Event, Journal};
 use super::mailbox::Mailbox;
 use crate::storage::View;
 
@@ -30,13 +30,29 @@ impl Broadcast {
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Publishes a commit and wakes everybody but its committer, who is awake. Only one thread may publish at a time.
+    /// Publishes a commit and wakes everybody but its committer, who is awake. By the holder of the commit lock only,
+    /// so that views follow each other.
     pub(crate) fn publish(&self, commit: Commit) {
-        let committer = commit.committer;
+        self.publish_event(commit.committer, |_| Event::Committed(commit));
+    }
+
+    /// Publishes that the storage has been packed, with its new view, and wakes everybody. By the holder of the commit
+    /// lock only.
+    pub(crate) fn publish_packed(&self, view: Arc<dyn View>) {
+        self.publish_event(PeerId::NOBODY, |_| Event::Packed(view));
+    }
+
+    /// Publishes that a pack had nothing to do, and wakes everybody. By anybody.
+    pub(crate) fn publish_unchanged(&self) {
+        self.publish_event(PeerId::NOBODY, |last| Event::Packed(Arc::clone(last)));
+    }
+
+    /// Publishes the event made from the newest view, and wakes everybody but `awake`.
+    fn publish_event(&self, awake: PeerId, event: impl FnOnce(&Arc<dyn View>) -> Event) {
         let listeners = self.listeners();
-        self.journal.publish(commit);
+        self.journal.publish(event);
         for (peer, mailbox) in &*listeners {
-            if *peer != committer {
+            if *peer != awake {
                 mailbox.wake();
             }
         }

@@ -8,6 +8,7 @@ use super::extension::BadExtension;
 use super::python::bytes_repr;
 use super::undo_id::BadUndoId;
 use crate::storage::past::{UndoError, WhyNotUndone};
+use crate::storage::tid::NoPackTime;
 use crate::storage::{Metadata, StorageError};
 
 /// Why a call failed. Becomes an error reply, or, if the caller waits for none, the end of the connection.
@@ -41,6 +42,8 @@ pub(crate) enum CallError {
     Unencodable,
     #[error("the server failed to answer")]
     Panicked,
+    #[error("{0}")]
+    NoPackTime(#[from] NoPackTime),
     #[error("no iterator {0}")]
     NoSuchIterator(i64),
     #[error("more than {0} iterators are open")]
@@ -132,6 +135,13 @@ impl CallError {
             Self::ForeignExtension { .. } => text("_pickle.UnpicklingError", self),
             Self::BadUndoId(BadUndoId::Padding | BadUndoId::OneTooMany(_)) => text("binascii.Error", self),
             Self::Undo(error) => undo_error(error, framing),
+            Self::NoPackTime(NoPackTime::NotANumber | NoPackTime::TooEarly(_)) => {
+                text("builtins.ValueError", self)
+            }
+            Self::NoPackTime(NoPackTime::TooLarge) => text("builtins.OverflowError", self),
+            Self::NoPackTime(NoPackTime::NoSuchYear) => {
+                os_error(&std::io::Error::from_raw_os_error(rustix::io::Errno::OVERFLOW.raw_os_error()))
+            }
             Self::Storage(error) => storage_error(error),
         }
     }
@@ -250,7 +260,13 @@ fn storage_error(error: &StorageError) -> RemoteError<'static> {
         StorageError::MetadataTooLong(Metadata::Extension) => {
             text(FILE_STORAGE_ERROR, &"too much extension data")
         }
-        StorageError::EmptyRecord(_) | StorageError::SerialAhead { .. } => text("builtins.ValueError", error),
+        StorageError::EmptyRecord(_) | StorageError::SerialAhead { .. } | StorageError::PackedToLaterTime => {
+            text("builtins.ValueError", error)
+        }
+        StorageError::AlreadyPacking | StorageError::InvalidPackTime => text(FILE_STORAGE_ERROR, error),
+        // As Python's, which says no more.
+        StorageError::NoRoot(oid) => RemoteError::new("builtins.KeyError", vec![(*oid).into()]),
+        StorageError::UndoneMeanwhile { .. } => text("ZODB.FileStorage.fspack.PackError", error),
         StorageError::Io { source, .. } => os_error(source),
         StorageError::Corrupt { .. } => text("ZODB.FileStorage.format.CorruptedDataError", error),
         StorageError::QuotaExceeded { .. } => text(
@@ -263,6 +279,7 @@ fn storage_error(error: &StorageError) -> RemoteError<'static> {
         | StorageError::VoteOutdated
         | StorageError::Locked { .. }
         | StorageError::Closed
+        | StorageError::Cancelled
         | StorageError::Failed(_) => text(STORAGE_ERROR, error),
     }
 }

@@ -12,6 +12,7 @@ use zeo_codec::{Method, MsgId, Reply};
 
 use super::error::CallError;
 use super::mailbox::{Mail, Mailbox};
+use super::pack::PackJob;
 use super::served::CommitJob;
 
 /// Something to run where blocking is allowed.
@@ -23,6 +24,8 @@ pub enum Job {
     Commit(CommitJob),
     /// A question; the answer comes by the bell.
     Ask(AskJob),
+    /// A pack for whose end nobody waits; it goes on when the connection has ended.
+    Pack(PackJob),
 }
 
 /// A question that takes its time.

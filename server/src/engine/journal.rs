@@ -12,6 +12,9 @@
 //!            connection A      B and C  connection D
 //! ```
 //!
+//! A pack is an entry, too: it changes no object, but brings a view of the new file, and the old one cannot go before
+//! the last cursor has moved on.
+//!
 //! A commit is freed when the last cursor has passed it. How far a cursor may fall behind is the business
 //! of who owns it ([`Cursor::lag`]).
 
@@ -79,11 +82,29 @@ impl Body for BorrowedInvalidation<'_> {
     }
 }
 
+/// An entry of the journal.
+#[derive(Debug)]
+pub(crate) enum Event {
+    Committed(Commit),
+    /// The storage has been packed, or was found to need none: every client is told its size. No object has changed,
+    /// but whoever reads goes on in this view, so that the old file can go.
+    Packed(Arc<dyn View>),
+}
+
+impl Event {
+    fn view(&self) -> &Arc<dyn View> {
+        match self {
+            Self::Committed(commit) => &commit.view,
+            Self::Packed(view) => view,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Node {
-    /// Number of commits since the journal began.
+    /// Number of events since the journal began.
     sequence: u64,
-    commit: Commit,
+    event: Event,
     next: OnceLock<Arc<Self>>,
 }
 
@@ -106,27 +127,29 @@ pub(crate) struct Journal {
 impl Journal {
     /// Begins with the state that was found.
     pub(crate) fn new(view: Arc<dyn View>) -> Self {
-        let commit = Commit::new(view.last_tid(), Vec::new(), PeerId::NOBODY, view);
-        Self { tail: ArcSwap::from_pointee(Node { sequence: 0, commit, next: OnceLock::new() }) }
+        let node = Node { sequence: 0, event: Event::Packed(view), next: OnceLock::new() };
+        Self { tail: ArcSwap::from_pointee(node) }
     }
 
-    /// Publishes a commit: from here on connections see it. Only one thread may publish at a time.
-    pub(crate) fn publish(&self, commit: Commit) {
+    /// Publishes the event made from the newest view: from here on connections see it. Only one thread may publish
+    /// at a time.
+    pub(crate) fn publish(&self, event: impl FnOnce(&Arc<dyn View>) -> Event) {
         let tail = self.tail.load_full();
-        let node = Arc::new(Node { sequence: tail.sequence + 1, commit, next: OnceLock::new() });
+        let (sequence, event) = (tail.sequence + 1, event(tail.event.view()));
+        let node = Arc::new(Node { sequence, event, next: OnceLock::new() });
         let is_only_writer = tail.next.set(Arc::clone(&node)).is_ok();
         debug_assert!(is_only_writer, "two threads published at once");
         self.tail.store(node);
     }
 
-    /// A cursor at the last commit.
+    /// A cursor at the last event.
     pub(crate) fn cursor(&self) -> Cursor {
         Cursor { at: self.tail.load_full() }
     }
 
     /// The newest state.
     pub(crate) fn view(&self) -> Arc<dyn View> {
-        Arc::clone(&self.tail.load().commit.view)
+        Arc::clone(self.tail.load().event.view())
     }
 }
 
@@ -139,22 +162,22 @@ pub(crate) struct Cursor {
 impl Cursor {
     /// The state in which the connection reads.
     pub(crate) fn view(&self) -> &dyn View {
-        &*self.at.commit.view
+        &**self.at.event.view()
     }
 
     /// The same, for those who go on reading in it after the cursor has moved.
     pub(crate) fn shared_view(&self) -> Arc<dyn View> {
-        Arc::clone(&self.at.commit.view)
+        Arc::clone(self.at.event.view())
     }
 
-    /// Moves to the next commit, if there is one; the caller tells its client about it.
-    pub(crate) fn advance(&mut self) -> Option<&Commit> {
+    /// Moves to the next event, if there is one; the caller tells its client about it.
+    pub(crate) fn advance(&mut self) -> Option<&Event> {
         let next = Arc::clone(self.at.next.get()?);
         self.at = next;
-        Some(&self.at.commit)
+        Some(&self.at.event)
     }
 
-    /// How many commits this cursor is behind the end.
+    /// How many events this cursor is behind the end.
     pub(crate) fn lag(&self, journal: &Journal) -> u64 {
         journal.tail.load().sequence.saturating_sub(self.at.sequence)
     }
@@ -171,19 +194,25 @@ mod tests {
         Commit::new(tid, vec![Oid::from_u64(number)], PeerId::NOBODY, Arc::new(StillView(tid)))
     }
 
+    fn tid(event: &Event) -> u64 {
+        match event {
+            Event::Committed(commit) => commit.tid.to_u64(),
+            Event::Packed(view) => view.last_tid().to_u64() + 100,
+        }
+    }
+
     #[test]
     fn a_cursor_meets_every_commit_once_and_in_order() {
         let journal = Journal::new(Arc::new(StillView(Tid::ZERO)));
         let mut early = journal.cursor();
         for number in 1..=3 {
-            journal.publish(commit(number));
+            journal.publish(|_| Event::Committed(commit(number)));
         }
         let mut late = journal.cursor();
         assert_eq!((early.lag(&journal), late.lag(&journal)), (3, 0));
-        journal.publish(commit(4));
-        let told = |cursor: &mut Cursor| -> Vec<u64> {
-            std::iter::from_fn(|| cursor.advance().map(|commit| commit.tid.to_u64())).collect()
-        };
+        journal.publish(|_| Event::Committed(commit(4)));
+        let told =
+            |cursor: &mut Cursor| -> Vec<u64> { std::iter::from_fn(|| cursor.advance().map(tid)).collect() };
         assert_eq!(told(&mut early), [1, 2, 3, 4]);
         assert_eq!(told(&mut late), [4]);
         assert_eq!(early.view().last_tid(), Tid::from_u64(4));
@@ -193,10 +222,18 @@ mod tests {
     fn a_view_moves_only_with_its_commit() {
         let journal = Journal::new(Arc::new(StillView(Tid::ZERO)));
         let mut cursor = journal.cursor();
-        journal.publish(commit(1));
+        journal.publish(|_| Event::Committed(commit(1)));
         assert_eq!(cursor.view().last_tid(), Tid::ZERO);
-        assert_eq!(cursor.advance().map(|commit| commit.tid), Some(Tid::from_u64(1)));
+        assert_eq!(cursor.advance().map(tid), Some(1));
         assert_eq!(cursor.view().last_tid(), Tid::from_u64(1));
+        journal.publish(|view| Event::Packed(Arc::clone(view)));
+        journal.publish(|_| Event::Packed(Arc::new(StillView(Tid::from_u64(1)))));
+        let address = |cursor: &Cursor| std::ptr::from_ref(cursor.view()).addr();
+        let before = address(&cursor);
+        assert_eq!(cursor.advance().map(tid), Some(101));
+        assert_eq!(address(&cursor), before, "the same view");
+        assert_eq!(cursor.advance().map(tid), Some(101));
+        assert_ne!(address(&cursor), before, "another view");
     }
 
     #[test]
@@ -204,7 +241,7 @@ mod tests {
         let journal = Journal::new(Arc::new(StillView(Tid::ZERO)));
         let cursor = journal.cursor();
         for number in 1..=500_000 {
-            journal.publish(commit(number));
+            journal.publish(|_| Event::Committed(commit(number)));
         }
         drop(cursor);
     }

@@ -30,6 +30,7 @@ mod job;
 mod journal;
 mod load;
 mod mailbox;
+mod pack;
 mod past;
 mod peer;
 mod python;
@@ -48,6 +49,7 @@ use std::time::Duration;
 use served::{PeerIds, Served};
 
 pub use job::{AskJob, Job};
+pub use pack::PackJob;
 pub use peer::{Closing, Flow, Peer};
 pub use served::CommitJob;
 
@@ -148,6 +150,11 @@ impl Engine {
                 tracing::warn!(target: "ZEO.StorageServer", "storage '{name}': {error}");
             }
         }
+    }
+
+    /// Has packs that are under way given up, and later ones refused: the server is about to stop. Does not wait.
+    pub fn stop_packs(&self) {
+        self.storages.values().for_each(|served| served.stop_packs());
     }
 
     /// Closes all storages. Connections must be gone, and their commits made.

@@ -1,6 +1,7 @@
 //! One connection as the engine sees it: who it is, where it reads, and what its messages lead to.
 
 mod commit;
+mod pack;
 mod past;
 mod read;
 
@@ -19,11 +20,13 @@ use zeo_codec::{
 use super::error::CallError;
 use super::iterators::Iterators;
 use super::job::{Answered, AskJob, Job};
-use super::journal::{Commit, Cursor};
+use super::journal::{Commit, Cursor, Event};
 use super::mailbox::{Mail, Mailbox};
+use super::pack::PackCancel;
 use super::served::Served;
 use super::transaction::{Stage, Transaction};
 use super::{Engine, PeerId};
+use crate::storage::View;
 
 /// Why the engine ends a connection.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +99,8 @@ pub struct Peer {
     jobs: VecDeque<Job>,
     /// Number of long questions that have no answer yet.
     asking_count: usize,
+    /// Packs for which the client waits: nobody needs them when it is gone.
+    awaited_packs: Vec<PackCancel>,
     iterators: Iterators,
 }
 
@@ -122,6 +127,7 @@ impl Peer {
             lock_deadline: None,
             jobs: VecDeque::new(),
             asking_count: 0,
+            awaited_packs: Vec::new(),
             iterators: Iterators::default(),
         }
     }
@@ -238,6 +244,7 @@ impl Peer {
             Call::IteratorNext(_, args) => self.iterator_record_next(args)?,
             Call::IteratorGc(args) => self.iterator_gc(&args),
             Call::GetTid(args) => self.get_tid(args)?,
+            Call::Pack(args) => return self.pack(&args, reply_to),
             Call::Register(args) => self.register(&args, session)?,
             Call::SetClientLabel(args) => {
                 self.label = format!("{} {}", args.label, self.address);
@@ -348,6 +355,9 @@ impl Peer {
     fn answered(&mut self, answered: Answered, session: &mut ServerSession) -> Result<(), Closing> {
         self.asking_count = self.asking_count.saturating_sub(1);
         let Answered { method, reply_to, result } = answered;
+        if method == Method::Pack {
+            self.forget_awaited_packs();
+        }
         self.answer(method, reply_to.as_ref(), result.map(Answer::Reply), session)
     }
 
@@ -356,8 +366,10 @@ impl Peer {
     /// # Errors
     /// Why the connection is to be closed.
     pub fn on_wake(&mut self, session: &mut ServerSession) -> Result<(), Closing> {
+        // In this order: what was announced before a letter was written is told before it is opened.
+        let letters = self.mailbox.take();
         self.catch_up(session)?;
-        for mail in self.mailbox.take() {
+        for mail in letters {
             match mail {
                 Mail::LockGranted => self.lock_granted(session)?,
                 Mail::FinishFailed(error) => self.finish_failed(&error.into(), session)?,
@@ -371,7 +383,14 @@ impl Peer {
     /// moves its view there. The only place where either happens.
     fn catch_up(&mut self, session: &mut ServerSession) -> Result<(), Closing> {
         let Some(Attached { served, cursor }) = &mut self.attached else { return Ok(()) };
-        while let Some(commit) = cursor.advance() {
+        while let Some(event) = cursor.advance() {
+            let commit = match event {
+                Event::Committed(commit) => commit,
+                Event::Packed(view) => {
+                    send_size(&**view, session)?;
+                    continue;
+                }
+            };
             if commit.committer == self.id {
                 finished(commit, served, &mut self.transaction, session)?;
                 self.lock_deadline = None;
@@ -429,6 +448,7 @@ impl Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
+        self.awaited_packs.iter().for_each(PackCancel::cancel);
         let Some(Attached { served, .. }) = &self.attached else { return };
         if let Some(transaction) = &self.transaction {
             served.stats.active_transactions.subtract();
@@ -470,16 +490,21 @@ fn finished(
 ) -> Result<(), Closing> {
     served.stats.active_transactions.subtract();
     let stage = transaction.take().map(|transaction| transaction.stage);
-    let info = Value::Dict(vec![
-        ("length".into(), commit.view.object_count().into()),
-        ("size".into(), commit.view.size_bytes().into()),
-    ]);
-    let info = zeo_codec::call::Info { changes: info };
-    session.notify(Method::Info, &info).map_err(|EncodeError| Closing::UnusableId)?;
+    send_size(&*commit.view, session)?;
     match stage.and_then(Stage::into_finish_reply_to) {
         Some(id) => send(session, &id, &Reply::Tid(commit.tid)),
         None => Ok(()),
     }
+}
+
+/// Sends `info`: the size of the storage.
+fn send_size(view: &dyn View, session: &mut ServerSession) -> Result<(), Closing> {
+    let info = Value::Dict(vec![
+        ("length".into(), view.object_count().into()),
+        ("size".into(), view.size_bytes().into()),
+    ]);
+    let info = zeo_codec::call::Info { changes: info };
+    session.notify(Method::Info, &info).map_err(|EncodeError| Closing::UnusableId)
 }
 
 /// Writes a reply; what cannot be expressed becomes Python's error for that (protocol reference 5).

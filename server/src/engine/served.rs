@@ -1,7 +1,7 @@
 //! One storage as the server offers it: its journal, its commit lock, its counters, and how a commit is made.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use zeo_codec::{Oid, Tid, Value};
 
@@ -25,6 +25,8 @@ pub(crate) struct Served {
     broadcast: Broadcast,
     start: String,
     has_timeout: bool,
+    /// Whether packs are to be given up.
+    is_stopping: AtomicBool,
 }
 
 /// A voted transaction on its way to the disk, with the commit lock. To be run where blocking is allowed, while
@@ -75,6 +77,7 @@ impl Served {
             broadcast: Broadcast::new(view),
             stats: Stats::default(),
             has_timeout: options.transaction_timeout.is_some(),
+            is_stopping: AtomicBool::new(false),
             start,
             name,
             storage,
@@ -86,6 +89,26 @@ impl Served {
         self.stats.commits.add();
         self.queue.push(commit.tid, commit.oids.clone());
         self.broadcast.publish(commit);
+    }
+
+    /// Moves everybody on to the view of the packed storage, and so tells them its size. By the holder of the
+    /// commit lock. Everybody is woken, or those who do nothing would keep the old file.
+    pub(crate) fn announce_packed(&self, view: Arc<dyn crate::storage::View>) {
+        self.broadcast.publish_packed(view);
+    }
+
+    /// Tells everybody the size of the storage, after a pack that changed nothing.
+    pub(crate) fn announce_size(&self) {
+        self.broadcast.publish_unchanged();
+    }
+
+    /// Has packs given up from now on.
+    pub(crate) fn stop_packs(&self) {
+        self.is_stopping.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::Relaxed)
     }
 
     /// Registers a connection: from the returned cursor on it misses nothing (rule S4).

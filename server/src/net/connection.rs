@@ -202,6 +202,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
                 Job::Commit(job) => drop(tokio::spawn(Arc::clone(self).commit(job))),
                 // The answer comes by the bell.
                 Job::Ask(job) => drop(tokio::task::spawn_blocking(|| job.run())),
+                Job::Pack(job) => drop(tokio::task::spawn_blocking(|| job.run())),
             }
         }
         progress

@@ -1,8 +1,11 @@
 //! A storage in memory: what Python's `MappingStorage` means, for tests and scratch databases.
 //!
-//! Revisions are kept for good (there is no pack yet). A view is a bound on tids over the shared content, which
-//! only grows; the content's lock is held for single steps in memory. Source: `ZODB/MappingStorage.py`, ZODB
+//! A view is a bound on tids over the shared content, which only grows; the content's lock is held for single steps
+//! in memory. A pack makes a new content, while commits are stopped throughout: it takes as long as reading all
+//! records. Older views keep the old one. Source: `ZODB/MappingStorage.py`, ZODB
 //! 6.4. Unlike there, deletions can be stored, and oids are handed out above those stored.
+
+mod pack;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::ControlFlow;
@@ -14,8 +17,8 @@ use zeo_codec::{Oid, Tid};
 
 use super::past::{CurrentObject, PastRecord, PastRevision, PastTransaction, UndoError};
 use super::{
-    Current, DataSink, Features, HistoryShape, Metadata, NewRecord, NewTransaction, Pending, RecordData,
-    Storage, StorageError, View, Voted,
+    Current, DataSink, Features, HistoryShape, Metadata, NewRecord, NewTransaction, PackHost, PackOutcome,
+    PackReport, PackRequest, Pending, RecordData, Storage, StorageError, View, Voted,
 };
 
 /// `zope.interface.providedBy(MappingStorage()).__iro__`, ZODB 6.4.
@@ -38,7 +41,6 @@ pub struct MemoryStorage {
 #[derive(Debug)]
 struct Shared {
     name: String,
-    content: Arc<RwLock<Content>>,
     view: ArcSwap<MemoryView>,
     writer: Mutex<Writer>,
 }
@@ -51,7 +53,7 @@ struct Content {
 }
 
 /// A committed transaction.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Transaction {
     status: u8,
     user: Bytes,
@@ -66,6 +68,7 @@ struct Transaction {
 #[derive(Debug, Default)]
 struct Writer {
     last_oid: u64,
+    last_pack: Option<Tid>,
     is_closed: bool,
 }
 
@@ -73,15 +76,10 @@ impl MemoryStorage {
     /// An empty storage; Python's default name is `MappingStorage`.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        let content = Arc::new(RwLock::default());
-        let view =
-            MemoryView { content: content.clone(), last_tid: Tid::ZERO, object_count: 0, size_bytes: 0 };
-        let shared = Shared {
-            name: name.to_owned(),
-            content,
-            view: ArcSwap::from_pointee(view),
-            writer: Mutex::default(),
-        };
+        let content = Arc::default();
+        let view = MemoryView { content, last_tid: Tid::ZERO, object_count: 0, size_bytes: 0 };
+        let shared =
+            Shared { name: name.to_owned(), view: ArcSwap::from_pointee(view), writer: Mutex::default() };
         Self { shared: Arc::new(shared) }
     }
 }
@@ -128,6 +126,35 @@ impl Storage for MemoryStorage {
             writer.last_oid = writer.last_oid.max(oid);
         }
         Ok(Box::new(MemoryVoted { shared: self.shared.clone(), transaction, after }))
+    }
+
+    fn pack(&self, request: PackRequest, host: &dyn PackHost) -> Result<PackOutcome, StorageError> {
+        let Some(_stopped) = host.stop_commits() else { return Err(StorageError::Cancelled) };
+        let mut writer = self.shared.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        if writer.is_closed {
+            return Err(StorageError::Closed);
+        }
+        let before = self.shared.view.load_full();
+        if before.object_count == 0 {
+            return Ok(PackOutcome::Empty);
+        }
+        match writer.last_pack {
+            Some(last) if last == request.until => return Ok(PackOutcome::Redundant),
+            Some(last) if last > request.until => return Err(StorageError::PackedToLaterTime),
+            Some(_) | None => {}
+        }
+        let (content, removed_count, strange_count) = pack::pack(&before.content(), request, host)?;
+        writer.last_pack = Some(request.until);
+        let view = Arc::new(MemoryView::measured(content, before.last_tid));
+        self.shared.view.store(view.clone());
+        host.packed(view.clone());
+        Ok(PackOutcome::Packed(PackReport {
+            old_len: before.size_bytes,
+            new_len: view.size_bytes,
+            removed_count,
+            strange_count,
+            ..PackReport::default()
+        }))
     }
 
     fn close(&self) -> Result<(), StorageError> {
@@ -178,7 +205,7 @@ impl Voted for MemoryVoted {
             return Err(StorageError::VoteOutdated);
         }
         let mut view = MemoryView { last_tid: transaction.tid, ..MemoryView::clone(&before) };
-        let mut content = shared.content.write().unwrap_or_else(PoisonError::into_inner);
+        let mut content = before.content.write().unwrap_or_else(PoisonError::into_inner);
         // The last record of an object counts, in the place of its first, as in Python's dict.
         let mut data_of = HashMap::new();
         let mut oids = Vec::new();
@@ -215,6 +242,16 @@ struct MemoryView {
 }
 
 impl MemoryView {
+    /// A view of all of `content`.
+    fn measured(content: Content, last_tid: Tid) -> Self {
+        let data_len = |(_, data): &(Tid, Option<Bytes>)| data.as_ref().map_or(0, Bytes::len) as u64;
+        let revisions = content.objects.values().flatten();
+        let size_bytes = content.objects.len() as u64 * OBJECT_BYTES
+            + revisions.map(|revision| REVISION_BYTES + data_len(revision)).sum::<u64>();
+        let object_count = content.objects.len() as u64;
+        Self { content: Arc::new(RwLock::new(content)), last_tid, object_count, size_bytes }
+    }
+
     fn content(&self) -> RwLockReadGuard<'_, Content> {
         // The writer only adds; whatever it has added is above our last tid until it is complete.
         self.content.read().unwrap_or_else(PoisonError::into_inner)

@@ -11,6 +11,7 @@
 pub mod demo;
 pub mod file;
 pub mod memory;
+mod pack;
 pub mod past;
 mod pending;
 pub mod tid;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use zeo_codec::{Oid, Tid};
 
+pub use pack::{CommitsStopped, PackHost, PackOutcome, PackReport, PackRequest, Unattended};
 pub use pending::Pending;
 pub use wait::{WaitHook, set_wait_hook, wait};
 
@@ -278,6 +280,16 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// [`StorageError::Closed`].
     fn vote(&self, transaction: NewTransaction) -> Result<Box<dyn Voted>, StorageError>;
 
+    /// Removes what was superseded at the pack time and, with garbage collection, what could not be reached then.
+    /// Blocks for as long as that takes; readers and commits go on meanwhile, but for a moment at the end.
+    ///
+    /// # Errors
+    /// Everything is as it was: [`StorageError::Cancelled`], [`StorageError::AlreadyPacking`],
+    /// [`StorageError::PackedToLaterTime`], [`StorageError::InvalidPackTime`], [`StorageError::NoRoot`],
+    /// [`StorageError::ReadOnly`], [`StorageError::Closed`], [`StorageError::Failed`]; [`StorageError::Io`], for
+    /// example no room; [`StorageError::Corrupt`] if the structure of the medium is damaged, not just a record.
+    fn pack(&self, request: PackRequest, host: &dyn PackHost) -> Result<PackOutcome, StorageError>;
+
     /// Writes what speeds up the next start (index files), as of now. Commits go on meanwhile.
     ///
     /// # Errors
@@ -398,6 +410,27 @@ pub enum StorageError {
     /// The storage has been closed.
     #[error("the storage is closed")]
     Closed,
+    /// A pack was given up, because its host said so or the storage is being closed.
+    #[error("the pack was cancelled")]
+    Cancelled,
+    /// Another pack is under way.
+    #[error("Already packing")]
+    AlreadyPacking,
+    /// A storage in memory was packed to a later time before.
+    #[error("Already packed to a later time")]
+    PackedToLaterTime,
+    /// The pack time is the beginning of time.
+    #[error("Invalid pack time")]
+    InvalidPackTime,
+    /// While a pack was under way, a transaction was undone whose earlier revisions it had decided to remove.
+    #[error("transaction {tid} points back to a revision that this pack removes; pack again")]
+    UndoneMeanwhile {
+        /// The transaction that undid it.
+        tid: Tid,
+    },
+    /// There are objects, but not the one from which all others are reached: a pack would remove everything.
+    #[error("there is no root object {0}")]
+    NoRoot(Oid),
     /// Another process, or another opener in this one, has the file open for writing.
     #[error("{file} is locked by {holder:?}")]
     Locked {

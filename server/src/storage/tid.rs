@@ -68,6 +68,62 @@ pub fn next_tid(unix_micros: i64, last: Tid) -> Option<Tid> {
     }
 }
 
+/// Why there is no pack time for a number of seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoPackTime {
+    /// Not a number.
+    #[error("Invalid value NaN (not a number)")]
+    NotANumber,
+    /// Beyond 64 bits.
+    #[error("timestamp out of range for platform time_t")]
+    TooLarge,
+    /// Beyond the years that the system's calendar has.
+    #[error("Value too large for defined data type")]
+    NoSuchYear,
+    /// Before 1900.
+    #[error("year must be greater than 1900: {0}")]
+    TooEarly(i64),
+}
+
+/// The pack time for `seconds` since 1970, UTC, as `FileStorage.py:pack` computes it (ZODB 6.4, persistent 6):
+/// `TimeStamp(*time.gmtime(t)[:5] + (t % 60,))`. Far behind the year 13,000 the minutes start anew, as there.
+///
+/// # Errors
+/// Where Python raises an error, too.
+pub fn pack_time(seconds: f64) -> Result<Tid, NoPackTime> {
+    /// Years that C's `struct tm` can hold.
+    const UNIX_SECONDS_MAX: i64 = 67_768_036_191_676_799;
+    const TWO_POW_63: f64 = 9_223_372_036_854_775_808.0;
+    if seconds.is_nan() {
+        return Err(NoPackTime::NotANumber);
+    }
+    let whole = seconds.floor();
+    if !(-TWO_POW_63..TWO_POW_63).contains(&whole) {
+        return Err(NoPackTime::TooLarge);
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "a whole number, compared with the bounds above")]
+    let unix_seconds = whole as i64;
+    if !(-UNIX_SECONDS_MAX..=UNIX_SECONDS_MAX).contains(&unix_seconds) {
+        return Err(NoPackTime::NoSuchYear);
+    }
+    let unix_minutes = unix_seconds.div_euclid(60);
+    let (year, month, day) = date_of(unix_minutes.div_euclid(MINUTES_PER_DAY));
+    if year < FIRST_YEAR {
+        return Err(NoPackTime::TooEarly(year));
+    }
+    if year > i64::from(i32::MAX) {
+        return Err(NoPackTime::NoSuchYear);
+    }
+    let months = (year - FIRST_YEAR) * 12 + month - 1;
+    let minutes = (months * 31 + day - 1) * MINUTES_PER_DAY + unix_minutes.rem_euclid(MINUTES_PER_DAY);
+    // At most 60, and just that for tiny numbers below 0; in units of 60 s / 2^32.
+    let fraction = seconds.rem_euclid(60.0) / (60.0 / 65_536.0 / 65_536.0);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 2^32, and whole then")]
+    let low = (fraction as u64) & u64::from(u32::MAX);
+    let high = minutes.cast_unsigned() & u64::from(u32::MAX);
+    Ok(Tid::from_u64(high << 32 | low))
+}
+
 /// The day, counted from 1970-01-01, and the minute of the day of a tid's count of minutes.
 const fn day_and_minute(minutes: i64) -> (i64, i64) {
     let days = minutes / MINUTES_PER_DAY;
@@ -115,6 +171,19 @@ mod tests {
         for (micros, tid) in PYTHON {
             assert_eq!(tid_from_unix_micros(*micros), Some(Tid::from_u64(*tid)), "{micros}");
             assert_eq!(unix_micros_from_tid(Tid::from_u64(*tid)), *micros, "{tid:x}");
+        }
+    }
+
+    /// From Python, see `server/tests/data/make_pack_times.py`: the bits of the seconds, and the tid or what the error
+    /// says.
+    const PACK_TIMES: &[(u64, Result<u64, &str>)] = &include!("../../tests/data/pack_times.in");
+
+    #[test]
+    fn pack_times_are_those_of_python() {
+        assert!(PACK_TIMES.len() > 100);
+        for (bits, expected) in PACK_TIMES {
+            let found = pack_time(f64::from_bits(*bits)).map(Tid::to_u64).map_err(|error| error.to_string());
+            assert_eq!(found, expected.map_err(str::to_owned), "{}", f64::from_bits(*bits));
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
-use zeo_codec::call::{Register, Storea, TpcBegin, TransactionRef, TxnId};
+use zeo_codec::call::{GetTid, Register, Storea, TpcBegin, TransactionRef, TxnId};
 use zeo_codec::frame::write_frame;
 use zeo_codec::session::{ClientEvent, ClientReply, ClientSession, Message};
 use zeo_codec::{Call, Limits, Method, Oid, Tid, Value};
@@ -56,11 +56,7 @@ impl TestServer {
 
     /// A connection that has seen the greeting and answered it.
     pub(crate) fn connect(&self) -> Client {
-        let mut client = Client::dial(self.address);
-        while !client.is_connected {
-            client.poll().unwrap();
-        }
-        client
+        Client::connect(self.address)
     }
 
     /// A registered connection.
@@ -108,11 +104,17 @@ pub(crate) struct Client {
 impl Client {
     /// A registered connection to any server.
     pub(crate) fn register_at(address: SocketAddr) -> Self {
+        let mut client = Self::connect(address);
+        client.register();
+        client
+    }
+
+    /// A connection that has seen the greeting and answered it.
+    pub(crate) fn connect(address: SocketAddr) -> Self {
         let mut client = Self::dial(address);
         while !client.is_connected {
             client.poll().unwrap();
         }
-        client.register();
         client
     }
 
@@ -227,6 +229,13 @@ impl Client {
     pub(crate) fn take_lock(&mut self) {
         self.store(7, 1, Tid::ZERO, b"data");
         assert_eq!(self.transaction(Method::Vote, 7), "Voted([])");
+    }
+
+    /// The current serial of an object; zero if there is none.
+    pub(crate) fn current(&mut self, oid: u64) -> Tid {
+        let shown = self.call(&Call::GetTid(GetTid { oid: Oid::from_u64(oid) }));
+        let hex = shown.trim_start_matches("Tid(Tid(").trim_end_matches("))");
+        u64::from_str_radix(hex, 16).map_or(Tid::ZERO, Tid::from_u64)
     }
 
     /// Commits one new object.

@@ -15,6 +15,7 @@
 //! revisions from the changes, never objects: the base may refer to them.
 //! Source: `ZODB/DemoStorage.py`, ZODB 6.4.
 
+mod pack;
 mod view;
 
 use std::fmt;
@@ -23,7 +24,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use zeo_codec::{Oid, Tid};
 
 use self::view::DemoView;
-use super::{Features, NewTransaction, Storage, StorageError, View, Voted};
+use super::{
+    Features, NewTransaction, PackHost, PackOutcome, PackRequest, Storage, StorageError, View, Voted,
+};
 
 /// Greatest oid with which a new sequence begins.
 const FIRST_OID_MAX: u64 = 1 << 62;
@@ -142,6 +145,10 @@ impl Storage for DemoStorage {
         }
         let voted = self.changes.vote(transaction)?;
         Ok(Box::new(DemoVoted { base: self.base.view(), voted }))
+    }
+
+    fn pack(&self, request: PackRequest, host: &dyn PackHost) -> Result<PackOutcome, StorageError> {
+        pack::pack(self, request, host)
     }
 
     fn checkpoint(&self) -> Result<(), StorageError> {

@@ -6,7 +6,7 @@ use super::super::{NewTransaction, StorageError, View, Voted};
 use super::append::{Image, lay_out};
 use super::disk::Disk;
 use super::storage::{Health, Shared, Writer};
-use super::view::FileView;
+use super::view::{FileState, FileView};
 
 /// Room is reserved in steps of this many bytes, so that few commits pay for it.
 const RESERVE_STEP: u64 = 4 << 20;
@@ -15,6 +15,8 @@ const RESERVE_STEP: u64 = 4 << 20;
 #[derive(Debug)]
 pub(super) struct FileVoted {
     shared: Arc<Shared>,
+    /// The file for which it was laid out: a pack brings another one.
+    state: Arc<FileState>,
     image: Image,
 }
 
@@ -35,7 +37,7 @@ impl FileVoted {
         if let Some(oid) = image.record_positions.iter().map(|(oid, _)| *oid).max() {
             shared.raise_last_oid(oid);
         }
-        Ok(Self { shared: shared.clone(), image })
+        Ok(Self { shared: shared.clone(), state: view.state.clone(), image })
     }
 }
 
@@ -45,24 +47,23 @@ impl Voted for FileVoted {
     }
 
     fn finish(self: Box<Self>) -> Result<Arc<dyn View>, StorageError> {
-        let Self { shared, image } = *self;
+        let Self { shared, state, image } = *self;
         let mut writer = shared.writer();
         writer.check()?;
         let before = shared.view.load_full();
-        if before.end_pos != image.start_pos {
+        if before.end_pos != image.start_pos || !Arc::ptr_eq(&before.state, &state) {
             return Err(StorageError::VoteOutdated);
         }
         writer.write(&before, &image)?;
         // Durable. Readers of older views who meet the new entries go back along the chain of records.
-        let state = &before.state;
         for (oid, pos) in &image.record_positions {
             state.index.insert(*oid, *pos);
         }
         let view = Arc::new(FileView {
-            state: state.clone(),
+            object_count: state.index.len(),
+            state,
             end_pos: image.end_pos(),
             last_tid: image.tid,
-            object_count: state.index.len(),
         });
         shared.view.store(view.clone());
         Ok(view)
@@ -116,7 +117,7 @@ impl Writer {
         }
     }
 
-    fn fail(&mut self, why: String) {
+    pub(super) fn fail(&mut self, why: String) {
         tracing::error!(target: "ZODB.FileStorage", why, "writing has stopped");
         self.health = Health::Failed(why.into());
     }

@@ -10,6 +10,7 @@
 //! | `view` | reading, as of one transaction |
 //! | `past`, `undo` | walking over transactions, records and revisions; taking a transaction back, copying records |
 //! | `lock` | keeping a second process away |
+//! | `pack` | removing old revisions and garbage while the storage is in use; *what a crash leaves behind* |
 //! | `open`, `storage` | putting it all together |
 //!
 //! `server/FILESTORAGE.md` has the layout byte by byte and the tables of open, commit and crash.
@@ -33,6 +34,7 @@ mod index;
 mod index_file;
 mod lock;
 mod open;
+mod pack;
 mod past;
 mod paths;
 mod sanity;

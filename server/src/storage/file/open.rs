@@ -27,6 +27,7 @@ use super::format::{FIRST_TRANSACTION_POS, MAGIC_PYTHON2, MAGIC_PYTHON3};
 use super::index::IndexBuilder;
 use super::index_file::{self, Unusable};
 use super::lock::LockFile;
+use super::pack::files::clean_up;
 use super::scan::{Scanned, Start, Tail, scan};
 use super::view::{FileState, FileView};
 use super::{io_error, sanity, shown, sync_folder, tail, with_suffix};
@@ -40,6 +41,10 @@ pub struct FileStorageOptions {
     pub read_only: bool,
     /// Whether a blob directory belongs to the file. Only decides which features and interfaces are announced.
     pub blobs: bool,
+    /// Whether a pack leaves objects alone that cannot be reached; Python's `pack_gc=False`.
+    pub keep_garbage: bool,
+    /// Whether a pack leaves no `.old` behind; Python's `pack_keep_old=False`.
+    pub discard_old: bool,
     /// Refuse transactions with a record beyond this position in bytes; Python's `quota`.
     pub quota_bytes: Option<u64>,
 }
@@ -104,6 +109,9 @@ pub(crate) fn open_files(
                 }
                 Ok(()) | Err(_) => {}
             }
+        }
+        if !options.create {
+            clean_up(path).map_err(io_error("clean up after a pack of", path))?;
         }
         OpenOptions::new()
             .read(true)

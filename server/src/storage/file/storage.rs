@@ -1,6 +1,7 @@
 //! [`FileStorage`]: the shared view, the writer's state, and what stands around commits.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -8,11 +9,16 @@ use arc_swap::ArcSwap;
 use zeo_codec::{Oid, Tid};
 
 use super::super::tid::unix_micros_from_tid;
-use super::super::{Features, HistoryShape, NewTransaction, Storage, StorageError, View, Voted};
+use super::super::{
+    Features, HistoryShape, NewTransaction, PackHost, PackOutcome, PackRequest, Storage, StorageError, View,
+    Voted,
+};
 use super::commit::FileVoted;
 use super::disk::Disk;
 use super::lock::LockFile;
 use super::open::{FileStorageOptions, IndexUse, OpenReport, open_disk, open_files};
+use super::pack::files::{Files, RealFiles};
+use super::pack::pack;
 use super::view::FileView;
 use super::{index_file, io_error, with_suffix};
 
@@ -52,7 +58,7 @@ pub struct FileStorage {
 /// What the storage and an outstanding vote share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    name: String,
+    pub(super) name: String,
     /// Where the data file is and the files beside it; `None` for a disk that is no file.
     path: Option<PathBuf>,
     pub(super) options: FileStorageOptions,
@@ -62,8 +68,14 @@ pub(super) struct Shared {
     writer: Mutex<Writer>,
     /// The greatest oid stored or handed out.
     last_oid: Mutex<u64>,
-    /// Up to where the saved index holds; held while it is being written.
-    index_saved_pos: Mutex<u64>,
+    /// Up to where the saved index holds; held while it is being written. Taken before the writer's.
+    pub(super) index_saved_pos: Mutex<u64>,
+    /// The files of a pack; `None` for a disk that is no file.
+    pub(super) files: Option<Box<dyn Files>>,
+    /// Held while a pack is under way.
+    pub(super) packing: Mutex<()>,
+    /// Whether a pack is to be given up.
+    pub(super) is_closing: AtomicBool,
 }
 
 /// What only the writer uses.
@@ -143,6 +155,9 @@ impl FileStorage {
             writer: Mutex::new(writer),
             last_oid: Mutex::new(last_oid.to_u64()),
             index_saved_pos: Mutex::new(opened.index_saved_pos),
+            files: path.map(|path| Box::new(RealFiles::new(path)) as Box<dyn Files>),
+            packing: Mutex::default(),
+            is_closing: AtomicBool::new(false),
         };
         Ok(Self { shared: Arc::new(shared), report: opened.report })
     }
@@ -172,38 +187,43 @@ impl FileStorage {
     /// # Errors
     /// [`StorageError::Io`], [`StorageError::Corrupt`]; the old index file is still there.
     pub fn save_index(&self) -> Result<(), StorageError> {
-        let Some(path) = &self.shared.path else { return Ok(()) };
-        let path = with_suffix(path, ".index");
-        let mut saved_pos = self.shared.index_saved_pos.lock().unwrap_or_else(PoisonError::into_inner);
-        let view = self.shared.view.load_full();
-        if *saved_pos == view.end_pos {
-            return Ok(());
-        }
-        let state = &view.state;
-        let mut damage = None;
-        let buckets = state.index.buckets().map(|(prefix, entries)| {
-            // Commits that finish while we write are ahead of this view.
-            let mut kept = Vec::with_capacity(entries.len());
-            for (suffix, newest_pos) in entries {
-                let oid = super::index::join(prefix, suffix);
-                match state.position_below(oid, newest_pos, view.end_pos) {
-                    Ok(pos) => kept.extend(pos.map(|pos| (suffix, pos))),
-                    Err(error) => {
-                        damage = Some(error);
-                        return Err(std::io::Error::other("damaged record"));
-                    }
+        save_index(&self.shared)
+    }
+}
+
+/// [`FileStorage::save_index`].
+pub(super) fn save_index(shared: &Shared) -> Result<(), StorageError> {
+    let Some(path) = &shared.path else { return Ok(()) };
+    let path = with_suffix(path, ".index");
+    let mut saved_pos = shared.index_saved_pos.lock().unwrap_or_else(PoisonError::into_inner);
+    let view = shared.view.load_full();
+    if *saved_pos == view.end_pos {
+        return Ok(());
+    }
+    let state = &view.state;
+    let mut damage = None;
+    let buckets = state.index.buckets().map(|(prefix, entries)| {
+        // Commits that finish while we write are ahead of this view.
+        let mut kept = Vec::with_capacity(entries.len());
+        for (suffix, newest_pos) in entries {
+            let oid = super::index::join(prefix, suffix);
+            match state.position_below(oid, newest_pos, view.end_pos) {
+                Ok(pos) => kept.extend(pos.map(|pos| (suffix, pos))),
+                Err(error) => {
+                    damage = Some(error);
+                    return Err(std::io::Error::other("damaged record"));
                 }
             }
-            Ok((prefix, kept))
-        });
-        let saved = index_file::save(&path, view.end_pos, buckets);
-        match damage {
-            Some(error) => return Err(error),
-            None => saved.map_err(io_error("save", &path))?,
         }
-        *saved_pos = view.end_pos;
-        Ok(())
+        Ok((prefix, kept))
+    });
+    let saved = index_file::save(&path, view.end_pos, buckets);
+    match damage {
+        Some(error) => return Err(error),
+        None => saved.map_err(io_error("save", &path))?,
     }
+    *saved_pos = view.end_pos;
+    Ok(())
 }
 
 impl Shared {
@@ -278,24 +298,29 @@ impl Storage for FileStorage {
         if self.shared.options.read_only { Ok(()) } else { self.save_index() }
     }
 
+    fn pack(&self, request: PackRequest, host: &dyn PackHost) -> Result<PackOutcome, StorageError> {
+        pack(&self.shared, request, host)
+    }
+
     fn close(&self) -> Result<(), StorageError> {
+        // A pack must not outlive the lock file. It looks for this often.
+        self.shared.is_closing.store(true, Ordering::Relaxed);
+        let _packing = self.shared.packing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut writer = self.shared.writer();
         if let Health::Closed = writer.health {
             return Ok(());
         }
         let was_good = matches!(writer.health, Health::Good);
         writer.health = Health::Closed;
-        let mut result = Ok(());
-        if was_good {
-            let view = self.shared.view.load_full();
-            if writer.reserved_pos > view.end_pos {
-                // Same length; gives back the room reserved behind it. If not, the next start can use it.
-                let _kept = view.state.disk.set_len(view.end_pos);
-            }
-            result = self.save_index();
+        let view = self.shared.view.load_full();
+        if was_good && writer.reserved_pos > view.end_pos {
+            // Same length; gives back the room reserved behind it. If not, the next start can use it.
+            let _kept = view.state.disk.set_len(view.end_pos);
         }
+        drop(writer);
+        let result = if was_good { save_index(&self.shared) } else { Ok(()) };
         // Last: until now no other process may touch these files.
-        writer.lock = None;
+        self.shared.writer().lock = None;
         result
     }
 }

@@ -59,7 +59,7 @@ impl FileState {
     }
 
     /// The error of a failed read at `pos`. The end of the file is no failure of the disk.
-    pub(super) fn read_failed(&self, pos: u64) -> impl Fn(io::Error) -> StorageError {
+    pub(crate) fn read_failed(&self, pos: u64) -> impl Fn(io::Error) -> StorageError {
         move |source| match source.kind() {
             io::ErrorKind::UnexpectedEof => self.corrupt("record reaches beyond the end of the file", pos),
             _ => StorageError::Io { doing: format!("read {} at {pos}", self.file_name), source },

@@ -29,6 +29,16 @@ impl<'d> Window<'d> {
         self.end_pos
     }
 
+    /// Shows the bytes up to `end_pos`, which have been written since.
+    pub(crate) const fn extend(&mut self, end_pos: u64) {
+        self.end_pos = end_pos;
+    }
+
+    /// Where the bytes begin that are held.
+    pub(crate) const fn start_pos(&self) -> u64 {
+        self.start_pos
+    }
+
     /// The `len` bytes at `pos`; `len` at most the window's. `UnexpectedEof` where they reach beyond the end.
     pub(crate) fn bytes(&mut self, pos: u64, len: usize) -> io::Result<&[u8]> {
         let is_there = pos >= self.start_pos

@@ -108,6 +108,34 @@ impl Bucket {
         }
     }
 
+    /// Number of slots, used or not.
+    pub(crate) fn slot_count(&self) -> usize {
+        match self {
+            Self::Sparse(sparse) => sparse.suffixes.len(),
+            Self::Dense(dense) => dense.positions.len(),
+        }
+    }
+
+    /// The slot of `suffix`, below [`Bucket::slot_count`]. It stays the same until the next insertion.
+    pub(crate) fn slot(&self, suffix: u16) -> Option<usize> {
+        match self {
+            Self::Sparse(sparse) => sparse.find(suffix),
+            Self::Dense(dense) => {
+                let slot = usize::from(suffix);
+                (*dense.positions.get(slot)? != ABSENT).then_some(slot)
+            }
+        }
+    }
+
+    /// The position in a slot.
+    pub(crate) fn position_at(&self, slot: usize) -> Option<u64> {
+        let positions = match self {
+            Self::Sparse(sparse) => &*sparse.positions,
+            Self::Dense(dense) => &*dense.positions,
+        };
+        positions.get(slot).filter(|stored| **stored != ABSENT).map(|stored| load(*stored))
+    }
+
     /// The greatest suffix.
     pub(crate) fn max_suffix(&self) -> Option<u16> {
         match self {

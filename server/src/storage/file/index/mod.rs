@@ -15,9 +15,11 @@
 //! both need, and nobody holds one across I/O. A lookup may find a record that is newer than the reader's view;
 //! the view goes back along the chain of previous records.
 //!
-//! [`IndexBuilder`] is the same without the locks, for loading and for rebuilding.
+//! [`IndexBuilder`] is the same without the locks, for loading and for rebuilding. [`MarkedIndex`] is a finished one
+//! with two bits beside each entry, for garbage collection.
 
 mod bucket;
+mod marked;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,6 +29,7 @@ use arc_swap::ArcSwap;
 use zeo_codec::Oid;
 
 pub(crate) use bucket::Bucket;
+pub(crate) use marked::{MarkedIndex, Slot};
 
 /// The first six bytes of an oid, as a number.
 pub(crate) type Prefix = u64;
@@ -96,6 +99,11 @@ impl IndexBuilder {
             sample.extend(taken.map(|(suffix, pos)| (join(*prefix, *suffix), *pos)));
         }
         sample
+    }
+
+    /// Gives back unused room, and makes room for marks.
+    pub(crate) fn into_marked(self) -> MarkedIndex {
+        MarkedIndex::new(self.buckets)
     }
 
     /// Gives back unused room and shares the index.

@@ -2,6 +2,7 @@
 
 mod failures;
 mod histories;
+mod pack;
 mod power;
 mod recovery;
 mod undo;

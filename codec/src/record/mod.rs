@@ -1,0 +1,70 @@
+//! Database records: what ZODB keeps of an object, two pickles back to back (protocol reference 14.4).
+//!
+//! A storage keeps records as opaque bytes, with one exception: to collect garbage it has to know which objects
+//! a record refers to. [`references`] reads just that. It runs the pickle machine of `ZODB/serialize.py:referencesf`
+//! (ZODB 6.4; there it is `noload` of zodbpickle 4), which knows no classes and builds no values: of each value
+//! on the stack it remembers only whether it could be (or begin) a reference. So its memory is bounded by the
+//! record's length, and its time is one pass over it.
+//!
+//! Of the forms that a persistent reference can have, an oid and a tuple that starts with an oid keep the object
+//! alive. Lists are weak references, or go to another database; they do not count.
+//!
+//! Beyond Python's, protocols 4 and 5 are read, and oids of Python 2 records with bytes above 127.
+
+mod machine;
+
+use alloc::vec::Vec;
+
+use crate::error::DecodeError;
+use crate::id::Oid;
+use crate::limits::Limits;
+use crate::pickle::{self, Lexer, Op};
+use crate::value::{Global, Value};
+
+/// Appends the oids of all objects that `record` refers to, in the order of the references; an object may come
+/// several times.
+///
+/// # Errors
+/// What is no pickle, or a reference that is none of the known forms. The oids before it have been appended; for
+/// the others see [`possible_references`].
+pub fn references(record: &[u8], found: &mut Vec<Oid>) -> Result<(), DecodeError> {
+    let mut machine = machine::Machine::new(record);
+    // The memo of the first pickle goes on in the second.
+    machine.run(found)?;
+    machine.run(found)
+}
+
+/// Calls `see` with everything in `record` that could be an oid: every eight bytes in sequence, and what stands
+/// for eight bytes as an escaped string of protocol 0. For a record that [`references`] cannot read: most of
+/// these are no references, but nothing that the record refers to is missing unless the damage has hit just
+/// there.
+pub fn possible_references(record: &[u8], mut see: impl FnMut(Oid)) {
+    for window in record.windows(8) {
+        Oid::from_slice(window).into_iter().for_each(&mut see);
+    }
+    for (offset, two) in record.windows(2).enumerate() {
+        if !matches!(two, [b'S', b'\'' | b'"'] | [b'V', _]) {
+            continue;
+        }
+        let oid = match Lexer::at(record, offset).next_op() {
+            Ok(Op::Native(bytes)) => Oid::from_slice(&bytes),
+            Ok(Op::Text(text)) => Oid::from_slice(text.as_bytes()),
+            Ok(_) | Err(_) => None,
+        };
+        oid.into_iter().for_each(&mut see);
+    }
+}
+
+/// Whether `record` is that of a blob: its class is `ZODB.blob.Blob` and nothing but that
+/// (`ZODB/blob.py:is_blob_record`, ZODB 6.4).
+#[must_use]
+pub fn is_blob(record: &[u8]) -> bool {
+    const MODULE: &str = "ZODB.blob";
+    // Nearly all records are decided here.
+    let mentions_module = record.windows(MODULE.len()).any(|window| window == MODULE.as_bytes());
+    mentions_module
+        && matches!(
+            pickle::decode(record, &Limits::DEFAULT),
+            Ok(Value::Global(Global { module, name })) if module == MODULE && name == "Blob"
+        )
+}

@@ -1,0 +1,206 @@
+//! Packing while the storage is in use.
+//!
+//! A pack reads the data file through the disk that everybody reads through, writes a new one beside it, and puts
+//! that in its place. Source of the meaning: `FileStorage.py:pack`, `fspack.py`, ZODB 6.4; the bytes are the same,
+//! see [`copy`].
+//!
+//! ```text
+//!   thread of the pack          others         memory beside the index that is always there
+//!   1 index as of pack time  |                 6.0 to 9.4 bytes an object               [`reachable`]
+//!   2 back pointers behind   |                 48 bytes for each revision found
+//!   3 marking                |                 a quarter of a byte an object; the stack: 512 KiB
+//!   4 copy up to pack time   |  read and       + the new index, 6.0 to 9.4 bytes an object  [`copy`]
+//!   5 copy the rest,         |  commit         - that of 1 to 3
+//!     in rounds              |
+//!   6 switch                 |  read           nothing
+//!   7 save the new index     |  all again      a bucket at a time
+//! ```
+//!
+//! So at most 20 bytes an object, whatever the size of the file, and buffers of 5 MiB; beside the largest record,
+//! which is read whole for its references. The old index goes when the last reader has moved on.
+//!
+//! # The switch
+//!
+//! Rounds copy what was committed meanwhile until so little is left ([`LAST_ROUND_LEN_MAX`]) that copying and
+//! syncing it takes no time worth mentioning. Then commits are stopped; the host queues for its commit lock like
+//! anybody else. What is left is copied, synced, and:
+//!
+//! | step | a crash behind it leaves | next start |
+//! |---|---|---|
+//! | `.old` removed (before the copy, as Python does, for its room) | the old file | `.pack` is removed |
+//! | `.pack` written and synced | the old file, `.pack` | the same |
+//! | `.index` removed | the same, no index | the same, and a full scan |
+//! | `.old` linked to the data file (`pack-keep-old`) | the same file under two names | the same |
+//! | `.pack` renamed to the data file | **the new file, whole** | full scan |
+//! | directory synced | the same, also after a power cut | the same |
+//! | new view published, commits go on | the same | the same |
+//! | new index saved | the new file and its index | nothing special |
+//!
+//! At every moment the data file is the old one or the new one. (Python renames twice; a crash in between leaves none.
+//! [`files::clean_up`] sets that right.) A power cut before the directory is synced may leave either. The index goes
+//! first because one that belongs to the old file must never meet the new one.
+//!
+//! If anything fails before the rename, `.pack` is removed and everything is as it was. If only the syncing of the
+//! directory fails, nobody knows which file a power cut would bring back: the storage stops writing.
+
+mod copy;
+pub(crate) mod files;
+mod notes;
+mod output;
+mod progress;
+mod reachable;
+mod switch;
+mod walk;
+
+use std::sync::Arc;
+use std::sync::TryLockError;
+use std::sync::atomic::Ordering;
+
+use self::copy::Copy;
+use self::files::Files;
+use self::notes::Notes;
+use self::output::Output;
+use self::progress::Progress;
+use self::walk::Walk;
+use super::super::{PackHost, PackOutcome, PackReport, PackRequest, StorageError, View};
+use super::storage::Shared;
+use super::view::FileView;
+use zeo_codec::{Oid, Tid};
+
+/// Bytes that may be left to be copied while commits are stopped. At the speed of a slow disk, 40 ms.
+const LAST_ROUND_LEN_MAX: u64 = 4 << 20;
+/// Rounds after which commits are stopped whatever is left: they come faster than they can be copied.
+const ROUND_COUNT_MAX: u32 = 30;
+
+/// Packs the storage.
+pub(super) fn pack(
+    shared: &Arc<Shared>,
+    request: PackRequest,
+    host: &dyn PackHost,
+) -> Result<PackOutcome, StorageError> {
+    if shared.options.read_only {
+        return Err(StorageError::ReadOnly);
+    }
+    if request.until == Tid::ZERO {
+        return Err(StorageError::InvalidPackTime);
+    }
+    let view = shared.view.load_full();
+    if view.object_count == 0 {
+        return Ok(PackOutcome::Empty);
+    }
+    let files = shared.files.as_deref().ok_or_else(no_files)?;
+    let _packing = match shared.packing.try_lock() {
+        Ok(packing) => packing,
+        Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+        Err(TryLockError::WouldBlock) => return Err(StorageError::AlreadyPacking),
+    };
+    shared.writer().check()?;
+    // Commits may have come in between.
+    let view = shared.view.load_full();
+    let host = &OrClosing { shared, host };
+    let result = run(shared, files, &view, request, host);
+    match &result {
+        Ok(PackOutcome::Packed(_)) => {}
+        Ok(_) | Err(_) => discard(shared, files),
+    }
+    result
+}
+
+/// A storage without a folder has no room for a second file.
+fn no_files() -> StorageError {
+    StorageError::Io { doing: "pack".to_owned(), source: std::io::ErrorKind::Unsupported.into() }
+}
+
+/// Removes what a pack that did not come to its end has written.
+fn discard(shared: &Shared, files: &dyn Files) {
+    if let Err(error) = files.remove_pack() {
+        let file = &shared.name;
+        tracing::warn!(target: "ZODB.FileStorage", file, %error, "pack: cannot remove the unfinished file; the next start will");
+    }
+}
+
+fn run(
+    shared: &Arc<Shared>,
+    files: &dyn Files,
+    view: &Arc<FileView>,
+    request: PackRequest,
+    host: &dyn PackHost,
+) -> Result<PackOutcome, StorageError> {
+    let file = &*shared.name;
+    let state = &*view.state;
+    let is_collecting = request.gc.unwrap_or(!shared.options.keep_garbage);
+    tracing::info!(target: "ZODB.FileStorage", file, until = %request.until, gc = is_collecting, bytes = view.end_pos, "pack: started");
+    let mut notes = Notes::new(file);
+    let mut progress = Progress::new(host, file);
+    let mut walk = Walk::new(state, view.end_pos);
+    let found = reachable::pack_index(&mut walk, request.until, &mut notes, &mut progress)?;
+    if found.is_redundant {
+        tracing::info!(target: "ZODB.FileStorage", file, "The database has already been packed to a later time or no changes have been made since the last pack");
+        return Ok(PackOutcome::Redundant);
+    }
+    let reachable = reachable::reachable(found, &mut walk, is_collecting, &mut notes, &mut progress)?;
+
+    // Before the new file needs the room.
+    files.remove_old().map_err(failed("remove the old file of", file))?;
+    let disk = files.create_pack().map_err(failed("create the packed file of", file))?;
+    let mut copy = Copy::new(Output::new(disk));
+    if !copy.packed(&mut walk, &reachable, host, &mut notes, &mut progress)? {
+        tracing::info!(target: "ZODB.FileStorage", file, "pack: nothing would become free");
+        notes.finish();
+        return Ok(PackOutcome::NothingFreed);
+    }
+    drop(reachable);
+    progress.begin("copying what was committed since", progress::Unit::Bytes);
+    let switched =
+        switch::catch_up_and_switch(shared, files, &mut walk, copy, &mut notes, &mut progress, host)?;
+    notes.finish();
+    let switch::Switched { view: new_view, old_len, removed_count, stopped } = switched;
+    let report = PackReport {
+        old_len,
+        new_len: new_view.end_pos,
+        removed_count,
+        strange_count: notes.count(),
+        is_old_kept: !shared.options.discard_old,
+        stopped,
+    };
+    let (new_len, stopped_ms) = (report.new_len, stopped.as_millis());
+    tracing::info!(target: "ZODB.FileStorage", file, old_len, new_len, removed_count, "pack: finished; commits were stopped for {stopped_ms} ms");
+    if let Err(error) = super::storage::save_index(shared) {
+        // It costs a scan at the next start, no more.
+        tracing::warn!(target: "ZODB.FileStorage", file, %error, "cannot save the index");
+    }
+    Ok(PackOutcome::Packed(report))
+}
+
+fn failed(doing: &str, file: &str) -> impl FnOnce(std::io::Error) -> StorageError {
+    let doing = format!("{doing} {file}");
+    move |source| StorageError::Io { doing, source }
+}
+
+/// The host, and the storage itself, which may be closed meanwhile.
+struct OrClosing<'h> {
+    shared: &'h Shared,
+    host: &'h dyn PackHost,
+}
+
+impl PackHost for OrClosing<'_> {
+    fn is_cancelled(&self) -> bool {
+        self.shared.is_closing.load(Ordering::Relaxed) || self.host.is_cancelled()
+    }
+
+    fn stop_commits(&self) -> Option<Box<dyn super::super::CommitsStopped + '_>> {
+        self.host.stop_commits()
+    }
+
+    fn packed(&self, view: Arc<dyn View>) {
+        self.host.packed(view);
+    }
+
+    fn wants_removed_blobs(&self) -> bool {
+        self.host.wants_removed_blobs()
+    }
+
+    fn removed_blob(&self, oid: Oid, serial: Tid) -> Result<(), StorageError> {
+        self.host.removed_blob(oid, serial)
+    }
+}
