@@ -13,10 +13,11 @@ use tokio::time::Instant;
 use zeo_codec::handshake::Protocol;
 
 use crate::cli;
-use crate::config::{Config, StorageConfig, StorageKind};
+use crate::config::{self, Config, StorageConfig, StorageKind};
 use crate::engine::{Engine, EngineOptions};
 use crate::logging::{self, LogHandle};
 use crate::net::{Bound, ConnectionOptions, Listener};
+use crate::storage::blob::{BlobDirectory, BlobDirectoryOptions, BlobStorage};
 use crate::storage::file::{FileStorage, FileStorageOptions};
 use crate::storage::memory::MemoryStorage;
 use crate::storage::{Storage, StorageError};
@@ -111,14 +112,24 @@ fn open(config: &StorageConfig) -> Result<(String, Arc<dyn Storage>), Failure> {
             let options = FileStorageOptions {
                 create: file.create,
                 read_only: file.read_only,
-                blobs: false,
                 quota_bytes: file.quota_bytes,
             };
-            let opened = FileStorage::open(&file.path, options);
-            Arc::new(opened.map_err(|source| Failure::Open { name: name.clone(), source })?)
+            let failed = |source| Failure::Open { name: name.clone(), source };
+            let opened = FileStorage::open(&file.path, options).map_err(failed)?;
+            with_blobs(Arc::new(opened), file).map_err(failed)?
         }
     };
     Ok((name.clone(), storage))
+}
+
+/// `storage` with the blob directory that `file` says it has.
+fn with_blobs(
+    storage: Arc<dyn Storage>,
+    file: &config::FileStorageOptions,
+) -> Result<Arc<dyn Storage>, StorageError> {
+    let Some(path) = &file.blob_dir else { return Ok(storage) };
+    let options = BlobDirectoryOptions { create: file.create, read_only: file.read_only };
+    Ok(Arc::new(BlobStorage::new(storage, BlobDirectory::open(path, options)?)?))
 }
 
 /// The storages as Python's server logs them: `RW with storages: 1:RW:Data.fs`.

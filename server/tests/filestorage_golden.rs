@@ -14,7 +14,7 @@ use zeo_server::storage::file::{CutTail, FileStorage, FileStorageOptions, IndexU
 use zeo_server::storage::{DataSink, NewRecord, NewTransaction, Storage, StorageError, View};
 
 const READ_ONLY: FileStorageOptions =
-    FileStorageOptions { create: false, read_only: true, blobs: false, quota_bytes: None };
+    FileStorageOptions { create: false, read_only: true, quota_bytes: None };
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/filestorage").join(name)

@@ -111,7 +111,6 @@ pub(super) const IMPORTS: &[&str] = &["ZEO", "ZODB", "zdaemon", "ZConfig.compone
 /// into the [`Config`](super::Config); only sections of storages and log handlers need a reader, too.
 pub(super) const NOT_YET: &[(&str, &str)] = &[
     ("zeo", "<ssl>"),
-    ("filestorage", "blob-dir"),
     ("filestorage", "quota"),
     ("", "<blobstorage>"),
     ("", "<demostorage>"),

@@ -30,6 +30,8 @@ pub(crate) enum CallError {
     Conflict { oid: Oid, committed: Tid, read: Tid },
     #[error("database read conflict error for {oid}")]
     ReadConflict { oid: Oid, committed: Tid, read: Tid },
+    #[error("{0}")]
+    BlobOrder(&'static str),
     #[error("the transaction exceeds {0} bytes")]
     TransactionTooLarge(u64),
     #[error("Couldn't pickle response")]
@@ -45,7 +47,9 @@ impl CallError {
     pub(crate) const fn is_everyday(&self) -> bool {
         matches!(
             self,
-            Self::Conflict { .. } | Self::ReadConflict { .. } | Self::Storage(StorageError::NoSuchObject(_))
+            Self::Conflict { .. }
+                | Self::ReadConflict { .. }
+                | Self::Storage(StorageError::NoSuchObject(_) | StorageError::NoBlobFile { .. })
         )
     }
 
@@ -78,6 +82,7 @@ impl CallError {
                 *committed,
                 *read,
             ),
+            Self::BlobOrder(_) => text("builtins.AssertionError", self),
             Self::TransactionTooLarge(_) | Self::Panicked => text("ZODB.POSException.StorageError", self),
             Self::Storage(error) => storage_error(error),
         }
@@ -110,6 +115,12 @@ fn storage_error(error: &StorageError) -> RemoteError<'static> {
         StorageError::NoSuchObject(oid) => {
             RemoteError::new("ZODB.POSException.POSKeyError", vec![(*oid).into()])
         }
+        StorageError::NoBlobFile { oid, serial, .. } => RemoteError::new(
+            "ZODB.POSException.POSKeyError",
+            vec![error.to_string().into(), (*oid).into(), (*serial).into()],
+        ),
+        StorageError::NoBlobs => text("builtins.TypeError", error),
+        StorageError::BadBlobName(name) => text("builtins.ValueError", name),
         StorageError::ReadOnly => CallError::ReadOnly.to_remote(),
         StorageError::MetadataTooLong(Metadata::User) => text(FILE_STORAGE_ERROR, &"user name too long"),
         StorageError::MetadataTooLong(Metadata::Description) => {
@@ -131,6 +142,7 @@ fn storage_error(error: &StorageError) -> RemoteError<'static> {
         | StorageError::VoteOutdated
         | StorageError::Locked { .. }
         | StorageError::Closed
+        | StorageError::BlobDirectory { .. }
         | StorageError::Failed(_) => text("ZODB.POSException.StorageError", error),
     }
 }

@@ -40,7 +40,7 @@ use std::time::Duration;
 
 use served::{PeerIds, Served};
 
-pub use job::{AskJob, Job};
+pub use job::{AskJob, Job, SyncJob};
 pub use peer::{Closing, Flow, Peer};
 pub use served::CommitJob;
 

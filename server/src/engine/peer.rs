@@ -1,5 +1,6 @@
 //! One connection as the engine sees it: who it is, where it reads, and what its messages lead to.
 
+mod blob;
 mod commit;
 mod read;
 
@@ -14,6 +15,8 @@ use zeo_codec::{
     Call, DecodeError, EncodeError, Envelope, Expected, Limits, MessageError, Method, MsgId, RemoteError,
     Reply, ShapeError, Value,
 };
+
+use blob::{DOWNLOADS_MAX, Download};
 
 use super::error::CallError;
 use super::job::{Answered, AskJob, Job};
@@ -62,8 +65,8 @@ pub enum Closing {
 pub enum Flow {
     /// It is dealt with.
     Done,
-    /// It has to wait until the commit, or one of the questions, under way has ended: offer it again after the
-    /// next wake-up, and nothing else before it.
+    /// It has to wait until the commit, or one of the questions or downloads, under way has ended: offer it again
+    /// after the next wake-up or [`Peer::produce`], and nothing else before it.
     Blocked,
 }
 
@@ -94,6 +97,12 @@ pub struct Peer {
     jobs: VecDeque<Job>,
     /// Number of long questions that have no answer yet.
     asking_count: usize,
+    /// Blobs on their way to the client, whose turn it is first.
+    downloads: VecDeque<Download>,
+    /// Where a piece of a blob is read to.
+    chunk: Vec<u8>,
+    /// Counts how often files were to be made durable.
+    sync_round: u64,
 }
 
 /// What a connection has once it is registered.
@@ -119,6 +128,9 @@ impl Peer {
             lock_deadline: None,
             jobs: VecDeque::new(),
             asking_count: 0,
+            downloads: VecDeque::new(),
+            chunk: Vec::new(),
+            sync_round: 0,
         }
     }
 
@@ -157,7 +169,8 @@ impl Peer {
             return Err(Closing::InvalidMethod(String::from_utf8_lossy(&envelope.name).into_owned()));
         };
         let is_blocked = (method.is_transactional() && self.is_finishing())
-            || (takes_long(method) && self.asking_count >= ASKING_MAX);
+            || (takes_long(method) && self.asking_count >= ASKING_MAX)
+            || (method == Method::SendBlob && self.downloads.len() >= DOWNLOADS_MAX);
         if is_blocked {
             return Ok(Flow::Blocked);
         }
@@ -215,6 +228,11 @@ impl Peer {
             Call::Transaction(Method::TpcFinish, args) => return self.tpc_finish(args.id, reply_to),
             Call::Transaction(_, args) => self.tpc_abort(args.id)?,
             Call::CheckCurrentSerial(args) => self.check_current_serial(args)?,
+            Call::Plain(Method::StoreBlobStart) => self.store_blob_start()?,
+            Call::StoreBlobChunk(args) => self.store_blob_chunk(&args)?,
+            Call::StoreBlobEnd(args) => self.store_blob_end(args)?,
+            Call::StoreBlobShared(args) => self.store_blob_shared(args)?,
+            Call::SendBlob(args) => return self.send_blob(args, reply_to),
             Call::DeleteObject(args) => self.delete_object(args)?,
             Call::NewOids(args) => self.new_oids(args)?,
             Call::GetInvalidations(args) => self.get_invalidations(args)?,
@@ -344,6 +362,7 @@ impl Peer {
                 Mail::LockGranted => self.lock_granted(session)?,
                 Mail::FinishFailed(error) => self.finish_failed(&error.into(), session)?,
                 Mail::Answered(answered) => self.answered(answered, session)?,
+                Mail::Synced(synced) => self.synced(synced, session)?,
             }
         }
         Ok(())

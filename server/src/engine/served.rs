@@ -164,7 +164,7 @@ const SUPPORTED: Features = Features {
     restore: false,
     record_iteration: false,
     external_gc: true,
-    blobs: false,
+    blobs: true,
 };
 
 fn is_supported(interface: &str) -> bool {

@@ -8,6 +8,7 @@
 //!
 //! This module knows no sockets and no wire format; object data is opaque bytes here.
 
+pub mod blob;
 pub mod file;
 pub mod memory;
 pub mod tid;
@@ -17,6 +18,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use zeo_codec::{Oid, Tid};
+
+use blob::{BlobDirectory, StagedBlob};
 
 /// A revision's object data and its place in the object's history, handed over without an intermediate
 /// buffer: the reader asks the sink for room and fills it.
@@ -102,6 +105,15 @@ pub struct NewTransaction {
     pub records: Vec<NewRecord>,
 }
 
+/// The content of a blob that a transaction stores.
+#[derive(Debug)]
+pub struct NewBlob {
+    /// The object; one of the transaction's records is its.
+    pub oid: Oid,
+    /// The file.
+    pub content: StagedBlob,
+}
+
 /// A storage: where views come from and transactions go.
 pub trait Storage: Send + Sync + fmt::Debug {
     /// The storage's name, as Python's `getName()`; for a file storage the path as configured.
@@ -136,6 +148,28 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// [`StorageError::QuotaExceeded`], [`StorageError::Io`] (for example no room), [`StorageError::Failed`],
     /// [`StorageError::Closed`].
     fn vote(&self, transaction: NewTransaction) -> Result<Box<dyn Voted>, StorageError>;
+
+    /// Where the storage's blobs are; `None` if it cannot have any.
+    fn blobs(&self) -> Option<&Arc<BlobDirectory>> {
+        None
+    }
+
+    /// [`vote`](Self::vote) on a transaction that stores blobs. If an object occurs twice, the last one counts.
+    ///
+    /// # Errors
+    /// Those of `vote`, and [`StorageError::NoBlobs`]; the blobs are gone then.
+    fn vote_with_blobs(
+        &self,
+        transaction: NewTransaction,
+        blobs: Vec<NewBlob>,
+    ) -> Result<Box<dyn Voted>, StorageError> {
+        if blobs.is_empty() { self.vote(transaction) } else { Err(StorageError::NoBlobs) }
+    }
+
+    /// Whether nothing is written any more because it is unknown what is on the medium; see [`Voted::finish`].
+    fn has_stopped(&self) -> bool {
+        false
+    }
 
     /// Writes what speeds up the next start (index files), as of now. Commits go on meanwhile.
     ///
@@ -257,6 +291,30 @@ pub enum StorageError {
     /// A write failed earlier and left the medium in an unknown state; nothing is written any more.
     #[error("writing has stopped after a failure: {0}")]
     Failed(Arc<str>),
+    /// The storage has no place for blobs.
+    #[error("Blobs are not supported")]
+    NoBlobs,
+    /// There is no file for this revision of a blob.
+    #[error("No blob file at {path}")]
+    NoBlobFile {
+        /// Where it should be.
+        path: String,
+        /// The object.
+        oid: Oid,
+        /// The revision.
+        serial: Tid,
+    },
+    /// A client with a shared blob directory names a file that is not its to name.
+    #[error("bad name of a shared blob file: {0:?}")]
+    BadBlobName(String),
+    /// A directory that cannot be used for blobs.
+    #[error("blob directory {path}: {what}")]
+    BlobDirectory {
+        /// The directory.
+        path: String,
+        /// What is wrong.
+        what: String,
+    },
     /// Bytes on the medium that contradict the format.
     #[error("{file}: {what} at position {pos}")]
     Corrupt {

@@ -38,8 +38,6 @@ pub struct FileStorageOptions {
     pub create: bool,
     /// Refuse every write, take no lock, change no file; a torn tail is ignored. Python's `read_only`.
     pub read_only: bool,
-    /// Whether a blob directory belongs to the file. Only decides which features and interfaces are announced.
-    pub blobs: bool,
     /// Refuse transactions with a record beyond this position in bytes; Python's `quota`.
     pub quota_bytes: Option<u64>,
 }

@@ -1,0 +1,165 @@
+//! [`BlobStorage`]: any storage, with a blob directory beside it.
+//!
+//! The order of a commit, and what stands where:
+//!
+//! ```text
+//!             tmp/                    the object's directory     the storage
+//! upload      zeo-upload.RANDOM
+//! vote        zeo-commit.TID.OID                                 voted
+//! finish  1   zeo-commit.TID.OID      TID.blob                   voted         same file, synced; directory synced
+//!         2   zeo-commit.TID.OID      TID.blob                   committed
+//!         3                           TID.blob                   committed     acknowledged
+//! ```
+//!
+//! A crash before 2 leaves files that no record names: nobody asks for them, and the next start removes them,
+//! guided by the name in `tmp/`. A crash after 2 leaves a second name, which the next start removes. The
+//! file is complete before a record names it, so nothing partial can be seen at any time.
+//!
+//! If the storage could not be written and is as it was before, the files go at once. If it has stopped
+//! because nobody knows what is on its disk, they stay with their notes, for the next start to decide.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use zeo_codec::Oid;
+
+use super::super::{Features, NewBlob, NewTransaction, Storage, StorageError, View, Voted};
+use super::directory::BlobDirectory;
+use super::staged::{PlacedBlob, recover};
+
+/// What Python's storages with blobs announce if they can restore transactions, whether they are a FileStorage
+/// with a blob directory or a BlobStorage around one: `zope.interface.providedBy(storage).__iro__`, ZODB 6.4.
+const INTERFACES_RESTORABLE: [(&str, &str); 9] = [
+    ("ZODB.interfaces", "IBlobStorageRestoreable"),
+    ("ZODB.interfaces", "IBlobStorage"),
+    ("ZODB.interfaces", "IStorageRestoreable"),
+    ("ZODB.interfaces", "IStorageIteration"),
+    ("ZODB.interfaces", "IStorageUndoable"),
+    ("ZODB.interfaces", "IStorageCurrentRecordIteration"),
+    ("ZODB.interfaces", "IExternalGC"),
+    ("ZODB.interfaces", "IStorage"),
+    ("zope.interface", "Interface"),
+];
+
+/// The same around a storage that cannot: a BlobStorage around a MappingStorage hides what that provides.
+const INTERFACES: [(&str, &str); 2] = [("ZODB.interfaces", "IBlobStorage"), ("zope.interface", "Interface")];
+
+/// A storage with a blob directory.
+#[derive(Debug)]
+pub struct BlobStorage {
+    inner: Arc<dyn Storage>,
+    directory: Arc<BlobDirectory>,
+}
+
+impl BlobStorage {
+    /// Puts `directory` beside `inner`, and removes what an earlier process left there unfinished, unless `inner`
+    /// is read-only.
+    ///
+    /// # Errors
+    /// What the media say.
+    pub fn new(inner: Arc<dyn Storage>, directory: BlobDirectory) -> Result<Self, StorageError> {
+        if !inner.is_read_only() {
+            recover(&directory, &*inner.view())?;
+        }
+        Ok(Self { inner, directory: Arc::new(directory) })
+    }
+}
+
+impl Storage for BlobStorage {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn features(&self) -> Features {
+        Features { blobs: true, ..self.inner.features() }
+    }
+
+    fn interfaces(&self) -> &'static [(&'static str, &'static str)] {
+        let is_restorable = self.inner.interfaces().iter().any(|(_, name)| *name == "IStorageRestoreable");
+        if is_restorable { &INTERFACES_RESTORABLE } else { &INTERFACES }
+    }
+
+    fn is_read_only(&self) -> bool {
+        self.inner.is_read_only()
+    }
+
+    fn view(&self) -> Arc<dyn View> {
+        self.inner.view()
+    }
+
+    fn new_oids(&self, count: u32) -> Result<Oid, StorageError> {
+        self.inner.new_oids(count)
+    }
+
+    fn vote(&self, transaction: NewTransaction) -> Result<Box<dyn Voted>, StorageError> {
+        self.inner.vote(transaction)
+    }
+
+    fn blobs(&self) -> Option<&Arc<BlobDirectory>> {
+        Some(&self.directory)
+    }
+
+    fn vote_with_blobs(
+        &self,
+        transaction: NewTransaction,
+        blobs: Vec<NewBlob>,
+    ) -> Result<Box<dyn Voted>, StorageError> {
+        let serial = transaction.tid;
+        let inner = self.inner.vote(transaction)?;
+        if blobs.is_empty() {
+            return Ok(inner);
+        }
+        // An object's last one counts, as with its records.
+        let last: BTreeMap<Oid, NewBlob> = blobs.into_iter().map(|blob| (blob.oid, blob)).collect();
+        let placed = last
+            .into_values()
+            .map(|NewBlob { oid, content }| content.prepare(&self.directory, oid, serial))
+            .collect::<Result<_, _>>()?;
+        let (storage, directory) = (Arc::clone(&self.inner), Arc::clone(&self.directory));
+        Ok(Box::new(BlobVoted { inner, placed, storage, directory }))
+    }
+
+    fn has_stopped(&self) -> bool {
+        self.inner.has_stopped()
+    }
+
+    fn checkpoint(&self) -> Result<(), StorageError> {
+        self.inner.checkpoint()
+    }
+
+    fn close(&self) -> Result<(), StorageError> {
+        self.inner.close()
+    }
+}
+
+/// A voted transaction with blobs.
+#[derive(Debug)]
+struct BlobVoted {
+    inner: Box<dyn Voted>,
+    placed: Vec<PlacedBlob>,
+    storage: Arc<dyn Storage>,
+    directory: Arc<BlobDirectory>,
+}
+
+impl Voted for BlobVoted {
+    fn transaction_len(&self) -> u64 {
+        self.inner.transaction_len()
+    }
+
+    fn finish(self: Box<Self>) -> Result<Arc<dyn View>, StorageError> {
+        let Self { inner, mut placed, storage, directory } = *self;
+        // The notes first: a power cut must not keep the files and lose these.
+        directory.sync_notes()?;
+        for blob in &mut placed {
+            blob.place(&directory)?;
+        }
+        let finished = inner.finish();
+        match &finished {
+            Ok(_) => placed.into_iter().for_each(PlacedBlob::committed),
+            Err(_) if storage.has_stopped() => placed.into_iter().for_each(PlacedBlob::leave),
+            // Dropped, and with that removed.
+            Err(_) => {}
+        }
+        finished
+    }
+}
