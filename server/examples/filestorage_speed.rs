@@ -62,7 +62,7 @@ fn fill(
     data_len: usize,
 ) -> Result<(), Box<dyn Error>> {
     let data = Bytes::from(pickle(data_len));
-    let record = |oid| NewRecord { oid, data: Some(data.clone()) };
+    let record = |oid| NewRecord::with_data(oid, data.clone());
     let mut times = Vec::new();
     for _ in 0..transaction_count {
         let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros())?;

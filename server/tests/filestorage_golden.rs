@@ -160,7 +160,7 @@ fn a_python_2_file_is_read_and_continued_under_its_magic() {
     let storage = FileStorage::open(&path, FileStorageOptions::default()).unwrap();
     assert_reads_as(&storage, &json("history", "expected.json"));
     let tid = storage.view().last_tid().next().unwrap();
-    let record = NewRecord { oid: Oid::from_u64(5), data: Some("new".into()) };
+    let record = NewRecord::with_data(Oid::from_u64(5), "new".into());
     commit(&storage, plain(tid, vec![record]));
     storage.close().unwrap();
     assert_eq!(&fs::read(&path).unwrap()[..4], b"FS21");
@@ -199,9 +199,9 @@ fn commit(storage: &FileStorage, transaction: NewTransaction) {
 
 fn transactions() -> Vec<NewTransaction> {
     let list = json("plain", "transactions.json");
-    let record = |value: &Value| NewRecord {
-        oid: oid(&value["oid"]),
-        data: (!value["data"].is_null()).then(|| bytes(&value["data"]).into()),
+    let record = |value: &Value| match &value["data"] {
+        Value::Null => NewRecord::deleted(oid(&value["oid"])),
+        data => NewRecord::with_data(oid(&value["oid"]), bytes(data).into()),
     };
     let transaction = |value: &Value| NewTransaction {
         tid: tid(&value["tid"]),

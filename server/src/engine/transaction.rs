@@ -127,7 +127,7 @@ pub(crate) fn plan<'o>(ops: impl Iterator<Item = &'o Op>, view: &dyn View) -> Re
                 }
                 _ => {
                     conflicts.remove(oid);
-                    records.push(NewRecord { oid: *oid, data: Some(data.clone()) });
+                    records.push(NewRecord::with_data(*oid, data.clone()));
                 }
             },
             Op::Delete { oid, serial } => {
@@ -135,7 +135,7 @@ pub(crate) fn plan<'o>(ops: impl Iterator<Item = &'o Op>, view: &dyn View) -> Re
                 if committed != *serial {
                     return Err(CallError::Conflict { oid: *oid, committed, read: *serial });
                 }
-                records.push(NewRecord { oid: *oid, data: None });
+                records.push(NewRecord::deleted(*oid));
             }
             Op::CheckCurrent { oid, serial } => {
                 let committed = existing(view, *oid)?.serial;

@@ -131,7 +131,7 @@ fn check(transaction: &NewTransaction) -> Result<(), StorageError> {
     if let Some((which, _)) = metadata.iter().find(|(_, bytes)| bytes.len() > usize::from(u16::MAX)) {
         return Err(StorageError::MetadataTooLong(*which));
     }
-    match transaction.records.iter().find(|record| record.data.as_ref().is_some_and(Bytes::is_empty)) {
+    match transaction.records.iter().find(|record| record.data.new_data().is_some_and(Bytes::is_empty)) {
         Some(record) => Err(StorageError::EmptyRecord(record.oid)),
         None => Ok(()),
     }
@@ -147,7 +147,7 @@ struct MemoryVoted {
 
 impl Voted for MemoryVoted {
     fn transaction_len(&self) -> u64 {
-        let data_len = |record: &NewRecord| record.data.as_ref().map_or(0, Bytes::len) as u64;
+        let data_len = |record: &NewRecord| record.data.new_data().map_or(0, Bytes::len) as u64;
         self.transaction.records.iter().map(|record| REVISION_BYTES + data_len(record)).sum()
     }
 
@@ -164,8 +164,11 @@ impl Voted for MemoryVoted {
         let mut view = MemoryView { last_tid: transaction.tid, ..MemoryView::clone(&before) };
         let mut content = shared.content.write().unwrap_or_else(PoisonError::into_inner);
         // The last record of an object counts.
-        let records: BTreeMap<_, _> =
-            transaction.records.into_iter().map(|record| (record.oid, record.data)).collect();
+        let records: BTreeMap<_, _> = transaction
+            .records
+            .into_iter()
+            .map(|record| (record.oid, record.data.new_data().cloned()))
+            .collect();
         content.transactions.insert(transaction.tid, records.keys().copied().collect());
         for (oid, data) in records {
             let revisions = content.objects.entry(oid).or_default();

@@ -84,8 +84,65 @@ pub trait View: Send + Sync + fmt::Debug {
 pub struct NewRecord {
     /// The object.
     pub oid: Oid,
-    /// Its new data, never empty; `None` records that it exists no more.
-    pub data: Option<Bytes>,
+    /// The serial that the record bears if it is not its transaction's tid: some copied records have an older one.
+    pub serial: Option<Tid>,
+    /// What becomes of the object.
+    pub data: RecordData,
+}
+
+/// What a new record says of its object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RecordData {
+    /// New data, never empty.
+    Data(Bytes),
+    /// The object exists no more: deleted, or its creation undone.
+    Deleted,
+    /// It is as an earlier revision left it.
+    Revision(Revision),
+}
+
+/// An earlier revision of an object, by reference: a file storage writes a back pointer to it. Only views make these
+/// for the state that is the newest one while the commit lock is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Revision {
+    /// The serial of the earlier revision.
+    pub serial: Tid,
+    /// The serial of the revision that holds the data, which is an older one if the earlier revision is a reference
+    /// itself. `None`: the earlier revision says that the object did not exist.
+    pub data_serial: Option<Tid>,
+    /// Where the storage finds the earlier revision; the storage's own business.
+    pub place: u64,
+}
+
+impl NewRecord {
+    /// A record with new data.
+    #[must_use]
+    pub const fn with_data(oid: Oid, data: Bytes) -> Self {
+        Self { oid, serial: None, data: RecordData::Data(data) }
+    }
+
+    /// A record that says that the object exists no more.
+    #[must_use]
+    pub const fn deleted(oid: Oid) -> Self {
+        Self { oid, serial: None, data: RecordData::Deleted }
+    }
+
+    /// A record that makes the object what an earlier revision says.
+    #[must_use]
+    pub const fn as_before(oid: Oid, revision: Revision) -> Self {
+        Self { oid, serial: None, data: RecordData::Revision(revision) }
+    }
+}
+
+impl RecordData {
+    /// The new data, if there are any.
+    #[must_use]
+    pub const fn new_data(&self) -> Option<&Bytes> {
+        match self {
+            Self::Data(data) => Some(data),
+            Self::Deleted | Self::Revision(_) => None,
+        }
+    }
 }
 
 /// A transaction to be appended. Conflicts have been checked; this is only what to write.

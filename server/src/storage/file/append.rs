@@ -45,7 +45,7 @@
 use bytes::Bytes;
 use zeo_codec::{Oid, Tid};
 
-use super::super::{Metadata, NewTransaction, StorageError};
+use super::super::{Metadata, NewTransaction, RecordData, Revision, StorageError};
 use super::format::{
     BACK_POINTER_LEN, DATA_HEADER_LEN, DATA_HEADER_SPAN, DataHeader, POS_MAX, TRAILER_LEN, TransactionHeader,
     span,
@@ -104,7 +104,7 @@ pub(crate) fn lay_out(
     let mut record_positions = Vec::with_capacity(records.len());
     let mut pos = start_pos.saturating_add(header.header_len());
     for record in &records {
-        let data_len = record.data.as_ref().map_or(BACK_POINTER_LEN, Bytes::len);
+        let data_len = record.data.new_data().map_or(BACK_POINTER_LEN, Bytes::len);
         if data_len == 0 {
             return Err(StorageError::EmptyRecord(record.oid));
         }
@@ -126,14 +126,20 @@ pub(crate) fn lay_out(
     for record in records {
         let data_header = DataHeader {
             oid: record.oid,
-            tid,
+            tid: record.serial.unwrap_or(tid),
             previous_pos: index.get(record.oid).unwrap_or(0),
             transaction_pos: start_pos,
             version_len: 0,
-            data_len: record.data.as_ref().map_or(0, |data| span(data.len())),
+            data_len: record.data.new_data().map_or(0, |data| span(data.len())),
         };
         data_header.emit(pieces.room(DATA_HEADER_LEN));
-        pieces.push(record.data.unwrap_or_else(|| Bytes::from_static(&[0; BACK_POINTER_LEN])));
+        match record.data {
+            RecordData::Data(data) => pieces.push(data),
+            RecordData::Deleted => pieces.push(Bytes::from_static(&[0; BACK_POINTER_LEN])),
+            RecordData::Revision(Revision { place: pos, .. }) => {
+                pieces.room(BACK_POINTER_LEN).extend_from_slice(&pos.to_be_bytes());
+            }
+        }
     }
     pieces.push(Bytes::copy_from_slice(&header.len.to_be_bytes()));
     Ok(Image { tid, start_pos, len, pieces: pieces.finish(), record_positions })
@@ -197,10 +203,8 @@ mod tests {
     use crate::storage::file::index::IndexBuilder;
 
     fn transaction(sizes: &[usize]) -> NewTransaction {
-        let record = |(n, size): (u64, &usize)| NewRecord {
-            oid: Oid::from_u64(n),
-            data: Some(vec![7_u8; *size].into()),
-        };
+        let record =
+            |(n, size): (u64, &usize)| NewRecord::with_data(Oid::from_u64(n), vec![7_u8; *size].into());
         NewTransaction {
             tid: Tid::from_u64(1 << 58),
             status: b' ',
@@ -241,7 +245,7 @@ mod tests {
     fn large_data_of_a_large_transaction_is_not_copied() {
         let index = IndexBuilder::default().finish();
         let large = transaction(&[PIECE_LEN_MAX, 5]);
-        let place = large.records[0].data.clone().unwrap();
+        let place = large.records[0].data.new_data().unwrap().clone();
         let image = lay_out(large, 4, &index).unwrap();
         assert!(image.pieces.iter().any(|piece| piece.as_ptr() == place.as_ptr()));
     }

@@ -21,7 +21,7 @@ fn with_history(seed: u64) -> (Arc<FaultDisk>, FileStorage, Model, Random) {
 fn large(random: &mut Random, model: &Model) -> NewTransaction {
     let mut transaction = random_transaction(random, model.last_tid(), 0, 1);
     transaction.records =
-        (1..=4).map(|n| NewRecord { oid: Oid::from_u64(n), data: Some(vec![7; 3 << 20].into()) }).collect();
+        (1..=4).map(|n| NewRecord::with_data(Oid::from_u64(n), vec![7; 3 << 20].into())).collect();
     transaction
 }
 

@@ -119,14 +119,14 @@ fn oids_rise_above_all_stored_and_handed_out() {
         assert_eq!(storage.new_oids(100).unwrap(), Oid::from_u64(1));
         assert_eq!(storage.new_oids(1).unwrap(), Oid::from_u64(101));
         let mut transaction = random_transaction(&mut Random(1), Tid::ZERO, 0, 1);
-        transaction.records = vec![NewRecord { oid: Oid::from_u64(5_000), data: Some("x".into()) }];
+        transaction.records = vec![NewRecord::with_data(Oid::from_u64(5_000), "x".into())];
         storage.vote(transaction).unwrap().finish().unwrap();
         assert_eq!(storage.new_oids(1).unwrap(), Oid::from_u64(5_001));
     }
     assert_eq!(open(disk).unwrap().new_oids(1).unwrap(), Oid::from_u64(5_001));
     assert_eq!(file.new_oids(u32::MAX).unwrap(), Oid::from_u64(5_002));
     let mut transaction = random_transaction(&mut Random(2), Tid::from_u64(1 << 62), 0, 1);
-    transaction.records = vec![NewRecord { oid: Oid::from_u64(u64::MAX - 3), data: Some("x".into()) }];
+    transaction.records = vec![NewRecord::with_data(Oid::from_u64(u64::MAX - 3), "x".into())];
     drop(file.vote(transaction).unwrap());
     assert!(matches!(file.new_oids(4), Err(StorageError::OidsExhausted)));
     assert_eq!(file.new_oids(3).unwrap(), Oid::from_u64(u64::MAX - 2));
@@ -144,7 +144,7 @@ fn what_is_wrong_is_refused_at_vote_and_changes_nothing() {
     let old = NewTransaction { tid: model.last_tid(), ..good.clone() };
     assert!(matches!(storage.vote(old), Err(StorageError::TidNotRising { .. })));
     let mut empty = good.clone();
-    empty.records = vec![NewRecord { oid: Oid::from_u64(3), data: Some(Bytes::new()) }];
+    empty.records = vec![NewRecord::with_data(Oid::from_u64(3), Bytes::new())];
     assert!(matches!(storage.vote(empty), Err(StorageError::EmptyRecord(_))));
     let long = NewTransaction { user: vec![0; 65_536].into(), ..good.clone() };
     assert!(matches!(storage.vote(long), Err(StorageError::MetadataTooLong(_))));
@@ -176,7 +176,7 @@ fn a_quota_bounds_the_position_of_records() {
     let mut finished = 0;
     let refused = loop {
         let mut transaction = random_transaction(&mut Random(1), last, 0, 1);
-        transaction.records = vec![NewRecord { oid: Oid::ZERO, data: Some(vec![1; 300].into()) }];
+        transaction.records = vec![NewRecord::with_data(Oid::ZERO, vec![1; 300].into())];
         last = transaction.tid;
         match storage.vote(transaction) {
             Ok(voted) => finished += usize::from(voted.finish().is_ok()),

@@ -83,7 +83,7 @@ impl Model {
         for record in &transaction.records {
             let revisions = self.revisions.entry(record.oid).or_default();
             revisions.retain(|(tid, _)| *tid != transaction.tid);
-            revisions.push((transaction.tid, record.data.clone()));
+            revisions.push((transaction.tid, record.data.new_data().cloned()));
             oids.insert(record.oid);
         }
         self.transactions.push((transaction.tid, oids));
@@ -167,7 +167,7 @@ fn random_record(random: &mut Random, data_len_max: usize) -> NewRecord {
             Some((1..=250).map(|at: u8| byte ^ at | 1).cycle().take(data_len).collect())
         }
     };
-    NewRecord { oid, data }
+    data.map_or_else(|| NewRecord::deleted(oid), |data| NewRecord::with_data(oid, data))
 }
 
 pub(crate) fn open(disk: Arc<dyn Disk>) -> Result<FileStorage, StorageError> {

@@ -300,10 +300,8 @@ fn loops_and_huge_lengths_are_named() {
     let storage = open(disk.clone()).unwrap();
     let mut transaction = random_transaction(&mut Random(1), Tid::ZERO, 0, 1);
     (transaction.user, transaction.description) = Default::default();
-    transaction.records = vec![
-        NewRecord { oid: Oid::from_u64(1), data: Some("data".into()) },
-        NewRecord { oid: Oid::from_u64(2), data: None },
-    ];
+    transaction.records =
+        vec![NewRecord::with_data(Oid::from_u64(1), "data".into()), NewRecord::deleted(Oid::from_u64(2))];
     storage.vote(transaction).unwrap().finish().unwrap();
     let first = 4 + TRANSACTION_HEADER_LEN;
     let second = first + data_field::DATA_LEN.end + 4;
