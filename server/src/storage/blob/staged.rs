@@ -187,7 +187,7 @@ fn prepared_revision(name: &str) -> Option<(Oid, Tid)> {
 }
 
 fn is_committed(view: &dyn View, oid: Oid, serial: Tid) -> Result<bool, StorageError> {
-    match view.load_serial(oid, serial, &mut Discard::default()) {
+    match view.load_serial(oid, serial, &mut Scratch::default()) {
         Ok(()) => Ok(true),
         Err(StorageError::NoSuchObject(_)) => Ok(false),
         Err(error) => Err(error),
@@ -201,11 +201,11 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
     }
 }
 
-/// Somewhere to put data that nobody wants.
+/// A record's data by itself.
 #[derive(Debug, Default)]
-struct Discard(Vec<u8>);
+pub(super) struct Scratch(pub(super) Vec<u8>);
 
-impl DataSink for Discard {
+impl DataSink for Scratch {
     fn accept(&mut self, _: Tid, _: Option<Tid>, data_len: usize) -> &mut [u8] {
         self.0.resize(data_len, 0);
         &mut self.0

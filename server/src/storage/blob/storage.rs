@@ -21,11 +21,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use zeo_codec::Oid;
+use zeo_codec::{Oid, Tid};
 
-use super::super::{Features, NewBlob, NewTransaction, Storage, StorageError, View, Voted};
+use super::super::{
+    Features, NewBlob, NewRecord, NewTransaction, RecordData, Storage, StorageError, View, Voted,
+};
 use super::directory::BlobDirectory;
-use super::staged::{PlacedBlob, recover};
+use super::staged::{PlacedBlob, Scratch, StagedBlob, recover};
 
 /// What Python's storages with blobs announce if they can restore transactions, whether they are a FileStorage
 /// with a blob directory or a BlobStorage around one: `zope.interface.providedBy(storage).__iro__`, ZODB 6.4.
@@ -65,6 +67,39 @@ impl BlobStorage {
     }
 }
 
+impl BlobStorage {
+    /// The contents that become current again because an undo makes an earlier revision of a blob current
+    /// (`FileStorage.py:_txn_undo_write`, ZODB 6.4). Records of copied transactions bring their own, if any.
+    fn restored_contents(&self, records: &[NewRecord]) -> Result<BTreeMap<Oid, StagedBlob>, StorageError> {
+        let mut contents = BTreeMap::new();
+        for record in records {
+            if let NewRecord { oid, serial: None, data: RecordData::Revision(revision) } = record
+                && let Some(data_serial) = revision.data_serial
+                && self.is_blob(*oid, data_serial)?
+            {
+                contents.insert(*oid, self.directory.stage_copy(*oid, data_serial)?);
+            }
+        }
+        Ok(contents)
+    }
+
+    fn is_blob(&self, oid: Oid, serial: Tid) -> Result<bool, StorageError> {
+        let mut data = Scratch::default();
+        self.inner.view().load_serial(oid, serial, &mut data)?;
+        Ok(is_blob_record(&data.0))
+    }
+}
+
+/// Whether a record is that of a blob object: its class, and not a class with arguments, is `ZODB.blob.Blob`
+/// (`ZODB/blob.py:is_blob_record`, ZODB 6.4). ZODB pickles classes as globals, by protocol 3 and before it 1.
+pub(super) fn is_blob_record(data: &[u8]) -> bool {
+    let class = match data {
+        [0x80, 2..=3, class @ ..] => class,
+        class => class,
+    };
+    class.starts_with(b"cZODB.blob\nBlob\n")
+}
+
 impl Storage for BlobStorage {
     fn name(&self) -> &str {
         self.inner.name()
@@ -92,7 +127,7 @@ impl Storage for BlobStorage {
     }
 
     fn vote(&self, transaction: NewTransaction) -> Result<Box<dyn Voted>, StorageError> {
-        self.inner.vote(transaction)
+        self.vote_with_blobs(transaction, Vec::new())
     }
 
     fn blobs(&self) -> Option<&Arc<BlobDirectory>> {
@@ -105,15 +140,16 @@ impl Storage for BlobStorage {
         blobs: Vec<NewBlob>,
     ) -> Result<Box<dyn Voted>, StorageError> {
         let serial = transaction.tid;
+        // An object's last one counts, as with its records.
+        let mut contents = self.restored_contents(&transaction.records)?;
+        contents.extend(blobs.into_iter().map(|NewBlob { oid, content }| (oid, content)));
         let inner = self.inner.vote(transaction)?;
-        if blobs.is_empty() {
+        if contents.is_empty() {
             return Ok(inner);
         }
-        // An object's last one counts, as with its records.
-        let last: BTreeMap<Oid, NewBlob> = blobs.into_iter().map(|blob| (blob.oid, blob)).collect();
-        let placed = last
-            .into_values()
-            .map(|NewBlob { oid, content }| content.prepare(&self.directory, oid, serial))
+        let placed = contents
+            .into_iter()
+            .map(|(oid, content)| content.prepare(&self.directory, oid, serial))
             .collect::<Result<_, _>>()?;
         let (storage, directory) = (Arc::clone(&self.inner), Arc::clone(&self.directory));
         Ok(Box::new(BlobVoted { inner, placed, storage, directory }))
