@@ -196,7 +196,7 @@ mod tests {
     fn paths(config: &Config) -> Vec<String> {
         let path = |storage: &crate::config::StorageConfig| match &storage.kind {
             StorageKind::File(file) => format!("{}:{}", storage.name, file.path.display()),
-            StorageKind::Mapping { .. } => String::new(),
+            StorageKind::Mapping { .. } | StorageKind::Blob { .. } => String::new(),
         };
         config.storages.iter().map(path).collect()
     }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use zeo_codec::handshake::Protocol;
 
 use crate::cli;
-use crate::config::{self, Config, StorageConfig, StorageKind};
+use crate::config::{Config, StorageConfig, StorageKind};
 use crate::engine::{Engine, EngineOptions};
 use crate::logging::{self, LogHandle};
 use crate::net::{Bound, ConnectionOptions, Listener};
@@ -100,35 +100,43 @@ fn open(config: &StorageConfig) -> Result<(String, Arc<dyn Storage>), Failure> {
     let StorageConfig { name, kind } = config;
     let pid = std::process::id();
     tracing::info!(target: "ZEO.runzeo", "({pid}) opening storage '{name}' using {}", kind.opener());
-    let storage: Arc<dyn Storage> = match kind {
-        StorageKind::Mapping { name } => Arc::new(MemoryStorage::new(name)),
-        StorageKind::File(file) => {
-            if file.create_directory
-                && let Some(directory) = file.path.parent()
-            {
-                std::fs::create_dir_all(directory)
-                    .map_err(|source| Failure::Directory { path: directory.to_owned(), source })?;
-            }
-            let options = FileStorageOptions {
-                create: file.create,
-                read_only: file.read_only,
-                quota_bytes: file.quota_bytes,
-            };
-            let failed = |source| Failure::Open { name: name.clone(), source };
-            let opened = FileStorage::open(&file.path, options).map_err(failed)?;
-            with_blobs(Arc::new(opened), file).map_err(failed)?
-        }
-    };
-    Ok((name.clone(), storage))
+    Ok((name.clone(), open_kind(name, kind)?))
 }
 
-/// `storage` with the blob directory that `file` says it has.
+fn open_kind(name: &str, kind: &StorageKind) -> Result<Arc<dyn Storage>, Failure> {
+    let failed = |source| Failure::Open { name: name.to_owned(), source };
+    let file = match kind {
+        StorageKind::Mapping { name } => return Ok(Arc::new(MemoryStorage::new(name))),
+        StorageKind::Blob { blob_dir, base } => {
+            let base = open_kind(name, base)?;
+            let options = BlobDirectoryOptions { create: false, read_only: base.is_read_only() };
+            return with_blobs(base, blob_dir, options).map_err(failed);
+        }
+        StorageKind::File(file) => file,
+    };
+    if file.create_directory
+        && let Some(directory) = file.path.parent()
+    {
+        std::fs::create_dir_all(directory)
+            .map_err(|source| Failure::Directory { path: directory.to_owned(), source })?;
+    }
+    let options =
+        FileStorageOptions { create: file.create, read_only: file.read_only, quota_bytes: file.quota_bytes };
+    let storage = Arc::new(FileStorage::open(&file.path, options).map_err(failed)?);
+    match &file.blob_dir {
+        None => Ok(storage),
+        Some(blob_dir) => {
+            let options = BlobDirectoryOptions { create: file.create, read_only: file.read_only };
+            with_blobs(storage, blob_dir, options).map_err(failed)
+        }
+    }
+}
+
 fn with_blobs(
     storage: Arc<dyn Storage>,
-    file: &config::FileStorageOptions,
+    path: &Path,
+    options: BlobDirectoryOptions,
 ) -> Result<Arc<dyn Storage>, StorageError> {
-    let Some(path) = &file.blob_dir else { return Ok(storage) };
-    let options = BlobDirectoryOptions { create: file.create, read_only: file.read_only };
     Ok(Arc::new(BlobStorage::new(storage, BlobDirectory::open(path, options)?)?))
 }
 

@@ -103,6 +103,15 @@ pub enum ErrorKind {
         /// Where it occurs first.
         first: Position,
     },
+    /// A `<blobstorage>` without a storage.
+    #[error("<blobstorage> needs a storage in it")]
+    NoStorageInside,
+    /// A `<blobstorage>` around several storages.
+    #[error("<blobstorage> takes one storage; the first is in {first}")]
+    SeveralStoragesInside {
+        /// Where the first one is.
+        first: Position,
+    },
     /// ZConfig reserves `*` and `+`.
     #[error("{name:?} cannot be the name of a section")]
     ReservedName {

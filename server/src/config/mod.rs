@@ -151,6 +151,13 @@ pub enum StorageKind {
         /// `name`, default `Mapping Storage`: what the storage calls itself.
         name: String,
     },
+    /// `<blobstorage>`
+    Blob {
+        /// `blob-dir`, required: where blobs are kept.
+        blob_dir: PathBuf,
+        /// The storage in the section: where everything else is kept.
+        base: Box<Self>,
+    },
 }
 
 impl StorageKind {
@@ -160,6 +167,7 @@ impl StorageKind {
         match self {
             Self::File(_) => "FileStorage",
             Self::Mapping { .. } => "MappingStorage",
+            Self::Blob { .. } => "BlobStorage",
         }
     }
 }

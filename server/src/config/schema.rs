@@ -71,6 +71,21 @@ pub(super) const FILESTORAGE: Schema = Schema {
 /// `<mappingstorage>` (`ZODB/component.xml`).
 pub(super) const MAPPINGSTORAGE: Schema = Schema { keys: &["name"], sections: &[] };
 
+/// `<blobstorage>` (`ZODB/component.xml`).
+pub(super) const BLOBSTORAGE: Schema = Schema {
+    keys: &["blob-dir"],
+    sections: &[
+        one("filestorage"),
+        one("mappingstorage"),
+        one("blobstorage"),
+        one("demostorage"),
+        one("clientstorage"),
+        one("zeoclient"),
+        one("fullstorage"),
+        one("minimalstorage"),
+    ],
+};
+
 /// `<eventlog>` (`ZConfig/components/logger/base-logger.xml`).
 pub(super) const EVENTLOG: Schema = Schema {
     keys: &["level"],
@@ -112,12 +127,16 @@ pub(super) const IMPORTS: &[&str] = &["ZEO", "ZODB", "zdaemon", "ZConfig.compone
 pub(super) const NOT_YET: &[(&str, &str)] = &[
     ("zeo", "<ssl>"),
     ("filestorage", "quota"),
-    ("", "<blobstorage>"),
     ("", "<demostorage>"),
     ("", "<clientstorage>"),
     ("", "<zeoclient>"),
     ("", "<fullstorage>"),
     ("", "<minimalstorage>"),
+    ("blobstorage", "<demostorage>"),
+    ("blobstorage", "<clientstorage>"),
+    ("blobstorage", "<zeoclient>"),
+    ("blobstorage", "<fullstorage>"),
+    ("blobstorage", "<minimalstorage>"),
     ("eventlog", "<syslog>"),
     ("eventlog", "<win32-eventlog>"),
     ("eventlog", "<http-logger>"),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::fields::{Fields, convert, range};
-use super::schema::{FILESTORAGE, MAPPINGSTORAGE};
+use super::schema::{BLOBSTORAGE, FILESTORAGE, MAPPINGSTORAGE};
 use super::{ConfigError, ErrorKind, FileStorageOptions, StorageConfig, StorageKind};
 use crate::zconfig::value::{boolean, byte_size, existing_dirpath};
 use crate::zconfig::{Environment, Position, Section};
@@ -19,11 +19,7 @@ pub(super) fn from_sections(
     let mut storages = Vec::new();
     let mut unnamed: Option<&Position> = None;
     for section in root.sections() {
-        let kind = match section.kind.as_str() {
-            "filestorage" => StorageKind::File(file_storage(section, environment)?),
-            "mappingstorage" => mapping_storage(section)?,
-            _ => continue,
-        };
+        let Some(kind) = storage(section, environment)? else { continue };
         if section.name.is_none()
             && let Some(first) = unnamed.replace(&section.at)
         {
@@ -35,6 +31,16 @@ pub(super) fn from_sections(
     }
     check_unnamed(root, unnamed)?;
     Ok(storages)
+}
+
+/// What `section` says, if it is that of a storage.
+fn storage(section: &Section, environment: &dyn Environment) -> Result<Option<StorageKind>, ConfigError> {
+    Ok(Some(match section.kind.as_str() {
+        "filestorage" => StorageKind::File(file_storage(section, environment)?),
+        "mappingstorage" => mapping_storage(section)?,
+        "blobstorage" => blob_storage(section, environment)?,
+        _ => return Ok(None),
+    }))
 }
 
 /// The storages of the option `-f`: named by their number, with all other options as they are by default.
@@ -88,4 +94,22 @@ fn mapping_storage(section: &Section) -> Result<StorageKind, ConfigError> {
     let fields = Fields::new(section, &MAPPINGSTORAGE)?;
     let name = fields.entry("name").map_or("Mapping Storage", |entry| &entry.value);
     Ok(StorageKind::Mapping { name: name.into() })
+}
+
+fn blob_storage(section: &Section, environment: &dyn Environment) -> Result<StorageKind, ConfigError> {
+    let fields = Fields::new(section, &BLOBSTORAGE)?;
+    // Unlike that of a file storage, the path is taken as it is.
+    let blob_dir = PathBuf::from(&fields.required("blob-dir")?.value);
+    let mut inner = section.sections();
+    let Some(base) = inner.next() else {
+        return Err(ConfigError::at(&section.at, ErrorKind::NoStorageInside));
+    };
+    if let Some(second) = inner.next() {
+        let first = base.at.clone();
+        return Err(ConfigError::at(&second.at, ErrorKind::SeveralStoragesInside { first }));
+    }
+    // The schema lets only storages in.
+    let base = storage(base, environment)?
+        .ok_or_else(|| ConfigError::at(&section.at, ErrorKind::NoStorageInside))?;
+    Ok(StorageKind::Blob { blob_dir, base: Box::new(base) })
 }

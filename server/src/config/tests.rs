@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::schema::{EVENTLOG, FILESTORAGE, LOGFILE, MAPPINGSTORAGE, NOT_YET, ROOT, SSL, Schema, ZEO};
+use super::schema::{
+    BLOBSTORAGE, EVENTLOG, FILESTORAGE, LOGFILE, MAPPINGSTORAGE, NOT_YET, ROOT, SSL, Schema, ZEO,
+};
 use super::*;
 use crate::zconfig::{self, Nothing};
 
@@ -89,7 +91,11 @@ fn the_command_line_wins() {
 fn without_anything_there_is_a_default() {
     let config = Config::from_overrides(Overrides::default(), &Nothing).unwrap();
     assert_eq!(config.listen, tcp("127.0.0.1", 8100));
-    let file = FileStorageOptions { create_directory: true, ..FileStorageOptions::new("./data/Data.fs") };
+    let file = FileStorageOptions {
+        blob_dir: Some("./data/blobs".into()),
+        create_directory: true,
+        ..FileStorageOptions::new("./data/Data.fs")
+    };
     assert_eq!(config.storages, [StorageConfig { name: "1".into(), kind: StorageKind::File(file) }]);
     assert_eq!(config.server, ServerOptions::default());
     assert_eq!(config.log, LogConfig::default());
@@ -129,6 +135,7 @@ fn what_is_not_supported_yet_is_in_the_schema() {
             "ssl" => SSL,
             "filestorage" => FILESTORAGE,
             "mappingstorage" => MAPPINGSTORAGE,
+            "blobstorage" => BLOBSTORAGE,
             "eventlog" => EVENTLOG,
             "logfile" => LOGFILE,
             other => panic!("no such section: {other}"),

@@ -58,8 +58,14 @@ impl BlobStorage {
     /// is read-only.
     ///
     /// # Errors
-    /// What the media say.
+    /// [`StorageError::BlobDirectory`] if `inner` has one already; what the media say.
     pub fn new(inner: Arc<dyn Storage>, directory: BlobDirectory) -> Result<Self, StorageError> {
+        if inner.blobs().is_some() {
+            // As Python's assertion.
+            let path = directory.root().display().to_string();
+            let what = "the storage has another one already".to_owned();
+            return Err(StorageError::BlobDirectory { path, what });
+        }
         if !inner.is_read_only() {
             recover(&directory, &*inner.view())?;
         }
