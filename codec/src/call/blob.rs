@@ -44,7 +44,7 @@ pub struct StoreBlobEnd<'a> {
 
 impl<'a> Arguments<'a> for StoreBlobEnd<'a> {
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
-        Ok(Self { oid: args.oid()?, serial: args.tid()?, data: args.bytes()?, id: TxnId(args.uint()?) })
+        Ok(Self { oid: args.oid()?, serial: args.serial()?, data: args.bytes()?, id: TxnId(args.uint()?) })
     }
 }
 
@@ -80,7 +80,7 @@ impl<'a> Arguments<'a> for StoreBlobShared<'a> {
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
         Ok(Self {
             oid: args.oid()?,
-            serial: args.tid()?,
+            serial: args.serial()?,
             data: args.bytes()?,
             file_name: args.text()?,
             id: TxnId(args.uint()?),
