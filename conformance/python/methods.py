@@ -38,11 +38,6 @@ def plus(tid, number):
     return p64(u64(tid) + number)
 
 
-# What our server does not offer yet, and so must not announce. A name goes from
-# here when the feature arrives; other servers are held to Python's whole list.
-TO_COME = ("IStorageRestoreable", "IStorageIteration", "IStorageUndoable",
-           "IStorageCurrentRecordIteration")
-
 
 def check_session(args, call, file):
     """register, get_info, ping, set_client_label."""
@@ -51,23 +46,16 @@ def check_session(args, call, file):
                               "supports_record_iternext", "interfaces"],
                  "keys of get_info")
     common.equal(info["size"], os.path.getsize(file), "size")
-    to_come = TO_COME if args.our_server else ()
-    common.equal(info["supportsUndo"], "IStorageUndoable" not in to_come,
-                 "supportsUndo")
-    common.equal(info["supports_record_iternext"],
-                 "IStorageCurrentRecordIteration" not in to_come,
-                 "record_iternext")
+    common.equal(info["supportsUndo"], True, "supportsUndo")
+    common.equal(info["supports_record_iternext"], True, "record_iternext")
     common.equal(type(info["name"]), str, "type of the name")
     with tempfile.TemporaryDirectory() as directory:
         storage = FileStorage(os.path.join(directory, "x.fs"))
         interfaces = zope.interface.providedBy(storage).__iro__
         storage.close()
     common.equal(info["interfaces"],
-                 tuple((each.__module__, each.__name__) for each in interfaces
-                       if each.__name__ not in to_come),
+                 tuple((each.__module__, each.__name__) for each in interfaces),
                  "interfaces")
-    if to_come:
-        fails(ServerException, None, call, "undoLog", 0, -20)
     common.equal(call("ping"), None, "ping")
     common.equal(call("set_client_label", "label \N{SNOWMAN}"), None, "label")
     fails(TypeError, None, call, "getTid")

@@ -448,14 +448,25 @@ fn the_serial_of_a_new_object_may_be_text() {
 }
 
 #[test]
-fn methods_to_come_answer_with_an_error() {
+fn what_a_storage_cannot_do_is_an_error_at_the_vote() {
     let server = TestServer::start();
     let mut client = server.register();
     let log = Call::UndoLog(zeo_codec::call::UndoLog { first: 0, last: -20 });
-    assert_eq!(client.call(&log), "builtins.NotImplementedError");
-    client.send(&begin(1));
-    client.send(&Call::Undoa(zeo_codec::call::Undoa { undo_id: b"AAAAAAAAAAA="[..].into(), id: TxnId(1) }));
-    assert_eq!(client.transaction(Method::Vote, 1), "builtins.NotImplementedError");
+    assert_eq!(client.call(&log), "Value(Tuple([]))");
+    let id = TxnId(1);
+    let undo = Call::Undoa(zeo_codec::call::Undoa { undo_id: b"AAAAAAAAAAA="[..].into(), id });
+    let restore = Call::Restorea(zeo_codec::call::Restorea {
+        oid: Oid::ZERO,
+        serial: Tid::from_u64(1),
+        data: None,
+        prev_txn: None,
+        id,
+    });
+    for operation in [undo, restore] {
+        client.send(&begin(1));
+        client.send(&operation);
+        assert_eq!(client.transaction(Method::Vote, 1), "builtins.AttributeError");
+    }
     client.commit(2, 1);
 }
 

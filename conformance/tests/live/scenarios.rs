@@ -3,6 +3,8 @@
 //! What is right is decided in the scripts of `python/`, by Python. Here is what they cannot do themselves:
 //! starting and ending servers, and looking at files between two runs.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 use zeo_conformance::config::ServerConfig;
 use zeo_conformance::process::ProcessError;
@@ -36,8 +38,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario::new("blobs_wrapped", |context| blobs(context, "use", true)),
     Scenario::new("conflict", |context| one_script(context, "conflict")),
     Scenario::new("conflict_client_resolution", conflict_client_resolution),
+    Scenario::new("copy_transactions", copy_transactions),
     Scenario::new("counters", counters),
     Scenario::new("delete", |context| one_script(context, "delete")),
+    Scenario::new("history", history),
     Scenario::new("invalidations", |context| one_script(context, "invalidations")),
     Scenario { name: "lock", has_messages: false, run: lock },
     Scenario::new("metadata_too_long", |context| one_script(context, "metadata_too_long")),
@@ -153,6 +157,49 @@ fn counters(context: &Context) -> Result<(), ProcessError> {
     server.stop()?;
     let found = context.check_file(&config.storage_path, None)?;
     same("commits", &said, &found)
+}
+
+/// Undo, history, iteration, restore, beside a FileStorage that is told the same; the files are the same bytes.
+fn history(context: &Context) -> Result<(), ProcessError> {
+    for seed in ["1", "2"] {
+        let twin = context.path(&format!("twin{seed}.fs"));
+        let storage_path = context.path(&format!("Data{seed}.fs"));
+        let config = ServerConfig { storage_path, ..context.config() };
+        let server = context.start_server(&config)?;
+        context.run_client("history", &server, &["--twin", &twin.display().to_string(), "--seed", seed])?;
+        server.stop()?;
+        same_files(&config.storage_path, &twin)?;
+    }
+    Ok(())
+}
+
+/// A client copies a file with a past, transaction by transaction, to the server; and to a file.
+fn copy_transactions(context: &Context) -> Result<(), ProcessError> {
+    let config = context.config();
+    let [source, twin] = ["source.fs", "twin.fs"].map(|name| context.path(name));
+    context.run_script("make_data", &["--file", &source.display().to_string()])?;
+    let server = context.start_server(&config)?;
+    let [source, twin_name] = [&source, &twin].map(|path| path.display().to_string());
+    context.run_client("copy_transactions", &server, &["--source", &source, "--twin", &twin_name])?;
+    server.stop()?;
+    same_files(&config.storage_path, &twin)
+}
+
+/// Both files must hold the same bytes.
+fn same_files(one: &Path, other: &Path) -> Result<(), ProcessError> {
+    let [one, other] = [one, other].map(|path| {
+        let name = path.display().to_string();
+        std::fs::read(path)
+            .map(|bytes| (name.clone(), bytes))
+            .map_err(|source| ProcessError::Io { name, source })
+    });
+    let ((name, one), (other_name, other)) = (one?, other?);
+    if one == other {
+        return Ok(());
+    }
+    let at = one.iter().zip(&other).position(|(a, b)| a != b).unwrap_or(one.len().min(other.len()));
+    let what = format!("differs from {other_name} at byte {at} of {} and {}", one.len(), other.len());
+    Err(ProcessError::Unexpected { name, what })
 }
 
 /// Each method by itself, below the client's own checks and cache.

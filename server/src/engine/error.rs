@@ -1,8 +1,13 @@
 //! Errors as Python's server names them (protocol reference 6.3).
 
 use zeo_codec::call::TxnId;
-use zeo_codec::{Oid, RemoteError, ShapeError, Tid, Value};
+use zeo_codec::handshake::Framing;
+use zeo_codec::{Construction, Global, Object, Oid, RemoteError, ShapeError, Tid, Value};
 
+use super::extension::BadExtension;
+use super::python::bytes_repr;
+use super::undo_id::BadUndoId;
+use crate::storage::past::{UndoError, WhyNotUndone};
 use crate::storage::{Metadata, StorageError};
 
 /// Why a call failed. Becomes an error reply, or, if the caller waits for none, the end of the connection.
@@ -25,7 +30,7 @@ pub(crate) enum CallError {
     #[error("finished called wo lock")]
     FinishWithoutVote,
     #[error("{0}")]
-    BadMetadata(&'static str),
+    BadMetadata(String),
     #[error("database conflict error for {oid}")]
     Conflict { oid: Oid, committed: Tid, read: Tid },
     #[error("database read conflict error for {oid}")]
@@ -38,6 +43,33 @@ pub(crate) enum CallError {
     Unencodable,
     #[error("the server failed to answer")]
     Panicked,
+    #[error("no iterator {0}")]
+    NoSuchIterator(i64),
+    #[error("more than {0} iterators are open")]
+    TooManyIterators(usize),
+    #[error("Out-of-order request for record iterator for transaction {}", bytes_repr(.0.as_bytes()))]
+    OutOfOrder(Tid),
+    /// An object of Python's that lacks what is asked of it.
+    #[error("'{type_name}' object has no attribute '{attribute}'")]
+    NoAttribute { type_name: String, attribute: &'static str },
+    #[error("{0}")]
+    WrongType(String),
+    /// An oid that is not eight bytes.
+    #[error("no object {}", bytes_repr(.0))]
+    NoSuchKey(Vec<u8>),
+    /// An oid that is no bytes at all.
+    #[error("an oid must be bytes")]
+    NoBytes,
+    #[error("no object at or above the oid")]
+    NoKey { is_empty: bool },
+    #[error("the answer exceeds {0} bytes")]
+    AnswerTooLarge(usize),
+    #[error("transaction {tid}: {why}")]
+    ForeignExtension { tid: Tid, why: BadExtension },
+    #[error(transparent)]
+    BadUndoId(#[from] BadUndoId),
+    #[error(transparent)]
+    Undo(UndoError),
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
@@ -49,12 +81,17 @@ impl CallError {
             self,
             Self::Conflict { .. }
                 | Self::ReadConflict { .. }
-                | Self::Storage(StorageError::NoSuchObject(_) | StorageError::NoBlobFile { .. })
+                | Self::Storage(
+                    StorageError::NoSuchObject(_)
+                        | StorageError::NoSuchRevision(..)
+                        | StorageError::NoBlobFile { .. }
+                )
+                | Self::NoSuchKey(_)
         )
     }
 
-    /// The error reply.
-    pub(crate) fn to_remote(&self) -> RemoteError<'static> {
+    /// The error reply. Errors within errors look different in each framing.
+    pub(crate) fn to_remote(&self, framing: Framing) -> RemoteError<'static> {
         match self {
             Self::ReadOnly => RemoteError::new("ZODB.POSException.ReadOnlyError", vec![]),
             Self::UnknownStorage(_) | Self::Unencodable => text("builtins.ValueError", self),
@@ -83,8 +120,35 @@ impl CallError {
                 *read,
             ),
             Self::BlobOrder(_) => text("builtins.AssertionError", self),
-            Self::TransactionTooLarge(_) | Self::Panicked => text("ZODB.POSException.StorageError", self),
+            Self::TransactionTooLarge(_)
+            | Self::Panicked
+            | Self::TooManyIterators(_)
+            | Self::AnswerTooLarge(_) => text(STORAGE_ERROR, self),
+            Self::NoSuchIterator(id) => RemoteError::new("builtins.KeyError", vec![(*id).into()]),
+            Self::OutOfOrder(_) => text("builtins.Exception", self),
+            Self::NoAttribute { .. } => text("builtins.AttributeError", self),
+            Self::WrongType(_) => text("builtins.TypeError", self),
+            Self::NoSuchKey(key) => RemoteError::new(POS_KEY_ERROR, vec![Value::Bytes(key.clone().into())]),
+            Self::NoBytes | Self::BadUndoId(BadUndoId::NoTid) => {
+                RemoteError::new("builtins.AssertionError", vec![])
+            }
+            Self::NoKey { is_empty: true } => text("builtins.ValueError", &"empty tree"),
+            Self::NoKey { is_empty: false } => {
+                text("builtins.ValueError", &"no key satisfies the conditions")
+            }
+            Self::ForeignExtension { .. } => text("_pickle.UnpicklingError", self),
+            Self::BadUndoId(BadUndoId::Padding | BadUndoId::OneTooMany(_)) => text("binascii.Error", self),
+            Self::Undo(error) => undo_error(error, framing),
             Self::Storage(error) => storage_error(error),
+        }
+    }
+}
+
+impl From<UndoError> for CallError {
+    fn from(error: UndoError) -> Self {
+        match error {
+            UndoError::Storage(error) => Self::Storage(error),
+            other => Self::Undo(other),
         }
     }
 }
@@ -109,19 +173,84 @@ fn conflict(
     RemoteError { class: class.into(), detail }
 }
 
+/// Undo errors have attributes where others have arguments. Those of single objects are nested: an object under
+/// pickle, a pair under msgpack (protocol reference 6.3).
+fn undo_error(error: &UndoError, framing: Framing) -> RemoteError<'static> {
+    let attributes =
+        |reason: String, oid: Value<'static>| vec![("_reason".into(), reason.into()), ("_oid".into(), oid)];
+    match error {
+        UndoError::NoSuchTransaction | UndoError::NotUndoable => RemoteError {
+            class: UNDO_ERROR.into(),
+            detail: Value::Dict(attributes(error.to_string(), Value::None)),
+        },
+        UndoError::Objects(failures) => {
+            let nested = |(oid, why): &(Oid, WhyNotUndone)| {
+                let items = attributes(why.to_string(), (*oid).into());
+                (*oid, nested_undo_error(items, why, *oid, framing))
+            };
+            // Python's constructor passes the first pair on as reason and oid.
+            let (reason, oid) = failures.first().map_or((Value::None, Value::None), |first| {
+                let (oid, error) = nested(first);
+                (oid.into(), error)
+            });
+            let errors =
+                failures.iter().map(nested).map(|(oid, error)| Value::Tuple(vec![oid.into(), error]));
+            RemoteError {
+                class: "ZODB.POSException.MultipleUndoErrors".into(),
+                detail: Value::Dict(vec![
+                    ("_reason".into(), reason),
+                    ("_oid".into(), oid),
+                    ("_errs".into(), Value::List(errors.collect())),
+                ]),
+            }
+        }
+        UndoError::Storage(error) => storage_error(error),
+    }
+}
+
+fn nested_undo_error(
+    mut items: Vec<(Value<'static>, Value<'static>)>,
+    why: &WhyNotUndone,
+    oid: Oid,
+    framing: Framing,
+) -> Value<'static> {
+    match framing {
+        Framing::Msgpack => Value::Tuple(vec![UNDO_ERROR.into(), Value::Dict(items)]),
+        Framing::Pickle => {
+            let global = |name: &'static str| {
+                Value::Global(Global { module: "ZODB.POSException".into(), name: name.into() })
+            };
+            items.push(("args".into(), Value::Tuple(vec![why.to_string().into(), oid.into()])));
+            Value::Object(Box::new(Object {
+                construction: Construction::Reduce,
+                callable: global("_recon"),
+                args: Value::Tuple(vec![global("UndoError"), Value::Dict(items)]),
+                kwargs: None,
+                state: None,
+                list_items: Vec::new(),
+                dict_items: Vec::new(),
+            }))
+        }
+    }
+}
+
+const UNDO_ERROR: &str = "ZODB.POSException.UndoError";
+const POS_KEY_ERROR: &str = "ZODB.POSException.POSKeyError";
+const STORAGE_ERROR: &str = "ZODB.POSException.StorageError";
+
 fn storage_error(error: &StorageError) -> RemoteError<'static> {
     const FILE_STORAGE_ERROR: &str = "ZODB.FileStorage.FileStorage.FileStorageError";
     match error {
-        StorageError::NoSuchObject(oid) => {
-            RemoteError::new("ZODB.POSException.POSKeyError", vec![(*oid).into()])
+        StorageError::NoSuchObject(oid) => RemoteError::new(POS_KEY_ERROR, vec![(*oid).into()]),
+        StorageError::NoSuchRevision(oid, tid) => {
+            RemoteError::new(POS_KEY_ERROR, vec![(*oid).into(), (*tid).into()])
         }
-        StorageError::NoBlobFile { oid, serial, .. } => RemoteError::new(
-            "ZODB.POSException.POSKeyError",
-            vec![error.to_string().into(), (*oid).into(), (*serial).into()],
-        ),
+        StorageError::NoBlobFile { oid, serial, .. } => {
+            RemoteError::new(POS_KEY_ERROR, vec![error.to_string().into(), (*oid).into(), (*serial).into()])
+        }
         StorageError::NoBlobs => text("builtins.TypeError", error),
         StorageError::BadBlobName(name) => text("builtins.ValueError", name),
-        StorageError::ReadOnly => CallError::ReadOnly.to_remote(),
+        StorageError::ReadOnly => RemoteError::new("ZODB.POSException.ReadOnlyError", vec![]),
         StorageError::MetadataTooLong(Metadata::User) => text(FILE_STORAGE_ERROR, &"user name too long"),
         StorageError::MetadataTooLong(Metadata::Description) => {
             text(FILE_STORAGE_ERROR, &"description too long")
@@ -129,7 +258,7 @@ fn storage_error(error: &StorageError) -> RemoteError<'static> {
         StorageError::MetadataTooLong(Metadata::Extension) => {
             text(FILE_STORAGE_ERROR, &"too much extension data")
         }
-        StorageError::EmptyRecord(_) => text("builtins.ValueError", error),
+        StorageError::EmptyRecord(_) | StorageError::SerialAhead { .. } => text("builtins.ValueError", error),
         StorageError::Io { source, .. } => os_error(source),
         StorageError::Corrupt { .. } => text("ZODB.FileStorage.format.CorruptedDataError", error),
         StorageError::QuotaExceeded { .. } => text(
@@ -143,7 +272,7 @@ fn storage_error(error: &StorageError) -> RemoteError<'static> {
         | StorageError::Locked { .. }
         | StorageError::Closed
         | StorageError::BlobDirectory { .. }
-        | StorageError::Failed(_) => text("ZODB.POSException.StorageError", error),
+        | StorageError::Failed(_) => text(STORAGE_ERROR, error),
     }
 }
 

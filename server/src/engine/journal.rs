@@ -142,6 +142,11 @@ impl Cursor {
         &*self.at.commit.view
     }
 
+    /// The same, for those who go on reading in it after the cursor has moved.
+    pub(crate) fn shared_view(&self) -> Arc<dyn View> {
+        Arc::clone(&self.at.commit.view)
+    }
+
     /// Moves to the next commit, if there is one; the caller tells its client about it.
     pub(crate) fn advance(&mut self) -> Option<&Commit> {
         let next = Arc::clone(self.at.next.get()?);

@@ -22,17 +22,23 @@
 
 mod commit_lock;
 mod error;
+mod extension;
 mod invalidation;
+mod iterators;
 mod job;
 mod journal;
 mod load;
 mod mailbox;
+mod past;
 mod peer;
+mod python;
 mod served;
 mod status;
 #[cfg(test)]
 mod testing;
 mod transaction;
+mod undo_filter;
+mod undo_id;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -2,6 +2,7 @@
 
 mod blob;
 mod commit;
+mod past;
 mod read;
 
 use std::collections::VecDeque;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
-use zeo_codec::call::Register;
+use zeo_codec::call::{Register, UndoInfo, UndoLog};
 use zeo_codec::session::{Incoming, Message, ServerSession};
 use zeo_codec::{
     Call, DecodeError, EncodeError, Envelope, Expected, Limits, MessageError, Method, MsgId, RemoteError,
@@ -19,6 +20,7 @@ use zeo_codec::{
 use blob::{DOWNLOADS_MAX, Download};
 
 use super::error::CallError;
+use super::iterators::Iterators;
 use super::job::{Answered, AskJob, Job};
 use super::journal::{Commit, Cursor};
 use super::mailbox::{Mail, Mailbox};
@@ -103,6 +105,7 @@ pub struct Peer {
     chunk: Vec<u8>,
     /// Counts how often files were to be made durable.
     sync_round: u64,
+    iterators: Iterators,
 }
 
 /// What a connection has once it is registered.
@@ -131,6 +134,7 @@ impl Peer {
             downloads: VecDeque::new(),
             chunk: Vec::new(),
             sync_round: 0,
+            iterators: Iterators::default(),
         }
     }
 
@@ -170,7 +174,8 @@ impl Peer {
         };
         let is_blocked = (method.is_transactional() && self.is_finishing())
             || (takes_long(method) && self.asking_count >= ASKING_MAX)
-            || (method == Method::SendBlob && self.downloads.len() >= DOWNLOADS_MAX);
+            || (method == Method::SendBlob && self.downloads.len() >= DOWNLOADS_MAX)
+            || (uses_iterator(method) && self.iterators.is_starting());
         if is_blocked {
             return Ok(Flow::Blocked);
         }
@@ -227,6 +232,8 @@ impl Peer {
             Call::Transaction(Method::Vote, args) => return self.vote(args.id, reply_to),
             Call::Transaction(Method::TpcFinish, args) => return self.tpc_finish(args.id, reply_to),
             Call::Transaction(_, args) => self.tpc_abort(args.id)?,
+            Call::Restorea(args) => self.restorea(args, payload)?,
+            Call::Undoa(args) => self.undoa(&args)?,
             Call::CheckCurrentSerial(args) => self.check_current_serial(args)?,
             Call::Plain(Method::StoreBlobStart) => self.store_blob_start()?,
             Call::StoreBlobChunk(args) => self.store_blob_chunk(&args)?,
@@ -236,6 +243,18 @@ impl Peer {
             Call::DeleteObject(args) => self.delete_object(args)?,
             Call::NewOids(args) => self.new_oids(args)?,
             Call::GetInvalidations(args) => self.get_invalidations(args)?,
+            Call::History(args) => return self.history(args, reply_to),
+            Call::UndoLog(UndoLog { first, last }) => {
+                let args = UndoInfo { first, last, specification: Value::None };
+                return self.undo_log(Method::UndoLog, args, reply_to);
+            }
+            Call::UndoInfo(args) => return self.undo_log(Method::UndoInfo, args, reply_to),
+            Call::RecordIternext(args) => self.record_iternext(args)?,
+            Call::IteratorStart(args) => return self.iterator_start(args, reply_to),
+            Call::IteratorNext(Method::IteratorNext, args) => self.iterator_next(args)?,
+            Call::IteratorRecordStart(args) => self.iterator_record_start(args)?,
+            Call::IteratorNext(_, args) => self.iterator_record_next(args)?,
+            Call::IteratorGc(args) => self.iterator_gc(&args),
             Call::GetTid(args) => self.get_tid(args)?,
             Call::Register(args) => self.register(&args, session)?,
             Call::SetClientLabel(args) => {
@@ -270,7 +289,7 @@ impl Peer {
         match (result, reply_to) {
             (Ok(Answer::Sent), _) | (Ok(Answer::Reply(_)), None) => Ok(()),
             (Ok(Answer::Reply(reply)), Some(id)) => send(session, id, &reply),
-            (Err(error), Some(id)) => send_error(session, id, &error.to_remote()),
+            (Err(error), Some(id)) => send_error(session, id, &error),
             (Err(error), None) => {
                 Err(Closing::OneWayFailed { method: method.name(), reason: error.to_string() })
             }
@@ -331,7 +350,6 @@ impl Peer {
     }
 
     /// Leaves a question to the driver.
-    #[expect(dead_code, reason = "the first questions come with undo and history")]
     fn ask(
         &mut self,
         method: Method,
@@ -444,7 +462,22 @@ impl Drop for Peer {
 
 /// Whether the driver runs it as a [`Job`] beside the connection's other messages.
 const fn takes_long(method: Method) -> bool {
-    matches!(method, Method::UndoLog | Method::UndoInfo | Method::History | Method::Pack)
+    matches!(
+        method,
+        Method::UndoLog | Method::UndoInfo | Method::History | Method::IteratorStart | Method::Pack
+    )
+}
+
+/// Whether it moves or makes an iterator.
+const fn uses_iterator(method: Method) -> bool {
+    matches!(
+        method,
+        Method::IteratorStart
+            | Method::IteratorNext
+            | Method::IteratorRecordStart
+            | Method::IteratorRecordNext
+            | Method::IteratorGc
+    )
 }
 
 /// Tells the committer that its transaction is committed: `info`, then the reply (protocol reference 8).
@@ -473,8 +506,9 @@ fn send(session: &mut ServerSession, id: &MsgId<'_>, reply: &Reply<'_>) -> Resul
     session.reply(id, reply).or_else(|EncodeError| send_unencodable(session, id))
 }
 
-fn send_error(session: &mut ServerSession, id: &MsgId<'_>, error: &RemoteError<'_>) -> Result<(), Closing> {
-    session.reply_error(id, error).or_else(|EncodeError| send_unencodable(session, id))
+fn send_error(session: &mut ServerSession, id: &MsgId<'_>, error: &CallError) -> Result<(), Closing> {
+    let error = error.to_remote(session.dialect().framing);
+    session.reply_error(id, &error).or_else(|EncodeError| send_unencodable(session, id))
 }
 
 fn send_unencodable(session: &mut ServerSession, id: &MsgId<'_>) -> Result<(), Closing> {

@@ -12,7 +12,7 @@ use super::journal::{Commit, Cursor, Journal};
 use super::mailbox::{Mail, Mailbox};
 use super::status::{Circumstances, Stats, StorageStatus};
 use super::{EngineOptions, PeerId};
-use crate::storage::{Features, Storage, StorageError, Voted};
+use crate::storage::{Features, HistoryShape, Storage, StorageError, Voted};
 
 /// A storage and everything that its connections share.
 #[derive(Debug)]
@@ -159,12 +159,13 @@ impl Served {
 
 /// What the engine already offers of what a storage may be able to do. Clients use whatever is announced.
 const SUPPORTED: Features = Features {
-    undo: false,
-    iteration: false,
-    restore: false,
-    record_iteration: false,
+    undo: true,
+    iteration: true,
+    restore: true,
+    record_iteration: true,
     external_gc: true,
     blobs: true,
+    history: HistoryShape::Merged,
 };
 
 fn is_supported(interface: &str) -> bool {

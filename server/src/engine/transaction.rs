@@ -12,7 +12,7 @@
 //! `HandedBack` holds the commit lock: the client is to resolve conflicts and vote again, and what it
 //! merged with must not change meanwhile (`guarantees.md` 4, last point).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use bytes::Bytes;
@@ -21,8 +21,12 @@ use zeo_codec::{Conflict, MsgId, Oid, Tid};
 
 use super::commit_lock::Ticket;
 use super::error::CallError;
+use super::undo_id;
 use crate::storage::blob::{StagedBlob, Upload};
-use crate::storage::{Current, NewRecord, StorageError, View, Voted};
+use crate::storage::{Current, NewRecord, Pending, StorageError, View, Voted};
+
+/// What an operation takes in memory beside its data, roughly.
+pub(crate) const OP_LEN: usize = 128;
 
 /// What the client wants to be done.
 #[derive(Debug, Clone)]
@@ -30,6 +34,8 @@ pub(crate) enum Op {
     Store { oid: Oid, serial: Tid, data: Bytes },
     Delete { oid: Oid, serial: Tid },
     CheckCurrent { oid: Oid, serial: Tid },
+    Restore { oid: Oid, serial: Tid, data: Option<Bytes>, data_tid: Option<Tid> },
+    Undo { undo_id: Bytes },
 }
 
 /// A blob whose content has arrived.
@@ -106,18 +112,25 @@ pub(crate) struct Plan {
     pub(crate) records: Vec<NewRecord>,
     /// What to announce: all objects of the records, once each.
     pub(crate) oids: Vec<Oid>,
+    /// The objects that undo changed, once for each undo: the client does not know their data.
+    pub(crate) undone: Vec<Oid>,
     /// What the client is to resolve first. Nothing is written then.
     pub(crate) conflicts: Vec<Conflict<'static>>,
 }
 
 /// Checks operations against the newest state, in their order. The caller holds the commit lock, so the
-/// state stays the newest.
+/// state stays the newest. The transaction may grow to `bytes_max`, roughly, by what it undoes.
 ///
 /// A store that conflicts is not an error yet: a later store of the same object that does not conflict
 /// takes its place (this is how a client sends its resolution).
-pub(crate) fn plan<'o>(ops: impl Iterator<Item = &'o Op>, view: &dyn View) -> Result<Plan, CallError> {
-    let mut records: Vec<NewRecord> = Vec::with_capacity(ops.size_hint().0);
+pub(crate) fn plan<'o>(
+    ops: impl Iterator<Item = &'o Op>,
+    view: &dyn View,
+    bytes_max: u64,
+) -> Result<Plan, CallError> {
+    let mut records = Pending::with_capacity(ops.size_hint().0);
     let mut conflicts: HashMap<Oid, Conflict<'static>> = HashMap::new();
+    let mut undone = Vec::new();
     for op in ops {
         match op {
             Op::Store { oid, serial, data } => match view.current(*oid)? {
@@ -143,12 +156,31 @@ pub(crate) fn plan<'o>(ops: impl Iterator<Item = &'o Op>, view: &dyn View) -> Re
                     return Err(CallError::ReadConflict { oid: *oid, committed, read: *serial });
                 }
             }
+            Op::Restore { oid, serial, data, data_tid } => {
+                let data = view.restored(*oid, data.clone(), *data_tid)?;
+                records.push(NewRecord { oid: *oid, serial: Some(*serial), data });
+            }
+            Op::Undo { undo_id } => {
+                let taken_back = view.undo(undo_id::decode(undo_id)?, &mut records)?;
+                undone.extend(once_each(&taken_back));
+                taken_back.into_iter().for_each(|record| records.push(record));
+                if (records.len() * OP_LEN) as u64 > bytes_max {
+                    return Err(CallError::TransactionTooLarge(bytes_max));
+                }
+            }
         }
     }
+    let records = records.into_records();
     let mut oids: Vec<Oid> = records.iter().map(|record| record.oid).collect();
     oids.sort_unstable();
     oids.dedup();
-    Ok(Plan { records, oids, conflicts: conflicts.into_values().collect() })
+    Ok(Plan { records, oids, undone, conflicts: conflicts.into_values().collect() })
+}
+
+/// The objects of records, in the order in which they first occur.
+fn once_each(records: &[NewRecord]) -> Vec<Oid> {
+    let mut seen = HashSet::new();
+    records.iter().map(|record| record.oid).filter(|oid| seen.insert(*oid)).collect()
 }
 
 fn existing(view: &dyn View, oid: Oid) -> Result<Current, CallError> {

@@ -4,15 +4,18 @@
 //! only grows; the content's lock is held for single steps in memory. Source: `ZODB/MappingStorage.py`, ZODB
 //! 6.4. Unlike there, deletions can be stored, and oids are handed out above those stored.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use zeo_codec::{Oid, Tid};
 
+use super::past::{CurrentObject, PastRecord, PastRevision, PastTransaction, UndoError};
 use super::{
-    Current, DataSink, Features, Metadata, NewRecord, NewTransaction, Storage, StorageError, View, Voted,
+    Current, DataSink, Features, HistoryShape, Metadata, NewRecord, NewTransaction, Pending, RecordData,
+    Storage, StorageError, View, Voted,
 };
 
 /// `zope.interface.providedBy(MappingStorage()).__iro__`, ZODB 6.4.
@@ -44,8 +47,20 @@ struct Shared {
 struct Content {
     /// Revisions of each object by rising tid; `None` says that the object was deleted.
     objects: BTreeMap<Oid, Vec<(Tid, Option<Bytes>)>>,
-    /// The oids of each transaction.
-    transactions: BTreeMap<Tid, Vec<Oid>>,
+    transactions: BTreeMap<Tid, Transaction>,
+}
+
+/// A committed transaction.
+#[derive(Debug)]
+struct Transaction {
+    status: u8,
+    user: Bytes,
+    description: Bytes,
+    extension: Bytes,
+    /// Its objects, once each, in the order of their first records.
+    oids: Vec<Oid>,
+    /// As [`Voted::transaction_len`] counts.
+    len: u64,
 }
 
 #[derive(Debug, Default)]
@@ -77,7 +92,7 @@ impl Storage for MemoryStorage {
     }
 
     fn features(&self) -> Features {
-        Features::default()
+        Features { iteration: true, history: HistoryShape::Apart, ..Features::default() }
     }
 
     fn interfaces(&self) -> &'static [(&'static str, &'static str)] {
@@ -152,6 +167,7 @@ impl Voted for MemoryVoted {
     }
 
     fn finish(self: Box<Self>) -> Result<Arc<dyn View>, StorageError> {
+        let len = self.transaction_len();
         let Self { shared, transaction, after } = *self;
         let writer = shared.writer.lock().unwrap_or_else(PoisonError::into_inner);
         if writer.is_closed {
@@ -163,21 +179,24 @@ impl Voted for MemoryVoted {
         }
         let mut view = MemoryView { last_tid: transaction.tid, ..MemoryView::clone(&before) };
         let mut content = shared.content.write().unwrap_or_else(PoisonError::into_inner);
-        // The last record of an object counts.
-        let records: BTreeMap<_, _> = transaction
-            .records
-            .into_iter()
-            .map(|record| (record.oid, record.data.new_data().cloned()))
-            .collect();
-        content.transactions.insert(transaction.tid, records.keys().copied().collect());
-        for (oid, data) in records {
+        // The last record of an object counts, in the place of its first, as in Python's dict.
+        let mut data_of = HashMap::new();
+        let mut oids = Vec::new();
+        for NewRecord { oid, data, .. } in transaction.records {
+            if data_of.insert(oid, data.new_data().cloned()).is_none() {
+                oids.push(oid);
+            }
+        }
+        let NewTransaction { tid, status, user, description, extension, .. } = transaction;
+        content.transactions.insert(tid, Transaction { status, user, description, extension, oids, len });
+        for (oid, data) in data_of {
             let revisions = content.objects.entry(oid).or_default();
             if revisions.is_empty() {
                 view.object_count += 1;
                 view.size_bytes += OBJECT_BYTES;
             }
             view.size_bytes += REVISION_BYTES + data.as_ref().map_or(0, Bytes::len) as u64;
-            revisions.push((transaction.tid, data));
+            revisions.push((tid, data));
         }
         drop(content);
         let view = Arc::new(view);
@@ -205,6 +224,20 @@ impl MemoryView {
     fn revisions<'c>(&self, content: &'c Content, oid: Oid) -> &'c [(Tid, Option<Bytes>)] {
         let all = content.objects.get(&oid).map(Vec::as_slice).unwrap_or_default();
         all.get(..all.partition_point(|(tid, _)| *tid <= self.last_tid)).unwrap_or_default()
+    }
+}
+
+fn past((tid, transaction): (&Tid, &Transaction)) -> PastTransaction {
+    PastTransaction {
+        tid: *tid,
+        status: transaction.status,
+        user: transaction.user.clone(),
+        description: transaction.description.clone(),
+        extension: transaction.extension.clone(),
+        len: transaction.len,
+        place: tid.to_u64(),
+        next_place: tid.to_u64().saturating_add(1),
+        records_place: 0,
     }
 }
 
@@ -248,7 +281,8 @@ impl View for MemoryView {
         let content = self.content();
         let revisions = self.revisions(&content, oid);
         let found = revisions.binary_search_by_key(&serial, |(tid, _)| *tid).ok();
-        let revision = found.and_then(|at| revisions.get(at)).ok_or(StorageError::NoSuchObject(oid))?;
+        let revision = found.and_then(|at| revisions.get(at));
+        let revision = revision.ok_or(StorageError::NoSuchRevision(oid, serial))?;
         deliver(oid, revision, None, sink)
     }
 
@@ -262,9 +296,94 @@ impl View for MemoryView {
         let content = self.content();
         let newest_first = content.transactions.range(..=self.last_tid).rev().take(count);
         let mut changes: Vec<_> = newest_first
-            .map(|(tid, oids)| (*tid, oids.iter().copied().collect::<BTreeSet<_>>().into_iter().collect()))
+            .map(|(tid, transaction)| (*tid, transaction.oids.iter().copied().collect::<BTreeSet<_>>()))
+            .map(|(tid, oids)| (tid, oids.into_iter().collect()))
             .collect();
         changes.reverse();
         Ok(changes)
+    }
+
+    // A place is a tid, or the index of a record.
+
+    fn place_of(&self, start: Option<Tid>) -> Result<u64, StorageError> {
+        Ok(start.unwrap_or(Tid::ZERO).to_u64())
+    }
+
+    fn end_place(&self) -> u64 {
+        self.last_tid.to_u64().saturating_add(1)
+    }
+
+    fn transaction_from(&self, place: u64) -> Result<Option<PastTransaction>, StorageError> {
+        let place = Tid::from_u64(place);
+        if place > self.last_tid {
+            return Ok(None);
+        }
+        Ok(self.content().transactions.range(place..=self.last_tid).next().map(past))
+    }
+
+    fn transaction_before(&self, place: u64) -> Result<Option<PastTransaction>, StorageError> {
+        let end = Tid::from_u64(place.min(self.end_place()));
+        Ok(self.content().transactions.range(..end).next_back().map(past))
+    }
+
+    fn record_from(
+        &self,
+        transaction: &PastTransaction,
+        place: u64,
+    ) -> Result<Option<PastRecord>, StorageError> {
+        let content = self.content();
+        let tid = transaction.tid;
+        let index = usize::try_from(place).ok();
+        let oids = content.transactions.get(&tid).map(|past| &past.oids);
+        let Some(oid) = oids.zip(index).and_then(|(oids, index)| oids.get(index)).copied() else {
+            return Ok(None);
+        };
+        let revisions = self.revisions(&content, oid);
+        let found = revisions.binary_search_by_key(&tid, |(tid, _)| *tid).ok();
+        let data = found.and_then(|at| revisions.get(at)).and_then(|(_, data)| data.clone());
+        Ok(Some(PastRecord { oid, tid, data, data_tid: None, next_place: place.saturating_add(1) }))
+    }
+
+    fn history(
+        &self,
+        oid: Oid,
+        visit: &mut dyn FnMut(PastRevision) -> ControlFlow<()>,
+    ) -> Result<(), StorageError> {
+        let content = self.content();
+        let revisions = self.revisions(&content, oid);
+        if revisions.is_empty() {
+            return Err(StorageError::NoSuchObject(oid));
+        }
+        for (tid, data) in revisions.iter().rev() {
+            let Some(transaction) = content.transactions.get(tid) else { continue };
+            let Transaction { user, description, extension, .. } = transaction;
+            let revision = PastRevision {
+                tid: *tid,
+                user: user.clone(),
+                description: description.clone(),
+                extension: extension.clone(),
+                data_len: data.as_ref().map_or(0, Bytes::len) as u64,
+            };
+            if visit(revision).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn object_from(&self, start: Oid) -> Result<Option<CurrentObject>, StorageError> {
+        let content = self.content();
+        let oids = content.objects.range(start..).map(|(oid, _)| *oid);
+        let mut oids = oids.filter(|oid| !self.revisions(&content, *oid).is_empty());
+        Ok(oids.next().map(|oid| CurrentObject { oid, next: oids.next() }))
+    }
+
+    /// There is no undo here; nothing is known that could be.
+    fn undo(&self, _: Tid, _: &mut Pending) -> Result<Vec<NewRecord>, UndoError> {
+        Err(UndoError::NoSuchTransaction)
+    }
+
+    fn restored(&self, _: Oid, data: Option<Bytes>, _: Option<Tid>) -> Result<RecordData, StorageError> {
+        Ok(data.map_or(RecordData::Deleted, RecordData::Data))
     }
 }

@@ -11,15 +11,21 @@
 pub mod blob;
 pub mod file;
 pub mod memory;
+pub mod past;
+mod pending;
 pub mod tid;
 
 use std::fmt;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use zeo_codec::{Oid, Tid};
 
+pub use pending::Pending;
+
 use blob::{BlobDirectory, StagedBlob};
+use past::{CurrentObject, PastRecord, PastRevision, PastTransaction, UndoError};
 
 /// A revision's object data and its place in the object's history, handed over without an intermediate
 /// buffer: the reader asks the sink for room and fills it.
@@ -77,6 +83,75 @@ pub trait View: Send + Sync + fmt::Debug {
     /// # Errors
     /// What the medium says.
     fn last_changes(&self, count: usize) -> Result<Vec<(Tid, Vec<Oid>)>, StorageError>;
+
+    /// The place of the first transaction whose tid is at least `start`; of the first of all without one. May
+    /// take long.
+    ///
+    /// # Errors
+    /// What the medium says.
+    fn place_of(&self, start: Option<Tid>) -> Result<u64, StorageError>;
+
+    /// The place behind the last transaction.
+    fn end_place(&self) -> u64;
+
+    /// The transaction at `place` or behind it, `None` at the end.
+    ///
+    /// # Errors
+    /// What the medium says.
+    fn transaction_from(&self, place: u64) -> Result<Option<PastTransaction>, StorageError>;
+
+    /// The last transaction before `place`, `None` at the beginning.
+    ///
+    /// # Errors
+    /// What the medium says.
+    fn transaction_before(&self, place: u64) -> Result<Option<PastTransaction>, StorageError>;
+
+    /// The record of `transaction` at `place`, `None` behind the last one.
+    ///
+    /// # Errors
+    /// What the medium says.
+    fn record_from(
+        &self,
+        transaction: &PastTransaction,
+        place: u64,
+    ) -> Result<Option<PastRecord>, StorageError>;
+
+    /// Shows the revisions of `oid`, deletions included, to `visit`, newest first, until it breaks. May take
+    /// long.
+    ///
+    /// # Errors
+    /// [`StorageError::NoSuchObject`] if it is unknown; otherwise what the medium says.
+    fn history(
+        &self,
+        oid: Oid,
+        visit: &mut dyn FnMut(PastRevision) -> ControlFlow<()>,
+    ) -> Result<(), StorageError>;
+
+    /// The first object at or above `start`, deleted ones included; `None` if there is none.
+    ///
+    /// # Errors
+    /// What the medium says.
+    fn object_from(&self, start: Oid) -> Result<Option<CurrentObject>, StorageError>;
+
+    /// The records that take back transaction `tid`, for a transaction that already does `pending`. To be asked
+    /// of the newest view, with the commit lock held.
+    ///
+    /// # Errors
+    /// Why it cannot be undone; then nothing of it may be written.
+    fn undo(&self, tid: Tid, pending: &mut Pending) -> Result<Vec<NewRecord>, UndoError>;
+
+    /// What to write for a copied record of `oid` whose data is, in the storage that it comes from, that of the
+    /// revision `data_tid`: a reference to this revision if it is here and says the same, else the data. To be
+    /// asked of the newest view, with the commit lock held.
+    ///
+    /// # Errors
+    /// What the medium says.
+    fn restored(
+        &self,
+        oid: Oid,
+        data: Option<Bytes>,
+        data_tid: Option<Tid>,
+    ) -> Result<RecordData, StorageError>;
 }
 
 /// One new record of a transaction.
@@ -274,6 +349,18 @@ pub struct Features {
     pub external_gc: bool,
     /// Blobs.
     pub blobs: bool,
+    /// What the entries of `history` look like.
+    pub history: HistoryShape,
+}
+
+/// Python's storages differ in what `history` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HistoryShape {
+    /// FileStorage: the items of the extension, and the rest over them.
+    #[default]
+    Merged,
+    /// MappingStorage: the extension by itself, and the serial once more.
+    Apart,
 }
 
 /// Which part of a transaction's metadata was too long.
@@ -294,12 +381,25 @@ pub enum StorageError {
     /// No such object, no such revision of it, or it has been deleted.
     #[error("no object {0}")]
     NoSuchObject(Oid),
+    /// The object has no such revision; MappingStorage says so in more words than others.
+    #[error("object {0} has no revision {1}")]
+    NoSuchRevision(Oid, Tid),
     /// The storage was opened for reading only.
     #[error("the storage is read-only")]
     ReadOnly,
     /// A part of the metadata exceeds 65,535 bytes.
     #[error("{0:?} of the transaction exceeds 65,535 bytes")]
     MetadataTooLong(Metadata),
+    /// A record that bears a serial above its transaction's tid.
+    #[error("record of object {oid} has serial {serial}, which lies above its transaction's tid {tid}")]
+    SerialAhead {
+        /// The object.
+        oid: Oid,
+        /// Its serial.
+        serial: Tid,
+        /// The tid of the transaction.
+        tid: Tid,
+    },
     /// A record without data: FileStorage cannot tell it from a back pointer.
     #[error("record of object {0} has no data")]
     EmptyRecord(Oid),

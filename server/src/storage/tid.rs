@@ -34,11 +34,27 @@ pub fn unix_micros_from_tid(tid: Tid) -> i64 {
     // Both below 2^32, so that nothing here exceeds an i64.
     let minutes = i64::try_from(minutes).unwrap_or(i64::MAX);
     let micros = (low * MICROS_PER_MINUTE.unsigned_abs() + (1 << 31)) >> 32;
-    let days = minutes / MINUTES_PER_DAY;
-    let (months, day) = (days / 31, days % 31 + 1);
-    let unix_days = days_before(FIRST_YEAR + months / 12, months % 12 + 1) + day - 1;
-    let unix_minutes = unix_days * MINUTES_PER_DAY + minutes % MINUTES_PER_DAY;
+    let (unix_days, minutes_of_day) = day_and_minute(minutes);
+    let unix_minutes = unix_days * MINUTES_PER_DAY + minutes_of_day;
     unix_minutes * MICROS_PER_MINUTE + i64::try_from(micros).unwrap_or(0)
+}
+
+/// The moment that a tid stands for, in seconds since 1970, UTC: the float that Python computes, rounding included
+/// (`_timestamp.c:TimeStamp_timeTime`, persistent 6). It counts from 1901 on the way, where floats are coarser.
+#[must_use]
+pub fn unix_seconds_from_tid(tid: Tid) -> f64 {
+    /// Days from 1901-01-01 to 1970-01-01.
+    const DAYS_TO_1970: i32 = 25_202;
+    const SECONDS_PER_DAY: f64 = 86_400.0;
+    let [a, b, c, d, e, f, g, h] = *tid.as_bytes();
+    let (minutes, low) = (i64::from(u32::from_be_bytes([a, b, c, d])), u32::from_be_bytes([e, f, g, h]));
+    let (unix_days, minutes_of_day) = day_and_minute(minutes);
+    // Both are small: 2^32 minutes are less than 3 million days.
+    let days = i32::try_from(unix_days + i64::from(DAYS_TO_1970)).unwrap_or(i32::MAX);
+    let minutes_of_day = i32::try_from(minutes_of_day).unwrap_or(i32::MAX);
+    let seconds = f64::from(low) * (60.0 / 65_536.0 / 65_536.0);
+    let since_1901 = f64::from(days) * SECONDS_PER_DAY + f64::from(minutes_of_day) * 60.0 + seconds;
+    since_1901 - f64::from(DAYS_TO_1970) * SECONDS_PER_DAY
 }
 
 /// The tid for a transaction that begins at `unix_micros`, after `last`: the time, or the number after `last`
@@ -50,6 +66,13 @@ pub fn next_tid(unix_micros: i64, last: Tid) -> Option<Tid> {
         Some(tid) if tid > last => Some(tid),
         Some(_) | None => last.next(),
     }
+}
+
+/// The day, counted from 1970-01-01, and the minute of the day of a tid's count of minutes.
+const fn day_and_minute(minutes: i64) -> (i64, i64) {
+    let days = minutes / MINUTES_PER_DAY;
+    let (months, day) = (days / 31, days % 31 + 1);
+    (days_before(FIRST_YEAR + months / 12, months % 12 + 1) + day - 1, minutes % MINUTES_PER_DAY)
 }
 
 /// Days from 1970-01-01 to the first of `month` (1 to 12) of `year`, in the Gregorian calendar.
@@ -92,6 +115,19 @@ mod tests {
         for (micros, tid) in PYTHON {
             assert_eq!(tid_from_unix_micros(*micros), Some(Tid::from_u64(*tid)), "{micros}");
             assert_eq!(unix_micros_from_tid(Tid::from_u64(*tid)), *micros, "{tid:x}");
+        }
+    }
+
+    /// From Python: `TimeStamp(tid).timeTime()`, the float's bits, with persistent of ZODB 6.4; see
+    /// `server/tests/data/make_times.py`.
+    const PYTHON_TIMES: &[(u64, u64)] = &include!("../../tests/data/times.in");
+
+    #[test]
+    fn seconds_are_pythons_to_the_last_bit() {
+        assert!(PYTHON_TIMES.len() > 200);
+        for (tid, bits) in PYTHON_TIMES {
+            let seconds = unix_seconds_from_tid(Tid::from_u64(*tid));
+            assert_eq!(seconds.to_bits(), *bits, "{tid:x}: {seconds}, Python {}", f64::from_bits(*bits));
         }
     }
 

@@ -208,7 +208,7 @@ impl Peer {
                     let doing = format!("read the blob {} of {}", download.oid, download.serial);
                     let error = CallError::from(StorageError::Io { doing, source });
                     tracing::error!(target: "ZEO.StorageServer", "({}) {error}", self.label);
-                    send_error(session, &download.reply_to, &error.to_remote())?;
+                    send_error(session, &download.reply_to, &error)?;
                 }
             }
         }

@@ -4,20 +4,20 @@ use std::borrow::Cow;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use zeo_codec::call::{CheckCurrentSerial, DeleteObject, Storea, TpcBegin, TxnId};
+use zeo_codec::call::{CheckCurrentSerial, DeleteObject, Restorea, Storea, TpcBegin, TxnId, Undoa};
 use zeo_codec::handshake::Framing;
-use zeo_codec::pickle::{PickleFlavor, PickleWriter};
 use zeo_codec::session::ServerSession;
-use zeo_codec::{Emit, MsgId, Reply, Tid, Value, VoteItem};
+use zeo_codec::{MsgId, Reply, Tid, Value, VoteItem};
 
 use super::{Answer, Closing, Peer, now, send, send_error};
 use crate::engine::commit_lock::Ticket;
 use crate::engine::error::CallError;
+use crate::engine::extension;
 use crate::engine::job::{Job, SyncJob};
 use crate::engine::served::CommitJob;
-use crate::engine::transaction::{BlobOp, Op, Plan, Stage, Transaction, plan};
+use crate::engine::transaction::{BlobOp, OP_LEN, Op, Plan, Stage, Transaction, plan};
 use crate::storage::tid::{next_tid, unix_micros_from_tid};
-use crate::storage::{NewBlob, NewTransaction, StorageError};
+use crate::storage::{NewBlob, NewRecord, NewTransaction, StorageError};
 
 impl Peer {
     pub(super) fn tpc_begin(
@@ -39,14 +39,16 @@ impl Peer {
         }
         // Any other status would reach the disk and mean something there: `c` is an unfinished transaction.
         let &[status @ (b' ' | b'p')] = args.status.as_bytes() else {
-            return Err(CallError::BadMetadata("status must be a blank or 'p'"));
+            return Err(CallError::BadMetadata("status must be a blank or 'p'".to_owned()));
         };
         let served = &self.attached()?.served;
         let transaction = Transaction {
             id: args.id,
             user: metadata(&args.user, payload)?,
             description: metadata(&args.description, payload)?,
-            extension: extension(&args.extension, framing)?,
+            extension: extension::encode(&args.extension, framing)
+                .map_err(|why| CallError::BadMetadata(why.to_string()))?
+                .into(),
             tid: args.tid,
             status,
             ops: Vec::new(),
@@ -75,17 +77,44 @@ impl Peer {
 
     pub(super) fn storea(&mut self, args: Storea<'_>, payload: &Bytes) -> Result<Reply<'static>, CallError> {
         self.attached()?.served.stats.stores.add();
-        let data = if args.data.len() < SMALL_LEN {
-            Bytes::copy_from_slice(&args.data)
-        } else {
-            shared(args.data, payload)
-        };
+        let data = kept(args.data, payload);
         self.collect(args.id, data.len(), Op::Store { oid: args.oid, serial: args.serial, data })
     }
 
     pub(super) fn delete_object(&mut self, args: DeleteObject) -> Result<Reply<'static>, CallError> {
         self.attached()?.served.stats.stores.add();
         self.collect(args.id, 0, Op::Delete { oid: args.oid, serial: args.serial })
+    }
+
+    pub(super) fn restorea(
+        &mut self,
+        args: Restorea<'_>,
+        payload: &Bytes,
+    ) -> Result<Reply<'static>, CallError> {
+        let served = &self.attached()?.served;
+        served.stats.stores.add();
+        if !served.storage.features().restore {
+            return self.cannot(args.id, "restore");
+        }
+        let Restorea { oid, serial, data, prev_txn: data_tid, id } = args;
+        let data = data.map(|data| kept(data, payload));
+        self.collect(id, data.as_ref().map_or(0, Bytes::len), Op::Restore { oid, serial, data, data_tid })
+    }
+
+    pub(super) fn undoa(&mut self, args: &Undoa<'_>) -> Result<Reply<'static>, CallError> {
+        if !self.attached()?.served.storage.features().undo {
+            return self.cannot(args.id, "undo");
+        }
+        let undo_id = Bytes::copy_from_slice(&args.undo_id);
+        self.collect(args.id, undo_id.len(), Op::Undo { undo_id })
+    }
+
+    /// The storage has no such method; Python finds out at the vote.
+    fn cannot(&mut self, id: TxnId, attribute: &'static str) -> Result<Reply<'static>, CallError> {
+        let transaction = self.transaction(id)?;
+        let type_name = "MappingStorage".to_owned();
+        transaction.failure.get_or_insert(CallError::NoAttribute { type_name, attribute });
+        Ok(Reply::None)
     }
 
     pub(super) fn check_current_serial(
@@ -181,7 +210,7 @@ impl Peer {
         let result = self.run_vote(ticket);
         match (result, reply_to) {
             (Ok(reply), Some(id)) => send(session, &id, &reply),
-            (Err(error), Some(id)) => send_error(session, &id, &error.to_remote()),
+            (Err(error), Some(id)) => send_error(session, &id, &error),
             (_, None) => Ok(()),
         }
     }
@@ -213,7 +242,8 @@ impl Peer {
         // In this order, the last blob first, as Python's server (StorageServer.py:_vote, ZEO 6.2): the file gets the
         // same bytes.
         let ops = transaction.ops.iter().chain(transaction.blobs.iter().rev().map(|blob| &blob.store));
-        let Plan { records, oids, conflicts } = plan(ops, &*view)?;
+        let bytes_max = self.engine.options.transaction_bytes;
+        let Plan { records, oids, undone, conflicts } = plan(ops, &*view, bytes_max)?;
         if !conflicts.is_empty() {
             served.stats.conflicts.add();
             transaction.stage = Stage::HandedBack { ticket };
@@ -226,6 +256,7 @@ impl Peer {
             Some(tid) => tid,
             None => next_tid(unix_micros(now()), view.last_tid()).ok_or(StorageError::TidsExhausted)?,
         };
+        check_serials(&records, tid)?;
         let blobs = std::mem::take(&mut transaction.blobs).into_iter().rev();
         let blobs = blobs.map(|BlobOp { oid, content, .. }| NewBlob { oid, content }).collect();
         let new = NewTransaction {
@@ -240,7 +271,7 @@ impl Peer {
         transaction.stage = Stage::Voted { ticket, voted, tid, oids };
         // From here on only the storage needs the data.
         transaction.ops = Vec::new();
-        Ok(Reply::Voted(Vec::new()))
+        Ok(Reply::Voted(undone.into_iter().map(VoteItem::Resolved).collect()))
     }
 
     pub(super) fn tpc_finish(
@@ -277,7 +308,7 @@ impl Peer {
         let stage = self.transaction.take().map(|transaction| transaction.stage);
         self.forget_transaction();
         match stage {
-            Some(Stage::Finishing { reply_to: Some(id) }) => send_error(session, &id, &error.to_remote()),
+            Some(Stage::Finishing { reply_to: Some(id) }) => send_error(session, &id, error),
             _ => Ok(()),
         }
     }
@@ -303,10 +334,22 @@ impl Peer {
     }
 }
 
+/// A record may be older than the transaction that brings it, but not newer: nobody would find what comes after it.
+fn check_serials(records: &[NewRecord], tid: Tid) -> Result<(), StorageError> {
+    let serials = records.iter().filter_map(|record| Some((record.oid, record.serial?)));
+    match serials.into_iter().find(|(_, serial)| *serial > tid) {
+        Some((oid, serial)) => Err(StorageError::SerialAhead { oid, serial, tid }),
+        None => Ok(()),
+    }
+}
+
+/// Object data, in memory of its own if it is small.
+fn kept(data: Cow<'_, [u8]>, payload: &Bytes) -> Bytes {
+    if data.len() < SMALL_LEN { Bytes::copy_from_slice(&data) } else { shared(data, payload) }
+}
+
 /// Data below this is copied out of the buffer it came in, which it would keep alive as a whole.
 const SMALL_LEN: usize = 4096;
-/// What an operation takes in memory beside its data, roughly.
-const OP_LEN: usize = 128;
 
 /// Whether a tid that a client chose would spoil the clock: all later tids have to be greater.
 fn is_far_ahead(tid: Tid) -> bool {
@@ -335,30 +378,6 @@ fn metadata(value: &Value<'_>, payload: &Bytes) -> Result<Bytes, CallError> {
     match value {
         Value::Bytes(bytes) | Value::Native(bytes) => Ok(shared(bytes.clone(), payload)),
         Value::Text(text) => Ok(Bytes::copy_from_slice(text.as_bytes())),
-        _ => Err(CallError::BadMetadata("user and description must be bytes or text")),
-    }
-}
-
-/// The extension dictionary as a storage keeps it: pickled, or nothing if it is empty.
-/// The bytes are those of a Python server that got the message in the same framing.
-fn extension(value: &Value<'_>, framing: Framing) -> Result<Bytes, CallError> {
-    match value {
-        Value::None => Ok(Bytes::new()),
-        Value::Dict(items) if items.is_empty() => Ok(Bytes::new()),
-        Value::Dict(_) => {
-            let mut pickle = Vec::new();
-            let mut writer = PickleWriter::with_memo(&mut pickle, PickleFlavor::Python3);
-            if framing == Framing::Msgpack {
-                writer = writer.sharing_keys();
-            }
-            writer.start();
-            let written = writer.value(value);
-            writer.stop();
-            match written {
-                Ok(()) => Ok(pickle.into()),
-                Err(_) => Err(CallError::BadMetadata("the extension cannot be pickled")),
-            }
-        }
-        _ => Err(CallError::BadMetadata("the extension must be a dict")),
+        _ => Err(CallError::BadMetadata("user and description must be bytes or text".to_owned())),
     }
 }

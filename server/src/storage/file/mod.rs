@@ -8,6 +8,7 @@
 //! | `window`, `scan`, `tail` | reading the whole file at open; what is whole, torn or damaged; cutting a torn tail |
 //! | `append`, `commit` | laying out a transaction; vote and finish; *what a crash leaves behind* |
 //! | `view` | reading, as of one transaction |
+//! | `past`, `undo` | walking over transactions, records and revisions; taking a transaction back, copying records |
 //! | `lock` | keeping a second process away |
 //! | `open`, `storage` | putting it all together |
 //!
@@ -32,11 +33,13 @@ mod index;
 mod index_file;
 mod lock;
 mod open;
+mod past;
 mod paths;
 mod sanity;
 mod scan;
 mod storage;
 mod tail;
+mod undo;
 mod view;
 mod window;
 

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use zeo_codec::{Oid, Tid};
 
 use super::super::tid::unix_micros_from_tid;
-use super::super::{Features, NewTransaction, Storage, StorageError, View, Voted};
+use super::super::{Features, HistoryShape, NewTransaction, Storage, StorageError, View, Voted};
 use super::commit::FileVoted;
 use super::disk::Disk;
 use super::lock::LockFile;
@@ -224,14 +224,14 @@ impl Storage for FileStorage {
     }
 
     fn features(&self) -> Features {
-        // What is implemented; Python's undo and record_iternext are not yet.
         Features {
-            undo: false,
-            iteration: false,
+            undo: true,
+            iteration: true,
             restore: true,
-            record_iteration: false,
+            record_iteration: true,
             external_gc: true,
             blobs: false,
+            history: HistoryShape::Merged,
         }
     }
 

@@ -15,11 +15,14 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use zeo_codec::{Oid, Tid};
 
-use super::super::{Current, DataSink, StorageError, View};
+use super::super::past::{CurrentObject, PastRecord, PastRevision, PastTransaction, UndoError};
+use super::super::{Current, DataSink, NewRecord, Pending, RecordData, StorageError, View};
 use super::disk::Disk;
 use super::format::{
     DATA_HEADER_LEN, DATA_HEADER_SPAN, DataHeader, FIRST_TRANSACTION_POS, TRAILER_LEN,
@@ -50,7 +53,7 @@ impl FileState {
     }
 
     /// The error of a failed read at `pos`. The end of the file is no failure of the disk.
-    fn read_failed(&self, pos: u64) -> impl Fn(io::Error) -> StorageError {
+    pub(super) fn read_failed(&self, pos: u64) -> impl Fn(io::Error) -> StorageError {
         move |source| match source.kind() {
             io::ErrorKind::UnexpectedEof => self.corrupt("record reaches beyond the end of the file", pos),
             _ => StorageError::Io { doing: format!("read {} at {pos}", self.file_name), source },
@@ -58,7 +61,7 @@ impl FileState {
     }
 
     /// Fills `buffer` from `pos` and checks the header at its start against what led here.
-    fn record(&self, oid: Oid, pos: u64, buffer: &mut [u8]) -> Result<DataHeader, StorageError> {
+    pub(super) fn record(&self, oid: Oid, pos: u64, buffer: &mut [u8]) -> Result<DataHeader, StorageError> {
         self.disk.read_exact_at(buffer, pos).map_err(self.read_failed(pos))?;
         let header =
             DataHeader::parse(buffer).ok_or_else(|| self.corrupt("data record is cut short", pos))?;
@@ -112,7 +115,7 @@ struct Record<'b> {
 
 impl FileView {
     /// The position of the newest record of `oid` in this view.
-    fn newest_pos(&self, oid: Oid) -> Result<Option<u64>, StorageError> {
+    pub(super) fn newest_pos(&self, oid: Oid) -> Result<Option<u64>, StorageError> {
         match self.state.index.get(oid) {
             Some(pos) => self.state.position_below(oid, pos, self.end_pos),
             None => Ok(None),
@@ -136,7 +139,7 @@ impl FileView {
 
     /// Makes sure that the transaction goes on, or ends, where the record does: the format has no checksum, but
     /// a damaged length shows there. Mostly without another read.
-    fn check_end(&self, pos: u64, header: &DataHeader, bytes: &[u8]) -> Result<(), StorageError> {
+    pub(super) fn check_end(&self, pos: u64, header: &DataHeader, bytes: &[u8]) -> Result<(), StorageError> {
         // `record` has found the end to lie within the file.
         let record_len = header.record_len().unwrap_or(u64::MAX);
         let end_pos = pos.saturating_add(record_len);
@@ -215,7 +218,7 @@ impl FileView {
         self.state.disk.read_exact_at(rest, rest_pos).map_err(self.state.read_failed(rest_pos))
     }
 
-    fn corrupt(&self, what: &str, pos: u64) -> StorageError {
+    pub(super) fn corrupt(&self, what: &str, pos: u64) -> StorageError {
         self.state.corrupt(what, pos)
     }
 
@@ -318,5 +321,54 @@ impl View for FileView {
         }
         changes.reverse();
         Ok(changes)
+    }
+
+    fn place_of(&self, start: Option<Tid>) -> Result<u64, StorageError> {
+        start.map_or(Ok(FIRST_TRANSACTION_POS), |start| self.position_of(start))
+    }
+
+    fn end_place(&self) -> u64 {
+        self.end_pos
+    }
+
+    fn transaction_from(&self, place: u64) -> Result<Option<PastTransaction>, StorageError> {
+        self.past_from(place)
+    }
+
+    fn transaction_before(&self, place: u64) -> Result<Option<PastTransaction>, StorageError> {
+        self.past_before(place)
+    }
+
+    fn record_from(
+        &self,
+        transaction: &PastTransaction,
+        place: u64,
+    ) -> Result<Option<PastRecord>, StorageError> {
+        self.past_record(transaction, place)
+    }
+
+    fn history(
+        &self,
+        oid: Oid,
+        visit: &mut dyn FnMut(PastRevision) -> ControlFlow<()>,
+    ) -> Result<(), StorageError> {
+        self.revisions(oid, visit)
+    }
+
+    fn object_from(&self, start: Oid) -> Result<Option<CurrentObject>, StorageError> {
+        self.current_from(start)
+    }
+
+    fn undo(&self, tid: Tid, pending: &mut Pending) -> Result<Vec<NewRecord>, UndoError> {
+        self.undo_transaction(tid, pending)
+    }
+
+    fn restored(
+        &self,
+        oid: Oid,
+        data: Option<Bytes>,
+        data_tid: Option<Tid>,
+    ) -> Result<RecordData, StorageError> {
+        self.restored_record(oid, data, data_tid)
     }
 }

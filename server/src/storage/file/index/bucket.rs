@@ -119,6 +119,18 @@ impl Bucket {
         }
     }
 
+    /// The least suffix at or above `suffix`.
+    pub(crate) fn first_from(&self, suffix: u16) -> Option<u16> {
+        match self {
+            Self::Sparse(sparse) => sparse.first_from(suffix),
+            Self::Dense(dense) => {
+                let from = usize::from(suffix);
+                let at = dense.positions.get(from..)?.iter().position(|stored| *stored != ABSENT)?;
+                u16::try_from(from + at).ok()
+            }
+        }
+    }
+
     /// All entries by rising suffix.
     pub(crate) fn sorted_entries(&self) -> Vec<(u16, u64)> {
         match self {
@@ -163,6 +175,13 @@ impl Sparse {
             let at = recent.iter().position(|present| *present == suffix)?;
             Some(self.sorted_count + at)
         })
+    }
+
+    /// The least suffix at or above `suffix`.
+    fn first_from(&self, suffix: u16) -> Option<u16> {
+        let (sorted, recent) = self.suffixes.split_at_checked(self.sorted_count)?;
+        let in_order = sorted.get(sorted.partition_point(|present| *present < suffix));
+        in_order.into_iter().chain(recent.iter().filter(|present| **present >= suffix)).min().copied()
     }
 
     fn insert(&mut self, suffix: u16, stored: Stored) -> bool {

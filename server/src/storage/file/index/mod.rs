@@ -168,6 +168,18 @@ impl Index {
         Some(join(*prefix, suffix))
     }
 
+    /// The least oid at or above `oid`.
+    pub(crate) fn first_from(&self, oid: Oid) -> Option<Oid> {
+        let (prefix, suffix) = split(oid);
+        let top = self.top.load();
+        let at = top.partition_point(|(present, _)| *present < prefix);
+        top.get(at..)?.iter().find_map(|(present, bucket)| {
+            let from = if *present == prefix { suffix } else { 0 };
+            let found = bucket.read().unwrap_or_else(PoisonError::into_inner).first_from(from)?;
+            Some(join(*present, found))
+        })
+    }
+
     /// The entries of each bucket, by rising oid, each bucket as of one moment.
     pub(crate) fn buckets(&self) -> impl Iterator<Item = (Prefix, Vec<(u16, u64)>)> {
         let top = self.top.load_full();
@@ -266,6 +278,13 @@ mod tests {
             }
             prop_assert_eq!(index.get(Oid::from_u64(u64::MAX)), None);
             prop_assert_eq!(index.max_oid(), model.last_key_value().map(|(oid, _)| *oid));
+            for oid in model.keys().copied().chain([Oid::ZERO, Oid::from_u64(u64::MAX)]) {
+                for from in [oid.to_u64().saturating_sub(1), oid.to_u64(), oid.to_u64().saturating_add(1)] {
+                    let from = Oid::from_u64(from);
+                    let expected = model.range(from..).next().map(|(oid, _)| *oid);
+                    prop_assert_eq!(index.first_from(from), expected);
+                }
+            }
             for index in [index, builder.finish()] {
                 prop_assert_eq!(index.len(), model.len() as u64);
                 let listed: Vec<_> = index
