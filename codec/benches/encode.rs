@@ -6,9 +6,11 @@ mod common;
 
 use std::hint::black_box;
 
+use bytes::Bytes;
 use common::Typed;
 use criterion::{Criterion, criterion_group, criterion_main};
 use zeo_codec::handshake::Framing;
+use zeo_codec::session::Output;
 use zeo_codec::{REPLY, write_message};
 
 fn encode(c: &mut Criterion) {
@@ -30,6 +32,25 @@ fn encode(c: &mut Criterion) {
                             }
                         }
                         black_box(&out);
+                    });
+                });
+            });
+            // As a session sends what lies in shared memory: large records stay there.
+            let memory = Bytes::from(message.payload.clone());
+            let mut output = Output::default();
+            common::decode_in(&memory, &message, dialect, |id, flag, typed| {
+                group.bench_function("zeo-codec sharing", |b| {
+                    b.iter(|| {
+                        match black_box(&typed) {
+                            Typed::Call(call) => {
+                                let name = call.method().unwrap().name();
+                                output.message_sharing(dialect, &id, flag, name, *call, &memory).unwrap();
+                            }
+                            Typed::Reply(reply) => {
+                                output.message_sharing(dialect, &id, flag, REPLY, *reply, &memory).unwrap();
+                            }
+                        }
+                        output.consume(black_box(output.len()));
                     });
                 });
             });

@@ -1,5 +1,6 @@
 //! What differs between the versions of the protocol, as data.
 
+use crate::envelope::Flag;
 use crate::handshake::Framing;
 use crate::pickle::PickleFlavor;
 
@@ -75,6 +76,12 @@ impl Dialect {
         load_ids_are_pairs: false,
         ..Self::Z5
     };
+
+    /// The flag of a call.
+    #[must_use]
+    pub const fn call_flag(&self, is_one_way: bool) -> Flag {
+        if is_one_way && self.one_way_flag_is_int { Flag::Int(1) } else { Flag::Bool(is_one_way) }
+    }
 
     /// The same rules in the bytes of another pickler.
     #[must_use]

@@ -13,6 +13,7 @@ use crate::limits::Limits;
 use crate::msgpack::{MsgpackReader, MsgpackWriter};
 use crate::pickle::op::code;
 use crate::pickle::{self, Lexer, Op, PickleFlavor, PickleWriter};
+use crate::share::Sharing;
 use crate::value::Value;
 use crate::{Oid, Tid};
 
@@ -205,13 +206,11 @@ impl<'a> Envelope<'a> {
         } else if let Some(number) = reader.small_int() {
             Flag::Int(number)
         } else {
-            match reader.value(limits)? {
-                Value::Int(number) => Flag::Int(number.try_into().map_err(|_| not_an_envelope)?),
-                _ => return Err(not_an_envelope),
-            }
+            let Value::Int(number) = reader.value(limits)? else { return Err(not_an_envelope) };
+            Flag::Int(number.try_into().map_err(|_| not_an_envelope)?)
         };
-        let (name, flavor) = if let Some(name) = reader.text()? {
-            (name.as_bytes(), PickleFlavor::Python3)
+        let (name, flavor) = if let Some(name) = reader.name()? {
+            (name, PickleFlavor::Python3)
         } else if let Some(name) = reader.bin()? {
             (name, PickleFlavor::Python2Protocol3)
         } else {
@@ -273,8 +272,8 @@ impl<'a> PlainHeader<'a> {
                 op => Flag::Int(number(op)?),
             }
         };
-        let (name, flavor) = if let Some(name) = lexer.eat_text() {
-            (name.as_bytes(), PickleFlavor::Python3)
+        let (name, flavor) = if let Some(name) = lexer.eat_name() {
+            (name, PickleFlavor::Python3)
         } else {
             match lexer.next_op().ok()? {
                 Op::Native(Cow::Borrowed(name)) if header_len == 0 => (name, PickleFlavor::Python2Protocol1),
@@ -317,10 +316,8 @@ const fn begins_a_value(opcode: u8) -> bool {
 }
 
 fn number(op: Op<'_>) -> Option<i64> {
-    match op {
-        Op::Int(number) => number.try_into().ok(),
-        _ => None,
-    }
+    let Op::Int(number) = op else { return None };
+    number.try_into().ok()
 }
 
 /// What stands in the fourth place of a message: the arguments of a call, or a result.
@@ -350,47 +347,81 @@ pub fn write_message(
     name: &str,
     body: &impl Body,
 ) -> Result<(), EncodeError> {
-    let start = frame::begin(out);
-    let result = match dialect.framing {
-        Framing::Pickle => {
-            let mut writer = PickleWriter::new(out, dialect.pickle);
-            writer.start();
-            let result = write_elements(&mut writer, id, flag, name, body);
-            writer.stop();
-            result
-        }
-        Framing::Msgpack => {
-            let mut writer = match dialect.pickle {
-                PickleFlavor::Python3 => MsgpackWriter::new(out),
-                // Stands for any Python 2 peer here, as in `Envelope::flavor`.
-                _ => MsgpackWriter::for_python2(out),
-            };
-            write_elements(&mut writer, id, flag, name, body)
-        }
-    };
-    if let Err(error) = result {
-        start.cancel(out);
-        return Err(error);
-    }
-    if frame::finish(start, out) { Ok(()) } else { Err(EncodeError) }
+    write_frame(out, None, dialect, &Elements { id, flag, name, body })
 }
 
-fn write_elements(
-    out: &mut impl Emit,
+/// [`write_message`], with records that stay where they are; on an error neither `out` nor they have changed.
+pub(crate) fn write_message_sharing(
+    out: &mut Vec<u8>,
+    sharing: Sharing<'_>,
+    dialect: &Dialect,
     id: &MsgId<'_>,
     flag: Flag,
     name: &str,
     body: &impl Body,
 ) -> Result<(), EncodeError> {
-    let mut result = Ok(());
-    out.tuple(4, |out| {
-        result = id.emit(out);
-        match flag {
-            Flag::Bool(bit) => out.bool(bit),
-            Flag::Int(number) => out.int(number),
+    write_frame(out, Some(sharing), dialect, &Elements { id, flag, name, body })
+}
+
+fn write_frame(
+    out: &mut Vec<u8>,
+    mut sharing: Option<Sharing<'_>>,
+    dialect: &Dialect,
+    message: &impl Body,
+) -> Result<(), EncodeError> {
+    let start = frame::begin(out);
+    let shared_before_len = sharing.as_ref().map_or(0, |sharing| sharing.shared.len);
+    let writer_sharing = sharing.as_mut().map(Sharing::reborrow);
+    let result = match dialect.framing {
+        Framing::Pickle => {
+            let mut writer = PickleWriter::with_sharing(out, dialect.pickle, writer_sharing);
+            writer.start();
+            let result = message.emit(&mut writer);
+            writer.stop();
+            result
         }
-        out.text(name);
-        result = result.and_then(|()| body.emit(out));
-    });
+        Framing::Msgpack => {
+            let text_is_bin = match dialect.pickle {
+                PickleFlavor::Python3 => false,
+                // Either stands for any Python 2 peer here, as in `Envelope::flavor`.
+                PickleFlavor::Python2Protocol1 | PickleFlavor::Python2Protocol3 => true,
+            };
+            message.emit(&mut MsgpackWriter::with_sharing(out, text_is_bin, writer_sharing))
+        }
+    };
+    let shared_len = sharing.as_ref().map_or(0, |sharing| sharing.shared.len - shared_before_len);
+    let result = match result {
+        Ok(()) if frame::finish_sharing(start, out, shared_len) => return Ok(()),
+        Ok(()) => Err(EncodeError),
+        Err(error) => Err(error),
+    };
+    start.cancel(out);
+    if let Some(sharing) = sharing {
+        sharing.shared.cancel_to(shared_before_len);
+    }
     result
+}
+
+/// A whole message.
+struct Elements<'m, B> {
+    id: &'m MsgId<'m>,
+    flag: Flag,
+    name: &'m str,
+    body: &'m B,
+}
+
+impl<B: Body> Body for Elements<'_, B> {
+    fn emit(&self, out: &mut impl Emit) -> Result<(), EncodeError> {
+        let mut result = Ok(());
+        out.tuple(4, |out| {
+            result = self.id.emit(out);
+            match self.flag {
+                Flag::Bool(bit) => out.bool(bit),
+                Flag::Int(number) => out.int(number),
+            }
+            out.text(self.name);
+            result = result.and_then(|()| self.body.emit(out));
+        });
+        result
+    }
 }

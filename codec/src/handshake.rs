@@ -159,14 +159,18 @@ impl<'a> Hello<'a> {
             return Self::Ruok;
         }
         let protocol = payload.split_first().and_then(|(letter, digits)| {
-            let framing = match letter {
-                b'Z' => Framing::Pickle,
-                b'M' => Framing::Msgpack,
-                _ => return None,
-            };
-            Some(Protocol { framing, version: Version::from_digits(digits)? })
+            Some(Protocol { framing: framing(*letter)?, version: Version::from_digits(digits)? })
         });
         protocol.map_or(Self::Unknown(payload), Self::Zeo)
+    }
+}
+
+/// The framing that the first letter of a protocol string stands for.
+const fn framing(letter: u8) -> Option<Framing> {
+    match letter {
+        b'Z' => Some(Framing::Pickle),
+        b'M' => Some(Framing::Msgpack),
+        _ => None,
     }
 }
 
@@ -178,11 +182,7 @@ impl<'a> Hello<'a> {
 #[must_use]
 pub fn client_choice(server: &[u8], client_versions: &[Version]) -> Option<Protocol> {
     let (letter, digits) = server.split_first()?;
-    let framing = match letter {
-        b'Z' => Framing::Pickle,
-        b'M' => Framing::Msgpack,
-        _ => return None,
-    };
+    let framing = framing(*letter)?;
     let best = client_versions.iter().max()?;
     let digits = digits.min(best.digits());
     let version = *client_versions.iter().find(|version| version.digits() == digits)?;
@@ -198,7 +198,7 @@ pub fn server_accepts(client: Hello<'_>, server_versions: &[Version]) -> Option<
             // msgpack exists in version 5 only.
             (protocol.framing == Framing::Pickle || protocol.version == Version::V5).then_some(protocol)
         }
-        _ => None,
+        Hello::Zeo(_) | Hello::Ruok | Hello::Unknown(_) => None,
     }
 }
 

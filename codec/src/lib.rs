@@ -11,6 +11,7 @@
 //! 5. [`pickle`] and [`msgpack`] are the two framings. Neither has heard of ZEO, and both make the same
 //!    [`Value`]. [`Emit`] is the one way to write, whatever the framing.
 //! 6. [`session`] puts it together: servers, clients and observers as state machines.
+//! 7. [`show`] is how all of this is written for people.
 //!
 //! Views borrow from the frame. Plain messages (byte strings, text, numbers, lists of oids) are read straight
 //! from it, without an allocation; anything else becomes a [`Value`].
@@ -41,9 +42,11 @@ pub mod msgpack;
 pub mod pickle;
 mod reply;
 pub mod session;
+mod share;
+pub mod show;
 mod value;
 
-pub use args::{Args, RawArgs};
+pub use args::{Args, Count, RawArgs};
 pub use call::{Call, Method};
 pub use dialect::{Dialect, ErrorShape, Generation};
 pub use emit::{Emit, EncodeError};

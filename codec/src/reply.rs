@@ -4,7 +4,7 @@ use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::args::{Args, RawArgs};
+use crate::args::{Args, Count, RawArgs};
 use crate::call::{
     self, Arguments, CurrentRecord, Invalidations, Loaded, Method, RecordInfo, TransactionInfo,
 };
@@ -84,7 +84,42 @@ impl<'a> Reply<'a> {
             Some(M::IteratorNext) => Self::tuple(result, limits, Self::Transaction),
             Some(M::IteratorRecordNext) => Self::tuple(result, limits, Self::Record),
             Some(M::RecordIternext) => Self::tuple(result, limits, Self::CurrentRecord),
-            _ => Self::from_value(method, result.into_value(limits)?),
+            Some(M::Register | M::LastTransaction | M::GetTid | M::TpcFinish) => {
+                Self::single(result, limits, tid, Self::Tid, Expected::EightBytes)
+            }
+            Some(M::LoadSerial) => Self::single(result, limits, into_bytes, Self::Data, Expected::Bytes),
+            Some(M::NewOids) => Self::single(result, limits, oids, Self::Oids, Expected::Sequence),
+            Some(M::Vote) => Self::single(result, limits, vote_items, Self::Voted, Expected::Sequence),
+            Some(M::IteratorStart | M::IteratorRecordStart) => {
+                Self::single(result, limits, number, Self::IteratorId, Expected::Int)
+            }
+            // Dicts and lists of dicts.
+            Some(M::GetInfo | M::ServerStatus | M::History | M::UndoLog | M::UndoInfo)
+            // What ZEO 4 has beside, and what has no result but `None`: kept if it comes all the same.
+            | Some(
+                M::GetAuthProtocol | M::AuthGetChallenge | M::AuthResponse | M::GetExtensionMethods | M::Load
+                | M::LoadEx | M::NewOid | M::Undo | M::Ping | M::TpcAbort | M::SendBlob | M::Pack
+                | M::SetClientLabel | M::Verify | M::ZeoVerify | M::EndZeoVerify | M::IteratorGc | M::TpcBegin
+                | M::Storea | M::Restorea | M::DeleteObject | M::CheckCurrentSerialInTransaction | M::Undoa
+                | M::StoreBlobStart | M::StoreBlobChunk | M::StoreBlobEnd | M::StoreBlobShared
+                | M::InvalidateTransaction | M::Info | M::ReceiveBlobStart | M::ReceiveBlobChunk
+                | M::ReceiveBlobStop | M::Serialnos | M::InvalidateVerify | M::BeginVerify | M::EndVerify,
+            )
+            | None => Self::single(result, limits, Some, Self::Value, Expected::More),
+        }
+    }
+
+    /// A result that is no tuple of several things.
+    fn single<T>(
+        result: RawArgs<'a>,
+        limits: &Limits,
+        read: impl FnOnce(Value<'a>) -> Option<T>,
+        reply: fn(T) -> Self,
+        expected: Expected,
+    ) -> Result<Self, MessageError> {
+        match result.into_value(limits)? {
+            Value::None => Ok(Self::None),
+            value => read(value).map(reply).ok_or_else(|| ShapeError { index: 0, expected }.into()),
         }
     }
 
@@ -93,56 +128,40 @@ impl<'a> Reply<'a> {
         limits: &Limits,
         reply: fn(T) -> Self,
     ) -> Result<Self, MessageError> {
-        match call::whole(result.clone(), limits) {
-            // `None` can be written in many opcodes; only the plainest is told at once.
-            Err(MessageError::Shape(_)) if result.into_value(limits)? == Value::None => Ok(Self::None),
+        let RawArgs::Pickle { frame, offset } = result else { return call::whole(result, limits).map(reply) };
+        let result = || RawArgs::Pickle { frame, offset };
+        match call::whole(result(), limits) {
+            // `None` can be written in many opcodes; only the plainest was told at once.
+            Err(MessageError::Shape(_)) if result().into_value(limits)? == Value::None => Ok(Self::None),
             other => other.map(reply),
         }
     }
+}
 
-    fn from_value(method: Option<Method>, value: Value<'a>) -> Result<Self, MessageError> {
-        use Method as M;
-        let shape = |expected| MessageError::Shape(ShapeError { index: 0, expected });
-        if value == Value::None {
-            return Ok(Self::None);
-        }
-        match method {
-            Some(M::Register | M::LastTransaction | M::GetTid | M::TpcFinish) => {
-                tid(&value).map(Self::Tid).ok_or_else(|| shape(Expected::EightBytes))
-            }
-            Some(M::LoadSerial) => match value {
-                Value::Bytes(data) | Value::Native(data) => Ok(Self::Data(data)),
-                _ => Err(shape(Expected::Bytes)),
-            },
-            Some(M::NewOids) => {
-                let items = value.as_sequence().ok_or_else(|| shape(Expected::Sequence))?;
-                let oids: Option<Vec<Oid>> = items.iter().map(oid).collect();
-                oids.map(Self::Oids).ok_or_else(|| shape(Expected::EightBytes))
-            }
-            Some(M::Vote) => match value {
-                Value::List(items) | Value::Tuple(items) => {
-                    let items: Option<Vec<VoteItem<'a>>> =
-                        items.into_iter().map(VoteItem::from_value).collect();
-                    items.map(Self::Voted).ok_or_else(|| shape(Expected::Dict))
-                }
-                _ => Err(shape(Expected::Sequence)),
-            },
-            Some(M::IteratorStart | M::IteratorRecordStart) => value
-                .as_int()
-                .and_then(|id| id.try_into().ok())
-                .map(Self::IteratorId)
-                .ok_or_else(|| shape(Expected::Int)),
-            _ => Ok(Self::Value(value)),
-        }
-    }
+fn tid(value: Value<'_>) -> Option<Tid> {
+    value.as_bytes().and_then(Tid::from_slice)
 }
 
 fn oid(value: &Value<'_>) -> Option<Oid> {
     value.as_bytes().and_then(Oid::from_slice)
 }
 
-fn tid(value: &Value<'_>) -> Option<Tid> {
-    value.as_bytes().and_then(Tid::from_slice)
+fn oids(value: Value<'_>) -> Option<Vec<Oid>> {
+    value.as_sequence()?.iter().map(oid).collect()
+}
+
+fn number(value: Value<'_>) -> Option<i64> {
+    value.as_int()?.try_into().ok()
+}
+
+fn into_bytes(value: Value<'_>) -> Option<Cow<'_, [u8]>> {
+    let (Value::Bytes(bytes) | Value::Native(bytes)) = value else { return None };
+    Some(bytes)
+}
+
+fn vote_items(value: Value<'_>) -> Option<Vec<VoteItem<'_>>> {
+    let (Value::List(items) | Value::Tuple(items)) = value else { return None };
+    items.into_iter().map(VoteItem::from_value).collect()
 }
 
 impl<'a> VoteItem<'a> {
@@ -152,11 +171,11 @@ impl<'a> VoteItem<'a> {
         }
         let serials = value.get("serials")?.as_sequence()?;
         let [committed, read] = serials else { return None };
+        let tid = |serial: &Value<'_>| serial.as_bytes().and_then(Tid::from_slice);
         let (committed, read) = (tid(committed)?, tid(read)?);
         let oid = oid(value.get("oid")?)?;
         let Value::Dict(pairs) = value else { return None };
-        let data = pairs.into_iter().rev().find(|(key, _)| key.is_name("data"))?.1;
-        let (Value::Bytes(data) | Value::Native(data)) = data else { return None };
+        let data = into_bytes(pairs.into_iter().rev().find(|(key, _)| key.is_name("data"))?.1)?;
         Some(Self::Conflict(Conflict { oid, committed, read, data }))
     }
 
@@ -246,6 +265,8 @@ impl<'a> RemoteError<'a> {
 }
 
 impl<'a> Arguments<'a> for RemoteError<'a> {
+    const COUNT: Count = Count::exactly(2);
+
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
         Ok(Self { class: args.text()?, detail: args.value()? })
     }

@@ -101,10 +101,8 @@ impl<'a> Value<'a> {
     /// The content of bytes or of a Python 2 string.
     #[must_use]
     pub fn as_bytes(&self) -> Option<&[u8]> {
-        match self {
-            Self::Bytes(bytes) | Self::Native(bytes) | Self::ByteArray(bytes) => Some(bytes),
-            _ => None,
-        }
+        let (Self::Bytes(bytes) | Self::Native(bytes) | Self::ByteArray(bytes)) = self else { return None };
+        Some(bytes)
     }
 
     /// The content of text, or of a Python 2 string that is UTF-8.
@@ -130,10 +128,8 @@ impl<'a> Value<'a> {
     /// The items of a tuple or list.
     #[must_use]
     pub fn as_sequence(&self) -> Option<&[Self]> {
-        match self {
-            Self::Tuple(items) | Self::List(items) => Some(items),
-            _ => None,
-        }
+        let (Self::Tuple(items) | Self::List(items)) = self else { return None };
+        Some(items)
     }
 
     /// Whether this is the name `name`: text, or a string of Python 2, which comes as bytes under msgpack.

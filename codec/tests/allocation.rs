@@ -6,9 +6,11 @@ mod common;
 use std::hint::black_box;
 
 use allocation_counter::measure;
+use bytes::Bytes;
 use common::messages;
 use zeo_codec::frame::{Deframer, MacBit, write_frame};
-use zeo_codec::{Call, Dialect, Envelope, Limits, Method, Reply};
+use zeo_codec::session::Output;
+use zeo_codec::{Call, Dialect, Envelope, Limits, Method, MsgId, Reply};
 
 const DIALECTS: [Dialect; 2] = [Dialect::Z5, Dialect::M5];
 const LIMITS: Limits = Limits::DEFAULT;
@@ -94,6 +96,30 @@ fn a_large_payload_stays_in_its_frame() {
         let frame = deframer.next_frame().unwrap().unwrap();
         let Reply::Loaded(loaded) = reply(&frame.payload, dialect, Method::LoadBefore) else { panic!() };
         assert_inside(&frame.payload, &loaded.data);
+    }
+}
+
+/// What a proxy or client does: the record goes from the memory in which it lies to the socket.
+#[test]
+fn a_large_record_is_not_copied_into_the_output() {
+    for dialect in &DIALECTS {
+        let payload = Bytes::from(messages::storea(dialect, 1 << 20));
+        let call = call(&payload, dialect);
+        let Call::Storea(args) = &call else { panic!() };
+        let mut output = Output::default();
+        let send = |output: &mut Output| {
+            let (flag, name) = (dialect.call_flag(true), Method::Storea.name());
+            output.message_sharing(dialect, &MsgId::ONE_WAY, flag, name, &call, &payload).unwrap();
+        };
+        send(&mut output);
+        let parts: Vec<&[u8]> = output.slices().collect();
+        let [header, record, rest] = parts[..] else { panic!("{} parts", parts.len()) };
+        assert_eq!(record.as_ptr_range(), args.data.as_ptr_range());
+        assert_eq!([&header[4..], record, rest].concat(), payload);
+        assert_eq!(header[..4], u32::try_from(payload.len()).unwrap().to_be_bytes());
+        output.consume(output.len());
+        // The buffers are there now: another message takes nothing.
+        assert_eq!(allocations(|| send(&mut output)), 0);
     }
 }
 

@@ -6,6 +6,7 @@ mod common;
 use common::arbitrary;
 use common::notation::generic;
 use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
 use zeo_codec::handshake::{Framing, Hello, Protocol, Version};
 use zeo_codec::pickle::{self, Lexer, Op, PickleFlavor, PickleWriter};
 use zeo_codec::{
@@ -136,6 +137,22 @@ proptest! {
         prop_assert_eq!(parsed.as_ref(), Ok(&error));
     }
 
+    /// ZEO 4's shape: a class and an instance, by value.
+    #[test]
+    fn errors_by_value(
+        (dialect, detail) in (0_usize..2).prop_flat_map(|choice| {
+            let pickle = [PickleFlavor::Python3, PickleFlavor::Python2Protocol1][choice];
+            let dialect = Dialect::Z4.with_pickle(pickle);
+            (Just(dialect), arbitrary::value(dialect))
+        }),
+        class in "[A-Za-z]{1,8}\\.[A-Za-z.]{0,8}[A-Z][a-z]{1,8}",
+    ) {
+        let error = RemoteError { class: class.into(), detail };
+        let payload = encode(&dialect, &MsgId::Int(3), Flag::RESULT, REPLY, &error.by_value().unwrap());
+        let result = envelope(&payload, &dialect).args.into_value(&LIMITS).unwrap();
+        prop_assert_eq!(RemoteError::from_zeo4(&result), Some(error));
+    }
+
     #[test]
     fn values((dialect, value) in in_dialect(arbitrary::value)) {
         let mut out = Vec::new();
@@ -198,6 +215,19 @@ proptest! {
     }
 }
 
+/// The properties speak of every method: those that nobody generates would not be shown.
+#[test]
+fn every_method_is_generated() {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let strategy = arbitrary::call(Dialect::M5);
+    let mut missing: Vec<Method> = Method::ALL.to_vec();
+    for _ in 0..3000 {
+        let call = strategy.new_tree(&mut runner).unwrap().current();
+        missing.retain(|method| call.method() != Some(*method));
+    }
+    assert_eq!(missing, []);
+}
+
 /// Python sees `tpc_finish` here: what was read first is taken back by `POP`.
 #[test]
 fn a_header_that_is_taken_back_is_refused() {
@@ -205,7 +235,7 @@ fn a_header_that_is_taken_back_is_refused() {
         let header = b"\x80\x03(K\x01\x89X\x04\0\0\0ping";
         let payload = [header, pops, b"X\x0a\0\0\0tpc_finishK\x05\x85t."].concat();
         let seen = pickle::decode(&payload, &LIMITS).unwrap();
-        assert_eq!(common::notation::render(&seen), "(1, False, \"tpc_finish\", (5,))");
+        assert_eq!(seen.to_string(), "(1, False, \"tpc_finish\", (5,))");
         let message = Envelope::parse(&payload, Framing::Pickle, &LIMITS).unwrap();
         if is_read {
             assert_eq!(&*message.name, b"tpc_finish");

@@ -3,9 +3,11 @@
 Shows that the scenarios can fail: each fault must make one of them fail.
 """
 import itertools
+import ssl
 import sys
 
 import ZEO.runzeo
+import ZEO.zconfig
 from ZEO.StorageServer import StorageServer, ZEOStorage
 from ZODB.FileStorage import FileStorage
 from ZODB.POSException import ConflictError
@@ -191,6 +193,15 @@ def new_oids_repeat():
     def new_oids(real, self, n=100):
         oids = real(self, n)
         return oids[:-1] + oids[:1]
+
+
+@fault
+def certificates_not_required():
+    @replace(ZEO.zconfig, "ssl_config")
+    def ssl_config(real, section, server):
+        context = real(section, server)
+        context.verify_mode = ssl.CERT_OPTIONAL
+        return context
 
 
 def main():

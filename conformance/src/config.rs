@@ -53,6 +53,8 @@ pub struct ServerConfig {
     pub invalidation_queue_size: Option<u32>,
     /// `client-conflict-resolution`.
     pub client_conflict_resolution: bool,
+    /// What stands in `<ssl>`; empty for a server without TLS.
+    pub ssl: String,
     /// The port to use again; without one any is good.
     pub port: Option<u16>,
 }
@@ -77,9 +79,13 @@ impl ServerConfig {
                 format!("<filestorage 1>\n  {path}\n  blob-dir {}\n</filestorage>\n", blobs.display())
             }
         };
+        let ssl = match self.ssl.as_str() {
+            "" => String::new(),
+            lines => format!("  <ssl>\n{lines}  </ssl>\n"),
+        };
         format!(
             "<zeo>\n  address 127.0.0.1:{port}\n  read-only {read_only}\n  msgpack {msgpack}\n{queue}  \
-             client-conflict-resolution {client_conflict_resolution}\n</zeo>\n\n\
+             client-conflict-resolution {client_conflict_resolution}\n{ssl}</zeo>\n\n\
              {storage}",
             msgpack = *framing == Framing::Msgpack,
         )
@@ -100,6 +106,7 @@ mod tests {
             read_only: false,
             invalidation_queue_size: Some(7),
             client_conflict_resolution: false,
+            ssl: String::new(),
             port: None,
         };
         let expected = "<zeo>\n  address 127.0.0.1:8100\n  read-only false\n  msgpack true\n  \

@@ -11,8 +11,10 @@
 //!
 //! None of these knows the protocol; that is the peers' business.
 //!
+//! [`suite`] runs the test suites that come with Python's ZEO against a server, likewise without knowing the protocol.
+//!
 //! [`bench`](mod@bench) measures servers against each other and against the machine; it speaks the protocol
-//! through the codec.
+//! through the codec. So does [`stress`], which lets many clients loose on a server and judges what they saw.
 
 pub mod bench;
 pub mod config;
@@ -20,3 +22,5 @@ pub mod peers;
 pub mod process;
 pub mod script;
 pub mod server;
+pub mod stress;
+pub mod suite;

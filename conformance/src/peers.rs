@@ -7,6 +7,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -21,8 +22,8 @@ const VENV_LIMIT: Duration = Duration::from_secs(60);
 /// Longest time for installing all packages.
 const INSTALL_LIMIT: Duration = Duration::from_secs(200);
 
-/// Pins common to all versions.
-const COMMON_PINS: &[&str] = &[
+/// Pins of the versions that run on a current Python.
+const CURRENT_PINS: &[&str] = &[
     "BTrees==6.5",
     "persistent==6.9",
     "transaction==5.1",
@@ -43,11 +44,14 @@ pub enum PeerVersion {
     Zeo62,
     /// ZEO 5.4.1 with ZODB 5.8.1 and msgpack 0.6 in pure Python.
     Zeo541,
+    /// ZEO 5.2.3 with ZODB 5.8.1. Its client makes its TLS context with the purpose of a server, which Python 3.10
+    /// and newer refuse (`ZEO/ClientStorage.py`, `ZEO/zconfig.py` of 5.2.3): only Python 3.9 will do.
+    Zeo523,
 }
 
 impl PeerVersion {
     /// All versions, newest first.
-    pub const ALL: [Self; 2] = [Self::Zeo62, Self::Zeo541];
+    pub const ALL: [Self; 3] = [Self::Zeo62, Self::Zeo541, Self::Zeo523];
 
     /// The version of ZEO, as in trial names and directories.
     #[must_use]
@@ -55,6 +59,7 @@ impl PeerVersion {
         match self {
             Self::Zeo62 => "6.2",
             Self::Zeo541 => "5.4.1",
+            Self::Zeo523 => "5.2.3",
         }
     }
 
@@ -66,12 +71,44 @@ impl PeerVersion {
             Self::Zeo541 => {
                 &["setuptools==75.8.2", "ZEO==5.4.1", "ZODB==5.8.1", "msgpack==0.6.2", "mock==5.2.0"]
             }
+            // The newest of everything that ZEO 5.2.3 and Python 3.9 get along with.
+            Self::Zeo523 => &[
+                "setuptools==75.8.2",
+                "ZEO==5.2.3",
+                "ZODB==5.8.1",
+                "BTrees==5.1",
+                "persistent==5.1",
+                "transaction==4.0",
+                "zodbpickle==4.2",
+                "msgpack==0.5.6",
+                "zope.interface==6.1",
+                "zope.testing==5.0.1",
+                "zope.testrunner==6.2.1",
+                "zdaemon==5.0",
+                "ZConfig==4.0",
+                "zc.lockfile==4.0",
+                "mock==5.1.0",
+                "manuel==1.12.4",
+                "random2==1.0.2",
+            ],
         }
     }
 
     /// Everything that is asked of pip, in one line each.
     fn pins(self) -> impl Iterator<Item = &'static str> {
-        self.own_pins().iter().chain(COMMON_PINS).copied()
+        let others = match self {
+            Self::Zeo62 | Self::Zeo541 => CURRENT_PINS,
+            Self::Zeo523 => &[],
+        };
+        self.own_pins().iter().chain(others).copied()
+    }
+
+    /// The versions of Python that it works with.
+    fn needs_python(self) -> RangeInclusive<(u32, u32)> {
+        match self {
+            Self::Zeo62 | Self::Zeo541 => (3, 9)..=(3, u32::MAX),
+            Self::Zeo523 => (3, 9)..=(3, 9),
+        }
     }
 }
 
@@ -108,10 +145,11 @@ impl Peer {
     pub fn ensure(version: PeerVersion) -> Result<Self, Unavailable> {
         static ANSWERS: [OnceLock<Result<Peer, Unavailable>>; PeerVersion::ALL.len()] =
             [const { OnceLock::new() }; PeerVersion::ALL.len()];
-        let [zeo62, zeo541] = &ANSWERS;
+        let [zeo62, zeo541, zeo523] = &ANSWERS;
         let answer = match version {
             PeerVersion::Zeo62 => zeo62,
             PeerVersion::Zeo541 => zeo541,
+            PeerVersion::Zeo523 => zeo523,
         };
         answer.get_or_init(|| provide(version, &target_dir().join("peers"))).clone()
     }
@@ -203,7 +241,7 @@ fn lock(file: &File, path: &Path) -> Result<(), Unavailable> {
 }
 
 fn make(version: PeerVersion, root: &Path, peers: &Path) -> Result<(), Unavailable> {
-    let python = interpreter()?;
+    let python = interpreter(version)?;
     let log = peers.join(format!("{}.log", version.name()));
     let mut venv = clean(Command::new(python));
     venv.arg("-m").arg("venv").arg(root);
@@ -216,21 +254,50 @@ fn make(version: PeerVersion, root: &Path, peers: &Path) -> Result<(), Unavailab
     run_tool("pip", &mut pip, &log, INSTALL_LIMIT)
 }
 
-/// The Python to make environments with: `ZEO_TEST_PYTHON`, or `python3`; 3.9 or newer.
-fn interpreter() -> Result<OsString, Unavailable> {
-    let python = std::env::var_os("ZEO_TEST_PYTHON").unwrap_or_else(|| OsString::from("python3"));
-    let name = python.to_string_lossy().into_owned();
-    let output = clean(Command::new(&python))
-        .args(["-c", "import sys; print(sys.version_info >= (3, 9), sys.version)"])
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| Unavailable::new(&name, error))?;
-    let answer = String::from_utf8_lossy(&output.stdout);
-    if answer.starts_with("True") {
-        Ok(python)
-    } else {
-        Err(Unavailable::new(&name, format!("Python 3.9 or newer is needed: {}", answer.trim())))
+/// Prints major and minor version.
+const VERSION_SCRIPT: &str = "import sys; print(*sys.version_info[:2])";
+
+/// The Python to make an environment with: the first of [`candidates`] that is new, or old, enough.
+fn interpreter(version: PeerVersion) -> Result<OsString, Unavailable> {
+    let needed = version.needs_python();
+    let mut found = Vec::new();
+    for python in candidates(version) {
+        let name = python.to_string_lossy().into_owned();
+        let output = clean(Command::new(&python)).args(["-c", VERSION_SCRIPT]).stdin(Stdio::null()).output();
+        let answer = match &output {
+            Ok(output) => String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+            Err(error) => error.to_string(),
+        };
+        let numbers = answer
+            .split_once(' ')
+            .and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
+        if numbers.is_some_and(|numbers| needed.contains(&numbers)) {
+            return Ok(python);
+        }
+        found.push(format!("{name} ({answer})"));
     }
+    let needed = if needed.contains(&(3, u32::MAX)) { "Python 3.9 or newer" } else { "Python 3.9" };
+    Err(Unavailable::new(&format!("{needed} is needed"), found.join(", ")))
+}
+
+/// Where a Python for `version` may be: what `ZEO_TEST_PYTHON` says or `python3`, and for the version that needs an
+/// old one also under its own name and where pyenv and uv keep theirs.
+fn candidates(version: PeerVersion) -> Vec<OsString> {
+    let mut candidates =
+        vec![std::env::var_os("ZEO_TEST_PYTHON").unwrap_or_else(|| OsString::from("python3"))];
+    if version == PeerVersion::Zeo523 {
+        candidates.push(OsString::from("python3.9"));
+        let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
+        let pyenv = std::env::var_os("PYENV_ROOT").map_or_else(|| home.join(".pyenv"), PathBuf::from);
+        for (dir, prefix) in
+            [(pyenv.join("versions"), "3.9."), (home.join(".local/share/uv/python"), "cpython-3.9.")]
+        {
+            let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+            let of_version = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix));
+            candidates.extend(of_version.map(|entry| entry.path().join("bin/python3.9").into_os_string()));
+        }
+    }
+    candidates
 }
 
 /// Runs one step of making an environment; what it says goes to `log`.
@@ -277,6 +344,15 @@ mod tests {
         let text = "WARNING: Retrying after connection broken by 'refused': /zeo/\nERROR: No such version\n";
         assert_eq!(reason(text), "no registry: 'refused': /zeo/");
         assert_eq!(first_error(""), None);
+    }
+
+    #[test]
+    fn the_python_of_an_environment_is_one_that_its_zeo_works_with() {
+        let suits = |version: PeerVersion, python| version.needs_python().contains(&python);
+        assert!(suits(PeerVersion::Zeo62, (3, 9)) && suits(PeerVersion::Zeo541, (3, 14)));
+        assert!(!suits(PeerVersion::Zeo62, (3, 8)) && !suits(PeerVersion::Zeo62, (2, 7)));
+        assert!(suits(PeerVersion::Zeo523, (3, 9)));
+        assert!(!suits(PeerVersion::Zeo523, (3, 10)) && !suits(PeerVersion::Zeo523, (3, 8)));
     }
 
     #[test]

@@ -101,7 +101,9 @@ impl Server {
             let mut process = Process::spawn(name, &mut command, dir.join(format!("{name}.log")))?;
             match wait_until_ready(&mut process, server_command.ready, port, &stdout_path) {
                 Ok(address) => {
-                    expect_greeting(name, address, config.framing)?;
+                    if config.ssl.is_empty() {
+                        expect_greeting(name, address, config.framing)?;
+                    }
                     return Ok(Self { process, address, is_python: server_command.is_python });
                 }
                 // Between the choice of the port and its use by the server somebody else took it.

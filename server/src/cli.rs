@@ -16,12 +16,21 @@ use crate::config::{Address, Config, Overrides, duration};
 use crate::zconfig::value::{float, socket_binding_address};
 use crate::zconfig::{self, Environment, Limits};
 
+/// No options for the two keys that are not Python's: their names would make abbreviations ambiguous that Python
+/// understands, such as `--f` and `--h`.
+const AFTER_HELP: &str = "\
+Without -C, -a and -f, it listens on 127.0.0.1:8100 and serves the file ./data/Data.fs.
+
+Keys in the section <zeo> of the configuration file beyond those of Python's server, which refuses a file with them:
+  frame-size-limit   greatest message that a client may send, such as 64MB (default 1GB)
+  handshake-timeout  how long a client may take until it has registered, such as 10s (default 30s)";
+
 /// Start the ZEO storage server.
 #[derive(Debug, Parser)]
 #[command(
     name = "zeo-server",
     version,
-    after_help = "Without -C, -a and -f, it listens on 127.0.0.1:8100 and serves the file ./data/Data.fs.",
+    after_help = AFTER_HELP,
     infer_long_args = true,
     disable_help_flag = true,
     disable_version_flag = true

@@ -258,17 +258,14 @@ fn frames_beyond_the_limit_end_the_connection_at_the_length_prefix() {
     assert_eq!(client.transaction(Method::Vote, 2), "Voted([])");
 }
 
+/// `net/connection/tests.rs` looks closer, in simulated time.
 #[test]
-fn who_does_not_greet_is_expelled() {
+fn who_does_not_greet_and_register_is_expelled() {
     let options =
         ConnectionOptions { handshake_timeout: Duration::from_millis(50), ..ConnectionOptions::default() };
     let server = TestServer::with(EngineOptions::default(), options);
-    let mut client = raw(&server);
-    client.assert_closed("no greeting");
-    // Who has greeted may take its time.
-    let mut client = server.connect();
-    std::thread::park_timeout(Duration::from_millis(100));
-    client.register();
+    raw(&server).assert_closed("no greeting");
+    server.connect().assert_closed("no registration");
 }
 
 #[test]
@@ -292,13 +289,20 @@ fn chunks_do_not_matter() {
     assert!(client.next_reply().starts_with("Tid"));
 }
 
+/// Ends the connection without a goodbye.
+fn reset(client: &mut Client) {
+    rustix::net::sockopt::set_socket_linger(&client.stream, Some(Duration::ZERO)).unwrap();
+    // Closing is what sends it.
+    client.stream = std::net::TcpStream::connect(client.stream.peer_addr().unwrap()).unwrap();
+}
+
 /// Every way in which a connection can end gives up the commit lock, and the next in line proceeds
 /// (rule S9).
 #[test]
 fn the_commit_lock_is_released_however_its_holder_ends() {
     let server = TestServer::start();
     type Way = (&'static str, fn(&mut Client));
-    let ways: [Way; 8] = [
+    let ways: [Way; 9] = [
         ("undecodable frame", |client| client.send_frame(b"garbage")),
         ("unknown method", |client| send_raw(client, &message(3, false, "nonsense", &args(&[])))),
         ("failing one-way call", |client| send_raw(client, &message(0, true, "storea", &args(&[])))),
@@ -306,6 +310,7 @@ fn the_commit_lock_is_released_however_its_holder_ends() {
         ("oversized frame", |client| send_raw(client, &u32::MAX.to_be_bytes())),
         ("half close", |client| client.stream.shutdown(Shutdown::Write).unwrap()),
         ("close", |client| client.stream.shutdown(Shutdown::Both).unwrap()),
+        ("reset", reset),
         ("end inside a frame", |client| {
             send_raw(client, b"\0\0\0\x10half");
             client.stream.shutdown(Shutdown::Write).unwrap();
@@ -366,6 +371,10 @@ fn a_holder_that_takes_too_long_is_expelled() {
     assert_eq!(next.transaction(Method::Vote, 1), "Voted([])");
     holder.assert_closed("transaction timeout");
     assert_eq!(server.status("timeout-thread-is-alive"), true);
+    drop(next);
+    server.wait_for_status("connections", 0);
+    assert_eq!(server.status("active_txns"), 0);
+    assert_eq!(server.status("lock_time"), serde_json::Value::Null);
 }
 
 /// While its output is stuck a client is not read, so whatever it does next goes unseen: only time tells.

@@ -1,20 +1,24 @@
 //! A commit that waits for the disk keeps nobody else from reading, not even the other threads of the same
-//! client, which share its connection.
+//! client, which share its connection. A load that waits for the disk keeps its own connection, and no other one.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod support;
 
+use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
-use support::{TestServer, begin, transaction};
+use support::{Client, TestServer, begin, transaction};
 use zeo_codec::call::LoadBefore;
 use zeo_codec::{Call, Method, Oid, Tid};
 use zeo_server::engine::EngineOptions;
 use zeo_server::net::ConnectionOptions;
+use zeo_server::storage::file::disk::{Disk, MemoryDisk};
+use zeo_server::storage::file::{FileStorage, FileStorageOptions};
 use zeo_server::storage::memory::MemoryStorage;
-use zeo_server::storage::{Features, NewTransaction, Storage, StorageError, View, Voted};
+use zeo_server::storage::{Features, NewTransaction, Storage, StorageError, View, Voted, wait};
 
 /// A storage whose commits end when the test says so.
 #[derive(Debug)]
@@ -145,4 +149,141 @@ fn a_client_that_goes_while_its_commit_waits_has_committed() {
     server.wait_for_status("commits", 1);
     assert!(server.register().call(&load(1)).starts_with("Loaded"));
     assert_eq!(server.status("lock_time"), serde_json::Value::Null);
+}
+
+/// A disk that moves when the test says so.
+#[derive(Debug, Default)]
+struct GatedDisk {
+    memory: MemoryDisk,
+    reads: Gate,
+    syncs: Gate,
+}
+
+/// Lets through, or collects.
+#[derive(Debug, Default)]
+struct Gate {
+    state: Mutex<GateState>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct GateState {
+    is_shut: bool,
+    waiting_count: usize,
+}
+
+impl Gate {
+    fn set_shut(&self, is_shut: bool) {
+        self.state.lock().unwrap().is_shut = is_shut;
+        self.changed.notify_all();
+    }
+
+    fn pass(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.waiting_count += 1;
+        self.changed.notify_all();
+        let mut state = self.changed.wait_while(state, |state| state.is_shut).unwrap();
+        state.waiting_count -= 1;
+        self.changed.notify_all();
+    }
+
+    fn wait_for_waiting(&self, count: usize) {
+        let state = self.state.lock().unwrap();
+        let missing = |state: &mut GateState| state.waiting_count != count;
+        let (state, waited) =
+            self.changed.wait_timeout_while(state, Duration::from_secs(10), missing).unwrap();
+        assert!(!waited.timed_out(), "{} are waiting instead of {count}", state.waiting_count);
+    }
+}
+
+impl Disk for GatedDisk {
+    fn len(&self) -> io::Result<u64> {
+        self.memory.len()
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], pos: u64) -> io::Result<()> {
+        wait(&mut || self.reads.pass());
+        self.memory.read_exact_at(buffer, pos)
+    }
+
+    fn write_all_at(&self, bytes: &[u8], pos: u64) -> io::Result<()> {
+        self.memory.write_all_at(bytes, pos)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.syncs.pass();
+        self.memory.sync_data()
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.memory.set_len(len)
+    }
+
+    fn reserve(&self, pos: u64, len: u64) -> io::Result<()> {
+        self.memory.reserve(pos, len)
+    }
+}
+
+/// More than the server has threads to run connections on.
+const CLIENT_COUNT: u64 = 6;
+
+fn start_gated() -> (TestServer, Arc<GatedDisk>) {
+    let disk = Arc::new(GatedDisk::default());
+    let storage =
+        FileStorage::open_disk(Arc::clone(&disk) as _, "test", FileStorageOptions::default()).unwrap();
+    let server =
+        TestServer::serving(Arc::new(storage), EngineOptions::default(), ConnectionOptions::default());
+    server.register().commit(1, 1);
+    (server, disk)
+}
+
+#[test]
+fn loads_that_wait_for_the_disk_keep_no_other_client() {
+    let (server, disk) = start_gated();
+    let mut clients: Vec<Client> = (0..CLIENT_COUNT).map(|_| server.register()).collect();
+    let mut other = server.register();
+    disk.reads.set_shut(true);
+    for client in &mut clients {
+        client.send(&load(1));
+    }
+    disk.reads.wait_for_waiting(clients.len());
+    for _ in 0..100 {
+        assert_eq!(other.plain(Method::Ping), "None");
+    }
+    // Nor do they keep newcomers.
+    assert_eq!(server.register().plain(Method::Ping), "None");
+    disk.reads.set_shut(false);
+    for client in &mut clients {
+        assert!(client.next_reply().starts_with("Loaded"));
+    }
+}
+
+/// Each commit ends while a load of the same connection waits for the disk, so that its reply has to wait, too.
+#[test]
+fn replies_that_wait_for_such_loads_keep_no_other_client() {
+    let (server, disk) = start_gated();
+    let mut clients: Vec<Client> = (0..CLIENT_COUNT).map(|_| server.register()).collect();
+    let mut other = server.register();
+    for (number, client) in (2..).zip(&mut clients) {
+        client.store(number, number, Tid::ZERO, b"data");
+        assert_eq!(client.transaction(Method::Vote, number), "Voted([])");
+        disk.syncs.set_shut(true);
+        client.send(&transaction(Method::TpcFinish, number));
+        disk.syncs.wait_for_waiting(1);
+        disk.reads.set_shut(true);
+        client.send(&load(1));
+        disk.reads.wait_for_waiting(usize::try_from(number - 1).unwrap());
+        disk.syncs.set_shut(false);
+        server.wait_for_status("commits", number);
+        assert_eq!(other.plain(Method::Ping), "None");
+    }
+    for _ in 0..100 {
+        assert_eq!(other.plain(Method::Ping), "None");
+    }
+    disk.reads.set_shut(false);
+    for client in &mut clients {
+        let replies = [client.next_reply(), client.next_reply()];
+        assert!(replies.iter().any(|reply| reply.starts_with("Loaded")), "{replies:?}");
+        assert!(replies.iter().any(|reply| reply.starts_with("Tid")), "{replies:?}");
+    }
 }

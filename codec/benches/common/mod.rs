@@ -94,8 +94,18 @@ pub fn decode_with<'a>(
     dialect: &Dialect,
     see: impl FnOnce(MsgId<'a>, Flag, Typed<'_, 'a>),
 ) {
-    let Envelope { id, flag, name, args, .. } =
-        Envelope::parse(&message.payload, dialect.framing, &LIMITS).unwrap();
+    decode_in(&message.payload, message, dialect, see);
+}
+
+/// The same, where the message's payload lies in other memory.
+#[inline]
+pub fn decode_in<'a>(
+    payload: &'a [u8],
+    message: &Message,
+    dialect: &Dialect,
+    see: impl FnOnce(MsgId<'a>, Flag, Typed<'_, 'a>),
+) {
+    let Envelope { id, flag, name, args, .. } = Envelope::parse(payload, dialect.framing, &LIMITS).unwrap();
     match message.answers {
         Some(method) => match Reply::parse(Some(method), args, &LIMITS) {
             Ok(reply) => see(id, flag, Typed::Reply(&reply)),

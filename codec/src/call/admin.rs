@@ -1,7 +1,7 @@
 //! Administration (protocol reference 7.6).
 
 use super::Arguments;
-use crate::args::Args;
+use crate::args::{Args, Count};
 use crate::emit::{Emit, EncodeError};
 use crate::envelope::Body;
 use crate::error::MessageError;
@@ -25,6 +25,8 @@ impl Pack {
 }
 
 impl<'a> Arguments<'a> for Pack {
+    const COUNT: Count = Count::between(1, 2);
+
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
         let time = args.float()?;
         let wait = if args.has_more()? { Some(args.leaf_or_value()?.into_owned()) } else { None };

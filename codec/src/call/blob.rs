@@ -2,8 +2,9 @@
 
 use alloc::borrow::Cow;
 
+use super::commit::{emit_store_args, txn_id};
 use super::{Arguments, TxnId};
-use crate::args::Args;
+use crate::args::{Args, Count};
 use crate::emit::{Emit, EncodeError};
 use crate::envelope::Body;
 use crate::error::MessageError;
@@ -17,6 +18,8 @@ pub struct StoreBlobChunk<'a> {
 }
 
 impl<'a> Arguments<'a> for StoreBlobChunk<'a> {
+    const COUNT: Count = Count::exactly(1);
+
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
         Ok(Self { chunk: args.bytes()? })
     }
@@ -43,19 +46,16 @@ pub struct StoreBlobEnd<'a> {
 }
 
 impl<'a> Arguments<'a> for StoreBlobEnd<'a> {
+    const COUNT: Count = Count::exactly(4);
+
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
-        Ok(Self { oid: args.oid()?, serial: args.serial()?, data: args.bytes()?, id: TxnId(args.uint()?) })
+        Ok(Self { oid: args.oid()?, serial: args.serial()?, data: args.bytes()?, id: txn_id(args)? })
     }
 }
 
 impl Body for StoreBlobEnd<'_> {
     fn emit(&self, out: &mut impl Emit) -> Result<(), EncodeError> {
-        out.tuple(4, |out| {
-            out.oid(self.oid);
-            out.tid(self.serial);
-            out.bytes(&self.data);
-            out.uint(self.id.0);
-        });
+        emit_store_args(out, self.oid, self.serial, &self.data, self.id);
         Ok(())
     }
 }
@@ -77,13 +77,15 @@ pub struct StoreBlobShared<'a> {
 }
 
 impl<'a> Arguments<'a> for StoreBlobShared<'a> {
+    const COUNT: Count = Count::exactly(5);
+
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
         Ok(Self {
             oid: args.oid()?,
             serial: args.serial()?,
             data: args.bytes()?,
             file_name: args.text()?,
-            id: TxnId(args.uint()?),
+            id: txn_id(args)?,
         })
     }
 }
@@ -118,6 +120,8 @@ pub struct SendBlob {
 }
 
 impl<'a> Arguments<'a> for SendBlob {
+    const COUNT: Count = Count::exactly(2);
+
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
         Ok(Self { oid: args.oid()?, serial: args.tid()? })
     }
@@ -140,6 +144,8 @@ pub struct ReceiveBlobStart {
 }
 
 impl<'a> Arguments<'a> for ReceiveBlobStart {
+    const COUNT: Count = Count::exactly(2);
+
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
         Ok(Self { oid: args.oid()?, serial: args.tid()? })
     }
@@ -164,6 +170,8 @@ pub struct ReceiveBlobChunk<'a> {
 }
 
 impl<'a> Arguments<'a> for ReceiveBlobChunk<'a> {
+    const COUNT: Count = Count::exactly(3);
+
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
         Ok(Self { oid: args.oid()?, serial: args.tid()?, chunk: args.bytes()? })
     }
@@ -190,6 +198,8 @@ pub struct ReceiveBlobStop {
 }
 
 impl<'a> Arguments<'a> for ReceiveBlobStop {
+    const COUNT: Count = Count::exactly(2);
+
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
         Ok(Self { oid: args.oid()?, serial: args.tid()? })
     }

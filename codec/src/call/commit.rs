@@ -4,7 +4,7 @@ use alloc::borrow::Cow;
 use core::fmt;
 
 use super::Arguments;
-use crate::args::Args;
+use crate::args::{Args, Count};
 use crate::emit::{Emit, EncodeError};
 use crate::envelope::Body;
 use crate::error::MessageError;
@@ -21,7 +21,7 @@ impl fmt::Display for TxnId {
     }
 }
 
-fn txn_id(args: &mut Args<'_>) -> Result<TxnId, MessageError> {
+pub(super) fn txn_id(args: &mut Args<'_>) -> Result<TxnId, MessageError> {
     args.uint().map(TxnId)
 }
 
@@ -54,6 +54,8 @@ impl TpcBegin<'_> {
 }
 
 impl<'a> Arguments<'a> for TpcBegin<'a> {
+    const COUNT: Count = Count::between(4, 6);
+
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
         Ok(Self {
             id: txn_id(args)?,
@@ -95,6 +97,8 @@ pub struct Storea<'a> {
 }
 
 impl<'a> Arguments<'a> for Storea<'a> {
+    const COUNT: Count = Count::exactly(4);
+
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
         Ok(Self { oid: args.oid()?, serial: args.serial()?, data: args.bytes()?, id: txn_id(args)? })
     }
@@ -102,14 +106,19 @@ impl<'a> Arguments<'a> for Storea<'a> {
 
 impl Body for Storea<'_> {
     fn emit(&self, out: &mut impl Emit) -> Result<(), EncodeError> {
-        out.tuple(4, |out| {
-            out.oid(self.oid);
-            out.tid(self.serial);
-            out.bytes(&self.data);
-            out.uint(self.id.0);
-        });
+        emit_store_args(out, self.oid, self.serial, &self.data, self.id);
         Ok(())
     }
+}
+
+/// The arguments that `storea` and `storeBlobEnd` share.
+pub(super) fn emit_store_args(out: &mut impl Emit, oid: Oid, serial: Tid, data: &[u8], id: TxnId) {
+    out.tuple(4, |out| {
+        out.oid(oid);
+        out.tid(serial);
+        out.bytes(data);
+        out.uint(id.0);
+    });
 }
 
 /// `restorea(oid, serial, data, prev_txn, id)`, one-way: copies a record verbatim.
@@ -128,6 +137,8 @@ pub struct Restorea<'a> {
 }
 
 impl<'a> Arguments<'a> for Restorea<'a> {
+    const COUNT: Count = Count::exactly(5);
+
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
         Ok(Self {
             oid: args.oid()?,
@@ -179,6 +190,8 @@ pub struct DeleteObject {
 }
 
 impl<'a> Arguments<'a> for DeleteObject {
+    const COUNT: Count = Count::exactly(3);
+
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
         object_args(args).map(|(oid, serial, id)| Self { oid, serial, id })
     }
@@ -204,6 +217,8 @@ pub struct CheckCurrentSerial {
 }
 
 impl<'a> Arguments<'a> for CheckCurrentSerial {
+    const COUNT: Count = Count::exactly(3);
+
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
         object_args(args).map(|(oid, serial, id)| Self { oid, serial, id })
     }
@@ -226,6 +241,8 @@ pub struct Undoa<'a> {
 }
 
 impl<'a> Arguments<'a> for Undoa<'a> {
+    const COUNT: Count = Count::exactly(2);
+
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
         Ok(Self { undo_id: args.bytes_or_text()?, id: txn_id(args)? })
     }
@@ -249,6 +266,8 @@ pub struct TransactionRef {
 }
 
 impl<'a> Arguments<'a> for TransactionRef {
+    const COUNT: Count = Count::exactly(1);
+
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
         Ok(Self { id: txn_id(args)? })
     }
@@ -269,6 +288,8 @@ pub struct NewOids {
 }
 
 impl<'a> Arguments<'a> for NewOids {
+    const COUNT: Count = Count::between(0, 1);
+
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
         Ok(Self { count: if args.has_more()? { Some(args.int()?) } else { None } })
     }

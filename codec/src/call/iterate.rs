@@ -4,7 +4,7 @@ use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
 use super::Arguments;
-use crate::args::Args;
+use crate::args::{Args, Count};
 use crate::emit::{Emit, EncodeError};
 use crate::envelope::Body;
 use crate::error::MessageError;
@@ -19,6 +19,8 @@ pub struct RecordIternext {
 }
 
 impl<'a> Arguments<'a> for RecordIternext {
+    const COUNT: Count = Count::between(0, 1);
+
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
         Ok(Self { start: if args.has_more()? { args.optional_oid()? } else { None } })
     }
@@ -48,6 +50,8 @@ pub struct CurrentRecord<'a> {
 }
 
 impl<'a> Arguments<'a> for CurrentRecord<'a> {
+    const COUNT: Count = Count::exactly(4);
+
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
         Ok(Self { oid: args.oid()?, serial: args.tid()?, data: args.bytes()?, next: args.optional_oid()? })
     }
@@ -78,6 +82,8 @@ pub struct IteratorStart {
 }
 
 impl<'a> Arguments<'a> for IteratorStart {
+    const COUNT: Count = Count::exactly(2);
+
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
         Ok(Self { start: args.optional_tid()?, stop: args.optional_tid()? })
     }
@@ -102,6 +108,8 @@ pub struct IteratorNext {
 }
 
 impl<'a> Arguments<'a> for IteratorNext {
+    const COUNT: Count = Count::exactly(1);
+
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
         Ok(Self { id: args.int()? })
     }
@@ -130,6 +138,8 @@ pub struct TransactionInfo<'a> {
 }
 
 impl<'a> Arguments<'a> for TransactionInfo<'a> {
+    const COUNT: Count = Count::exactly(5);
+
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
         Ok(Self {
             tid: args.tid()?,
@@ -166,6 +176,8 @@ pub struct IteratorRecordStart {
 }
 
 impl<'a> Arguments<'a> for IteratorRecordStart {
+    const COUNT: Count = Count::exactly(2);
+
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
         Ok(Self { id: args.int()?, tid: args.tid()? })
     }
@@ -195,6 +207,8 @@ pub struct RecordInfo<'a> {
 }
 
 impl<'a> Arguments<'a> for RecordInfo<'a> {
+    const COUNT: Count = Count::exactly(4);
+
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
         Ok(Self {
             oid: args.oid()?,
@@ -228,6 +242,8 @@ pub struct IteratorGc {
 }
 
 impl<'a> Arguments<'a> for IteratorGc {
+    const COUNT: Count = Count::exactly(1);
+
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
         let value = args.value()?;
         let items = value.as_sequence().ok_or_else(|| args.bad(crate::Expected::Sequence))?;

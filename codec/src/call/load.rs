@@ -4,7 +4,7 @@ use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
 use super::Arguments;
-use crate::args::Args;
+use crate::args::{Args, Count};
 use crate::emit::{Emit, EncodeError};
 use crate::envelope::Body;
 use crate::error::MessageError;
@@ -21,6 +21,8 @@ pub struct LoadBefore {
 }
 
 impl<'a> Arguments<'a> for LoadBefore {
+    const COUNT: Count = Count::exactly(2);
+
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
         Ok(Self { oid: args.oid()?, before: args.tid()? })
     }
@@ -48,6 +50,8 @@ pub struct Loaded<'a> {
 }
 
 impl<'a> Arguments<'a> for Loaded<'a> {
+    const COUNT: Count = Count::exactly(3);
+
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
         Ok(Self { data: args.bytes()?, serial: args.tid()?, end: args.optional_tid()? })
     }
@@ -74,6 +78,8 @@ pub struct LoadSerial {
 }
 
 impl<'a> Arguments<'a> for LoadSerial {
+    const COUNT: Count = Count::exactly(2);
+
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
         Ok(Self { oid: args.oid()?, serial: args.tid()? })
     }
@@ -97,6 +103,8 @@ pub struct GetTid {
 }
 
 impl<'a> Arguments<'a> for GetTid {
+    const COUNT: Count = Count::exactly(1);
+
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
         Ok(Self { oid: args.oid()? })
     }
@@ -119,6 +127,8 @@ pub struct History<'a> {
 }
 
 impl<'a> Arguments<'a> for History<'a> {
+    const COUNT: Count = Count::between(1, 2);
+
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
         let oid = args.leaf_or_value()?;
         let size = if args.has_more()? { Some(args.leaf_or_value()?) } else { None };
@@ -153,6 +163,8 @@ pub struct Verify<'a> {
 }
 
 impl<'a> Arguments<'a> for Verify<'a> {
+    const COUNT: Count = Count::exactly(2);
+
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
         Ok(Self { oid: args.oid()?, serial: args.leaf_or_value()? })
     }
@@ -177,6 +189,8 @@ pub struct GetInvalidations {
 }
 
 impl<'a> Arguments<'a> for GetInvalidations {
+    const COUNT: Count = Count::exactly(1);
+
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
         Ok(Self { tid: args.tid()? })
     }
@@ -199,6 +213,8 @@ pub struct Invalidations {
 }
 
 impl<'a> Arguments<'a> for Invalidations {
+    const COUNT: Count = Count::exactly(2);
+
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
         Ok(Self { tid: args.tid()?, oids: args.oids()? })
     }

@@ -31,7 +31,7 @@ pub use notify::{Info, InvalidateTransaction};
 pub use register::{Register, SetClientLabel};
 pub use undo::{UndoInfo, UndoLog};
 
-use crate::args::{Args, RawArgs};
+use crate::args::{Args, Count, RawArgs, msgpack_items};
 use crate::emit::{Emit, EncodeError};
 use crate::envelope::Body;
 use crate::error::MessageError;
@@ -40,6 +40,9 @@ use crate::value::Value;
 
 /// A tuple with named items, in wire order: the arguments of a method, or a result. [`Body`] writes it.
 pub trait Arguments<'a>: Body + Sized {
+    /// How many items there are.
+    const COUNT: Count;
+
     /// Takes all items.
     ///
     /// # Errors
@@ -249,17 +252,25 @@ impl<'a> Call<'a> {
 pub(crate) fn whole<'a, T: Arguments<'a>>(args: RawArgs<'a>, limits: &Limits) -> Result<T, MessageError> {
     #[inline(always)]
     fn all<'a, T: Arguments<'a>>(args: &mut Args<'a>) -> Result<T, MessageError> {
+        args.expect(T::COUNT)?;
         let parsed = T::parse(args)?;
         args.end()?;
         Ok(parsed)
     }
-    let RawArgs::Pickle { frame, offset } = args else { return all(&mut args.into_args(limits)?) };
-    match all(&mut Args::of_pickle(frame, offset, limits)) {
-        Err(MessageError::Shape(_)) => {
-            let value = RawArgs::Pickle { frame, offset }.into_value(limits)?;
-            all(&mut RawArgs::Value(value).into_args(limits)?)
+    // Each cursor is made in its place: it is large enough for moves to show.
+    match args {
+        RawArgs::Msgpack { frame, offset } => {
+            let (reader, left) = msgpack_items(frame, offset)?;
+            all(&mut Args::of_msgpack(reader, left, limits))
         }
-        other => other,
+        RawArgs::Pickle { frame, offset } => match all(&mut Args::of_pickle(frame, offset, limits)) {
+            Err(MessageError::Shape(_)) => {
+                let value = RawArgs::Pickle { frame, offset }.into_value(limits)?;
+                all(&mut RawArgs::Value(value).into_args(limits)?)
+            }
+            other => other,
+        },
+        value @ RawArgs::Value(_) => all(&mut value.into_args(limits)?),
     }
 }
 

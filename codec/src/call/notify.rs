@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::Arguments;
-use crate::args::Args;
+use crate::args::{Args, Count};
 use crate::emit::{Emit, EncodeError};
 use crate::envelope::Body;
 use crate::error::MessageError;
@@ -21,6 +21,8 @@ pub struct InvalidateTransaction {
 }
 
 impl<'a> Arguments<'a> for InvalidateTransaction {
+    const COUNT: Count = Count::exactly(2);
+
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
         Ok(Self { tid: args.tid()?, oids: args.oids()? })
     }
@@ -44,6 +46,8 @@ pub struct Info<'a> {
 }
 
 impl<'a> Arguments<'a> for Info<'a> {
+    const COUNT: Count = Count::exactly(1);
+
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
         Ok(Self { changes: args.value()? })
     }

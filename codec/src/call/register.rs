@@ -3,7 +3,7 @@
 use alloc::borrow::Cow;
 
 use super::Arguments;
-use crate::args::Args;
+use crate::args::{Args, Count};
 use crate::emit::{Emit, EncodeError};
 use crate::envelope::Body;
 use crate::error::MessageError;
@@ -29,6 +29,8 @@ impl Register<'_> {
 }
 
 impl<'a> Arguments<'a> for Register<'a> {
+    const COUNT: Count = Count::between(2, 3);
+
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
         let storage = args.text()?;
         let read_only = args.leaf_or_value()?;
@@ -59,6 +61,8 @@ pub struct SetClientLabel<'a> {
 }
 
 impl<'a> Arguments<'a> for SetClientLabel<'a> {
+    const COUNT: Count = Count::exactly(1);
+
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
         Ok(Self { label: args.text()? })
     }

@@ -1,7 +1,7 @@
 //! Looking for transactions to undo (protocol reference 7.3).
 
 use super::Arguments;
-use crate::args::Args;
+use crate::args::{Args, Count};
 use crate::emit::{Emit, EncodeError};
 use crate::envelope::Body;
 use crate::error::MessageError;
@@ -17,6 +17,8 @@ pub struct UndoLog {
 }
 
 impl<'a> Arguments<'a> for UndoLog {
+    const COUNT: Count = Count::exactly(2);
+
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
         Ok(Self { first: args.int()?, last: args.int()? })
     }
@@ -44,6 +46,8 @@ pub struct UndoInfo<'a> {
 }
 
 impl<'a> Arguments<'a> for UndoInfo<'a> {
+    const COUNT: Count = Count::exactly(3);
+
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
         Ok(Self { first: args.int()?, last: args.int()?, specification: args.value()? })
     }

@@ -76,7 +76,7 @@ impl Deframer {
         let length = u32::from_be_bytes(*self.buffer.first_chunk()?);
         let (mac_len, length) = match self.mac_bit {
             MacBit::Announces if length & MAC_BIT != 0 => (MAC_LEN, length & !MAC_BIT),
-            _ => (0, length),
+            MacBit::Announces | MacBit::IsLength => (0, length),
         };
         Some((LENGTH_LEN + mac_len, usize::try_from(length).unwrap_or(usize::MAX)))
     }

@@ -96,8 +96,8 @@ impl<'a> MsgpackReader<'a> {
 
     #[inline]
     fn len32(&mut self) -> Result<usize, DecodeError> {
-        let len = u32::from_be_bytes(self.array()?);
-        usize::try_from(len).map_err(|_| self.error(Kind::Truncated))
+        let len = self.array()?;
+        self.usize(len)
     }
 
     /// A count of values that take at least one byte each.
@@ -112,16 +112,14 @@ impl<'a> MsgpackReader<'a> {
     /// `Truncated`, also if the array cannot fit in what is left.
     #[inline]
     pub fn array_len(&mut self) -> Result<Option<usize>, DecodeError> {
-        let start = self.rest;
-        let len = match self.marker()? {
-            Marker::FixArray(len) => usize::from(len),
-            Marker::Array16 => self.len16()?,
-            Marker::Array32 => self.len32()?,
-            _ => {
-                self.rest = start;
-                return Ok(None);
-            }
+        let (len, rest) = match self.rest {
+            [first @ 0x90..=0x9f, rest @ ..] => (usize::from(first & 0x0f), rest),
+            [0xdc, a, b, rest @ ..] => (usize::from(u16::from_be_bytes([*a, *b])), rest),
+            [0xdd, a, b, c, d, rest @ ..] => (self.usize([*a, *b, *c, *d])?, rest),
+            [] | [0xdc | 0xdd, ..] => return Err(self.error(Kind::Truncated)),
+            [_, ..] => return Ok(None),
         };
+        self.rest = rest;
         self.plausible(len).map(Some)
     }
 
@@ -179,18 +177,34 @@ impl<'a> MsgpackReader<'a> {
     /// `Truncated`, `BadText`.
     #[inline]
     pub fn text(&mut self) -> Result<Option<&'a str>, DecodeError> {
-        let start = self.rest;
-        let len = match self.marker()? {
-            Marker::FixStr(len) => usize::from(len),
-            Marker::Str8 => self.len8()?,
-            Marker::Str16 => self.len16()?,
-            Marker::Str32 => self.len32()?,
-            _ => {
-                self.rest = start;
-                return Ok(None);
-            }
+        let at = self.offset();
+        let Some(bytes) = self.text_bytes()? else { return Ok(None) };
+        core::str::from_utf8(bytes).map(Some).map_err(|_| DecodeError::new(at, Kind::BadText))
+    }
+
+    /// Text, as bytes that were checked. Names are ASCII, which takes less time to find out.
+    #[inline]
+    pub(crate) fn name(&mut self) -> Result<Option<&'a [u8]>, DecodeError> {
+        let at = self.offset();
+        let Some(bytes) = self.text_bytes()? else { return Ok(None) };
+        if bytes.is_ascii() || core::str::from_utf8(bytes).is_ok() {
+            Ok(Some(bytes))
+        } else {
+            Err(DecodeError::new(at, Kind::BadText))
+        }
+    }
+
+    #[inline]
+    fn text_bytes(&mut self) -> Result<Option<&'a [u8]>, DecodeError> {
+        let (len, rest) = match self.rest {
+            [first @ 0xa0..=0xbf, rest @ ..] => (usize::from(first & 0x1f), rest),
+            [0xd9, len, rest @ ..] => (usize::from(*len), rest),
+            [0xda, a, b, rest @ ..] => (usize::from(u16::from_be_bytes([*a, *b])), rest),
+            [0xdb, a, b, c, d, rest @ ..] => (self.usize([*a, *b, *c, *d])?, rest),
+            [] | [0xd9..=0xdb, ..] => return Err(self.error(Kind::Truncated)),
+            [_, ..] => return Ok(None),
         };
-        self.str(len).map(Some)
+        self.split(rest, len).map(Some)
     }
 
     /// The bytes of a `bin` value, if the next value is one; otherwise nothing moves.
@@ -199,17 +213,27 @@ impl<'a> MsgpackReader<'a> {
     /// `Truncated`.
     #[inline]
     pub fn bin(&mut self) -> Result<Option<&'a [u8]>, DecodeError> {
-        let start = self.rest;
-        let len = match self.marker()? {
-            Marker::Bin8 => self.len8()?,
-            Marker::Bin16 => self.len16()?,
-            Marker::Bin32 => self.len32()?,
-            _ => {
-                self.rest = start;
-                return Ok(None);
-            }
+        let (len, rest) = match self.rest {
+            [0xc4, len, rest @ ..] => (usize::from(*len), rest),
+            [0xc5, a, b, rest @ ..] => (usize::from(u16::from_be_bytes([*a, *b])), rest),
+            [0xc6, a, b, c, d, rest @ ..] => (self.usize([*a, *b, *c, *d])?, rest),
+            [] | [0xc4..=0xc6, ..] => return Err(self.error(Kind::Truncated)),
+            [_, ..] => return Ok(None),
         };
-        self.take(len).map(Some)
+        self.split(rest, len).map(Some)
+    }
+
+    /// Takes `len` bytes of `rest`, which follows the header of the value at hand.
+    #[inline]
+    fn split(&mut self, rest: &'a [u8], len: usize) -> Result<&'a [u8], DecodeError> {
+        let (bytes, rest) = rest.split_at_checked(len).ok_or_else(|| self.error(Kind::Truncated))?;
+        self.rest = rest;
+        Ok(bytes)
+    }
+
+    #[inline]
+    fn usize(&self, len: [u8; 4]) -> Result<usize, DecodeError> {
+        usize::try_from(u32::from_be_bytes(len)).map_err(|_| self.error(Kind::Truncated))
     }
 
     /// Two byte strings of eight bytes in an array, if the next value is that; otherwise nothing moves.

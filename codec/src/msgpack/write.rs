@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use rmp::encode;
 
 use crate::emit::{Emit, EncodeError};
+use crate::share::{Sharing, put};
 use crate::value::Value;
 
 /// Writes values to the end of a buffer.
@@ -12,6 +13,7 @@ use crate::value::Value;
 pub struct MsgpackWriter<'o> {
     out: &'o mut Vec<u8>,
     text_is_bin: bool,
+    sharing: Option<Sharing<'o>>,
 }
 
 /// Writing to a `Vec` cannot fail, and `rmp` says so in its types only without `std`.
@@ -26,14 +28,22 @@ impl<'o> MsgpackWriter<'o> {
     /// Appends to `out`.
     #[must_use]
     pub const fn new(out: &'o mut Vec<u8>) -> Self {
-        Self { out, text_is_bin: false }
+        Self::with_sharing(out, false, None)
     }
 
     /// Writes names and keys as `bin`, as Python 2 peers pack their strings and expect them (protocol
     /// reference 5). Values stay what they are.
     #[must_use]
     pub const fn for_python2(out: &'o mut Vec<u8>) -> Self {
-        Self { out, text_is_bin: true }
+        Self::with_sharing(out, true, None)
+    }
+
+    pub(crate) const fn with_sharing(
+        out: &'o mut Vec<u8>,
+        text_is_bin: bool,
+        sharing: Option<Sharing<'o>>,
+    ) -> Self {
+        Self { out, text_is_bin, sharing }
     }
 
     fn str(&mut self, text: &str) {
@@ -65,7 +75,7 @@ impl Emit for MsgpackWriter<'_> {
 
     fn bytes(&mut self, bytes: &[u8]) {
         written(encode::write_bin_len(self.out, len32(bytes.len())));
-        self.out.extend_from_slice(bytes);
+        put(self.out, &mut self.sharing, bytes);
     }
 
     #[inline]

@@ -7,7 +7,8 @@ use bytes::{Bytes, BytesMut};
 use super::{Incoming, Message, Output, PendingCalls, SessionError};
 use crate::call::{Call, Method};
 use crate::dialect::{Dialect, ErrorShape};
-use crate::envelope::{Envelope, Flag, MsgId, REPLY, write_message};
+use crate::emit::EncodeError;
+use crate::envelope::{Envelope, Flag, MsgId, REPLY};
 use crate::error::MessageError;
 use crate::frame::{Deframer, MacBit, write_frame};
 use crate::handshake::{Framing, Protocol, Version, client_choice};
@@ -182,35 +183,55 @@ impl ClientSession {
     /// [`SessionError::TooManyPending`], [`SessionError::Unencodable`]; the session goes on, nothing was
     /// sent. [`SessionError::Closed`] before the server's greeting or after the end.
     pub fn call(&mut self, call: &Call<'_>) -> Result<MsgId<'static>, SessionError> {
+        let (id, flag, name) = self.header(call)?;
+        self.output.message(&self.dialect, &id, flag, name, call)?;
+        Ok(self.called(id, call))
+    }
+
+    /// Makes a call whose large records lie in `memory`: they are not copied ([`Output::message_sharing`]).
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub fn call_sharing(&mut self, call: &Call<'_>, memory: &Bytes) -> Result<MsgId<'static>, SessionError> {
+        let (id, flag, name) = self.header(call)?;
+        self.output.message_sharing(&self.dialect, &id, flag, name, call, memory)?;
+        Ok(self.called(id, call))
+    }
+
+    /// Id, flag and name of a call that may be made now.
+    fn header<'c>(&self, call: &'c Call<'_>) -> Result<(MsgId<'static>, Flag, &'c str), SessionError> {
         if self.state != State::Open {
             return Err(SessionError::Closed);
         }
-        let name = match call {
-            Call::Other { name, .. } => core::str::from_utf8(name).map_err(|_| crate::emit::EncodeError)?,
-            known => known.method().map_or("", Method::name),
+        let name = match (call, call.method()) {
+            (Call::Other { name, .. }, _) => core::str::from_utf8(name).map_err(|_| EncodeError)?,
+            (_, method) => method.map_or("", Method::name),
         };
         let is_one_way = call.method().is_some_and(Method::is_one_way);
-        let flag = match (is_one_way, self.dialect.one_way_flag_is_int) {
-            (true, true) => Flag::Int(1),
-            (one_way, _) => Flag::Bool(one_way),
-        };
-        let id = match call {
-            _ if is_one_way => MsgId::ONE_WAY,
-            Call::LoadBefore(load) if self.dialect.load_ids_are_pairs => MsgId::Load(load.oid, load.before),
-            _ => MsgId::Int(self.next_id),
-        };
-        if !is_one_way && self.pending.len() >= self.limits.pending_count {
+        let id = if is_one_way {
+            MsgId::ONE_WAY
+        } else if self.pending.len() >= self.limits.pending_count {
             return Err(SessionError::TooManyPending);
-        }
-        write_message(self.output.buffer(), &self.dialect, &id, flag, name, call)?;
-        if !is_one_way {
+        } else if let Call::LoadBefore(load) = call
+            && self.dialect.load_ids_are_pairs
+        {
+            MsgId::Load(load.oid, load.before)
+        } else {
+            MsgId::Int(self.next_id)
+        };
+        Ok((id, self.dialect.call_flag(is_one_way), name))
+    }
+
+    /// Notes a call that was written.
+    fn called(&mut self, id: MsgId<'static>, call: &Call<'_>) -> MsgId<'static> {
+        if !call.method().is_some_and(Method::is_one_way) {
             // The bound was checked before anything was written.
             let _ = self.pending.insert(&id, call.method());
             if id == MsgId::Int(self.next_id) {
                 self.next_id += 1;
             }
         }
-        Ok(id)
+        id
     }
 
     /// Sends a keep-alive.
@@ -221,14 +242,24 @@ impl ClientSession {
         if self.state != State::Open {
             return Err(SessionError::Closed);
         }
-        let id = MsgId::KEEP_ALIVE;
-        Ok(write_message(self.output.buffer(), &self.dialect, &id, Flag::RESULT, REPLY, &Value::None)?)
+        Ok(self.output.message(&self.dialect, &MsgId::KEEP_ALIVE, Flag::RESULT, REPLY, &Value::None)?)
     }
 
-    /// What is to be sent to the server.
+    /// What is to be sent to the server: the first contiguous part, empty only if there is nothing.
     #[must_use]
     pub fn output(&self) -> &[u8] {
         self.output.unwritten()
+    }
+
+    /// All that is to be sent to the server, in contiguous parts, for vectored writes.
+    pub fn output_slices(&self) -> impl Iterator<Item = &[u8]> {
+        self.output.slices()
+    }
+
+    /// Number of bytes that are to be sent to the server.
+    #[must_use]
+    pub const fn output_len(&self) -> usize {
+        self.output.len()
     }
 
     /// Notes that the first `len` bytes of the output were sent.
@@ -273,6 +304,24 @@ mod tests {
         assert_eq!(session.poll_event(), Err(SessionError::UnexpectedReply));
         assert_eq!(session.poll_event(), Err(SessionError::Closed));
         assert_eq!(session.call(&Call::Plain(Method::Ping)), Err(SessionError::Closed));
+    }
+
+    /// A newer server may have methods that we do not know.
+    #[test]
+    fn calls_by_name_and_keeps_whatever_comes() {
+        let mut session = connected();
+        let args = Value::Tuple(alloc::vec![Value::Int(7)]);
+        let call = Call::Other { name: b"tomorrow".as_slice().into(), args };
+        assert_eq!(session.call(&call), Ok(MsgId::Int(1)));
+        assert_eq!(session.output(), b"\0\0\0\x18\x80\x03(K\x01\x89X\x08\0\0\0tomorrowK\x07\x85t.");
+        // (1, 0, ".reply", (True,))
+        session.receive(b"\0\0\0\x16\x80\x03(K\x01K\0X\x06\0\0\0.reply\x88\x85t.");
+        let Ok(Some(ClientEvent::Reply(reply))) = session.poll_event() else { panic!("no reply") };
+        assert_eq!(reply.method, None);
+        let kept = Value::Tuple(alloc::vec![Value::Bool(true)]);
+        assert_eq!(reply.result(&Limits::DEFAULT), Ok(Ok(Reply::Value(kept))));
+        let malformed = Call::Other { name: b"\xff".as_slice().into(), args: Value::None };
+        assert!(matches!(session.call(&malformed), Err(SessionError::Unencodable(_))));
     }
 
     #[test]

@@ -3,7 +3,9 @@
 //! # The contract
 //!
 //! Feed one thing (`receive`, `call`, `reply`, `on_time`), then drain `poll_event` until it gives `None`,
-//! then write out `output` and tell how much was written with `consume_output`; repeat. Extra polls are
+//! then write out `output` and tell how much was written with `consume_output`, until `output` is empty;
+//! repeat. (`output` is the first contiguous part of what is to be sent: large records may stay where they lie,
+//! see [`Output::message_sharing`]. `output_slices` gives all parts for a vectored write.) Extra polls are
 //! harmless. After an error the session is closed: it takes nothing more in, and gives out no more events;
 //! what already stands in `output` may still be written. Events own their frame and lend borrowed views of
 //! it, so a driver may hold one across an await. Time enters as the duration since the session began.
@@ -77,6 +79,9 @@ pub enum SessionError {
     /// The peer sent no first frame in time.
     #[error("no handshake in time")]
     HandshakeTimeout,
+    /// The client greeted, and then did not register in time.
+    #[error("no registration in time")]
+    RegistrationTimeout,
     /// A message that cannot be decoded.
     #[error(transparent)]
     Undecodable(#[from] DecodeError),

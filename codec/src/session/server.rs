@@ -2,13 +2,13 @@
 
 use core::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 use super::{Message, Output, SessionError};
 use crate::call::Method;
 use crate::dialect::Dialect;
 use crate::emit::EncodeError;
-use crate::envelope::{Body, Flag, MsgId, REPLY, write_message};
+use crate::envelope::{Body, Flag, MsgId, REPLY};
 use crate::frame::{Deframer, MacBit, write_frame};
 use crate::handshake::{Hello, Protocol, Version, server_accepts};
 use crate::limits::Limits;
@@ -29,7 +29,9 @@ pub enum ServerEvent {
 enum State {
     /// Our greeting is out, the client's is due.
     Greeting,
-    Open,
+    /// The client has greeted; it must register.
+    Greeted,
+    Registered,
     Closed,
 }
 
@@ -65,7 +67,8 @@ impl ServerSession {
         session
     }
 
-    /// Sets when the client must have greeted at the latest, counted from the beginning of the session.
+    /// Sets when the client must have greeted and [registered](Self::set_registered) at the latest, counted from
+    /// the beginning of the session.
     pub const fn set_handshake_deadline(&mut self, deadline: Duration) {
         self.handshake_deadline = Some(deadline);
     }
@@ -73,17 +76,19 @@ impl ServerSession {
     /// When [`on_time`](Self::on_time) must be called, if at all.
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
-        self.handshake_deadline.filter(|_| self.state == State::Greeting)
+        self.handshake_deadline.filter(|_| matches!(self.state, State::Greeting | State::Greeted))
     }
 
     /// Lets time pass.
     ///
     /// # Errors
-    /// [`SessionError::HandshakeTimeout`].
+    /// [`SessionError::HandshakeTimeout`], [`SessionError::RegistrationTimeout`]; the session is closed then.
     pub fn on_time(&mut self, now: Duration) -> Result<(), SessionError> {
-        match self.deadline() {
-            Some(deadline) if now >= deadline => Err(self.close(SessionError::HandshakeTimeout)),
-            _ => Ok(()),
+        let is_late = self.handshake_deadline.is_some_and(|deadline| now >= deadline);
+        match self.state {
+            State::Greeting if is_late => Err(self.close(SessionError::HandshakeTimeout)),
+            State::Greeted if is_late => Err(self.close(SessionError::RegistrationTimeout)),
+            State::Greeting | State::Greeted | State::Registered | State::Closed => Ok(()),
         }
     }
 
@@ -115,9 +120,12 @@ impl ServerSession {
         &self.dialect
     }
 
-    /// Lifts the limit on frames that holds until the client has registered.
+    /// Lifts the limits that hold until the client has registered: on frames, and on time.
     pub const fn set_registered(&mut self) {
         self.deframer.set_limit(self.limits.frame_bytes);
+        if matches!(self.state, State::Greeted) {
+            self.state = State::Registered;
+        }
     }
 
     fn close(&mut self, error: SessionError) -> SessionError {
@@ -139,7 +147,7 @@ impl ServerSession {
             Ok(None) => return Ok(None),
             Err(error) => return Err(self.close(error.into())),
         };
-        if self.state == State::Open {
+        if matches!(self.state, State::Greeted | State::Registered) {
             let message = Message { payload: frame.payload, framing: self.dialect.framing };
             return Ok(Some(ServerEvent::Message(message)));
         }
@@ -151,7 +159,7 @@ impl ServerSession {
         let Some(protocol) = server_accepts(hello, &VERSIONS) else {
             return Err(self.close(SessionError::BadHandshake));
         };
-        self.state = State::Open;
+        self.state = State::Greeted;
         self.dialect = protocol.dialect();
         if protocol.version == Version::V5 {
             self.deframer.set_mac_bit(MacBit::IsLength);
@@ -169,7 +177,21 @@ impl ServerSession {
     /// # Errors
     /// [`EncodeError`] if the framing cannot express the result; nothing was written.
     pub fn reply(&mut self, id: &MsgId<'_>, result: &impl Body) -> Result<(), EncodeError> {
-        write_message(self.output.buffer(), &self.dialect, id, Flag::RESULT, REPLY, result)
+        self.output.message(&self.dialect, id, Flag::RESULT, REPLY, result)
+    }
+
+    /// Answers a call with a result whose large records lie in `memory`: they are not copied
+    /// ([`Output::message_sharing`]).
+    ///
+    /// # Errors
+    /// As [`reply`](Self::reply).
+    pub fn reply_sharing(
+        &mut self,
+        id: &MsgId<'_>,
+        result: &impl Body,
+        memory: &Bytes,
+    ) -> Result<(), EncodeError> {
+        self.output.message_sharing(&self.dialect, id, Flag::RESULT, REPLY, result, memory)
     }
 
     /// Answers a call with an error.
@@ -177,7 +199,7 @@ impl ServerSession {
     /// # Errors
     /// [`EncodeError`] if the framing cannot express the detail; nothing was written.
     pub fn reply_error(&mut self, id: &MsgId<'_>, error: &RemoteError<'_>) -> Result<(), EncodeError> {
-        write_message(self.output.buffer(), &self.dialect, id, Flag::ERROR, REPLY, error)
+        self.output.message(&self.dialect, id, Flag::ERROR, REPLY, error)
     }
 
     /// Makes a one-way call.
@@ -185,8 +207,23 @@ impl ServerSession {
     /// # Errors
     /// [`EncodeError`] if the framing cannot express an argument; nothing was written.
     pub fn notify(&mut self, method: Method, args: &impl Body) -> Result<(), EncodeError> {
-        let flag = if self.dialect.one_way_flag_is_int { Flag::Int(1) } else { Flag::Bool(true) };
-        write_message(self.output.buffer(), &self.dialect, &MsgId::ONE_WAY, flag, method.name(), args)
+        let flag = self.dialect.call_flag(true);
+        self.output.message(&self.dialect, &MsgId::ONE_WAY, flag, method.name(), args)
+    }
+
+    /// Makes a one-way call whose large records lie in `memory`, as pieces of blobs do: they are not copied
+    /// ([`Output::message_sharing`]).
+    ///
+    /// # Errors
+    /// As [`notify`](Self::notify).
+    pub fn notify_sharing(
+        &mut self,
+        method: Method,
+        args: &impl Body,
+        memory: &Bytes,
+    ) -> Result<(), EncodeError> {
+        let flag = self.dialect.call_flag(true);
+        self.output.message_sharing(&self.dialect, &MsgId::ONE_WAY, flag, method.name(), args, memory)
     }
 
     /// Appends frames that were encoded before, in this session's dialect.
@@ -199,10 +236,21 @@ impl ServerSession {
         &mut self.output
     }
 
-    /// What is to be sent to the client.
+    /// What is to be sent to the client: the first contiguous part, empty only if there is nothing.
     #[must_use]
     pub fn output(&self) -> &[u8] {
         self.output.unwritten()
+    }
+
+    /// All that is to be sent to the client, in contiguous parts, for vectored writes.
+    pub fn output_slices(&self) -> impl Iterator<Item = &[u8]> {
+        self.output.slices()
+    }
+
+    /// Number of bytes that are to be sent to the client.
+    #[must_use]
+    pub const fn output_len(&self) -> usize {
+        self.output.len()
     }
 
     /// Notes that the first `len` bytes of the output were sent.
@@ -238,12 +286,34 @@ mod tests {
     }
 
     #[test]
-    fn waits_for_the_handshake_only_so_long() {
-        let mut session = ServerSession::new(Protocol::Z5, Limits::DEFAULT);
-        session.set_handshake_deadline(Duration::from_secs(10));
-        assert_eq!(session.on_time(Duration::from_secs(9)), Ok(()));
-        assert_eq!(session.deadline(), Some(Duration::from_secs(10)));
-        assert_eq!(session.on_time(Duration::from_secs(10)), Err(SessionError::HandshakeTimeout));
+    fn waits_for_greeting_and_registration_only_so_long() {
+        const DEADLINE: Duration = Duration::from_secs(10);
+        const BEFORE: Duration = Duration::from_secs(9);
+        let session = |input: &[u8]| {
+            let mut session = ServerSession::new(Protocol::Z5, Limits::DEFAULT);
+            session.set_handshake_deadline(DEADLINE);
+            session.receive(input);
+            while session.poll_event().unwrap().is_some() {}
+            assert_eq!((session.on_time(BEFORE), session.deadline()), (Ok(()), Some(DEADLINE)));
+            session
+        };
+        let expect_end = |mut session: ServerSession, error| {
+            assert_eq!(session.on_time(DEADLINE), Err(error));
+            assert_eq!((session.on_time(DEADLINE), session.deadline()), (Ok(()), None));
+            session.receive(b"\0\0\0\x02Z5");
+            session.set_registered();
+            assert_eq!(session.poll_event(), Err(SessionError::Closed));
+        };
+        expect_end(session(b"\0\0\0\x02Z"), SessionError::HandshakeTimeout);
+        // Neither a greeting nor whatever comes after it is a registration.
+        expect_end(session(b"\0\0\0\x02Z5"), SessionError::RegistrationTimeout);
+        expect_end(session(b"\0\0\0\x02Z5\0\0\0\x01x\0\0\0\x09half"), SessionError::RegistrationTimeout);
+
+        let mut registered = session(b"\0\0\0\x02Z5");
+        registered.set_registered();
+        assert_eq!((registered.on_time(Duration::MAX), registered.deadline()), (Ok(()), None));
+        registered.receive(b"\0\0\0\x01x");
+        assert!(matches!(registered.poll_event(), Ok(Some(ServerEvent::Message(_)))));
     }
 
     #[test]

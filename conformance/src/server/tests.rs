@@ -18,6 +18,7 @@ fn config(dir: &Path) -> ServerConfig {
         read_only: false,
         invalidation_queue_size: None,
         client_conflict_resolution: false,
+        ssl: String::new(),
         port: None,
     }
 }

@@ -16,7 +16,7 @@ use zeo_conformance::server::{self, Ready, Server, ServerCommand};
 
 use crate::SERVE_ARGUMENT;
 
-/// Chooses the server under test: `ours`, `python`, `faults`, or a command with `{config}` in it.
+/// Chooses the server under test: `ours`, `runzeo`, `python`, `faults`, or a command with `{config}` in it.
 const SERVER_VARIABLE: &str = "ZEO_TEST_SERVER";
 
 /// How many lines of each log a failure shows.
@@ -27,6 +27,8 @@ const LOG_LINES: usize = 60;
 pub(crate) enum Subject {
     /// This program itself, started again.
     Ours,
+    /// Ours as operators run it: the binary.
+    Runzeo,
     /// `runzeo` of Python's ZEO 6.2: shows that the scenarios are right.
     Python,
     /// Python's, with the fault of this name: shows that the scenarios can fail.
@@ -40,6 +42,7 @@ impl Subject {
     pub(crate) fn from_environment() -> Option<Self> {
         match std::env::var(SERVER_VARIABLE).as_deref() {
             Err(_) | Ok("" | "ours") => Some(Self::Ours),
+            Ok("runzeo") => Some(Self::Runzeo),
             Ok("python") => Some(Self::Python),
             Ok("faults") => None,
             Ok(words) => Some(Self::Command(words.to_owned())),
@@ -50,6 +53,7 @@ impl Subject {
     pub(crate) fn prefix(&self) -> &'static str {
         match self {
             Self::Ours => "live",
+            Self::Runzeo => "live-runzeo",
             Self::Python => "live-python",
             Self::Broken(_) => "live-faults",
             Self::Command(_) => "live-command",
@@ -61,6 +65,10 @@ impl Subject {
             Self::Ours => {
                 let exe = std::env::current_exe().map_err(|error| error.to_string())?;
                 let template = vec![exe.into(), SERVE_ARGUMENT.into(), "-C".into(), "{config}".into()];
+                Ok(ServerCommand { template, ready: Ready::Line, is_python: false })
+            }
+            Self::Runzeo => {
+                let template = vec![crate::runzeo::path()?.into(), "-C".into(), "{config}".into()];
                 Ok(ServerCommand { template, ready: Ready::Line, is_python: false })
             }
             Self::Python => {
@@ -102,7 +110,7 @@ impl Context {
         let server_command = subject.server_command()?;
         let peer = Peer::ensure(version).map_err(|error| error.to_string())?;
         let dir = TempDir::with_prefix("zeo-live-").map_err(|error| error.to_string())?;
-        let is_ours = matches!(subject, Subject::Ours);
+        let is_ours = matches!(subject, Subject::Ours | Subject::Runzeo);
         Ok(Self { peer, framing, server_command, is_ours, dir, started: Cell::new(0) })
     }
 
@@ -126,6 +134,7 @@ impl Context {
             read_only: false,
             invalidation_queue_size: None,
             client_conflict_resolution: false,
+            ssl: String::new(),
             port: None,
         }
     }

@@ -47,6 +47,7 @@ const FAULTS: &[Fault] = &[
     fault("verification_never_possible", "reconnect", "AssertionError: cache verification"),
     fault("verification_says_nothing_changed", "reconnect", "commits during the absence are not seen"),
     fault("end_of_revisions_lost", "served_file", "AssertionError: loadBefore"),
+    fault("certificates_not_required", "tls", "no certificate: expected ClientDisconnected"),
 ];
 
 /// One trial for each fault.

@@ -6,6 +6,7 @@
 
 mod context;
 mod faults;
+mod runzeo;
 mod scenarios;
 
 use std::ffi::OsString;
@@ -27,6 +28,9 @@ fn serve(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 /// The first argument that makes this program the server.
 const SERVE_ARGUMENT: &str = "--serve";
 
+/// The clients that take part. ZEO 5.2.3 has its own test suite run against the server by `zeo-suite`.
+const VERSIONS: [PeerVersion; 2] = [PeerVersion::Zeo62, PeerVersion::Zeo541];
+
 /// If set, a trial that would be ignored fails: for machines where Python must be at hand.
 const REQUIRE_VARIABLE: &str = "ZEO_TEST_REQUIRE";
 
@@ -39,17 +43,26 @@ fn main() -> ExitCode {
     // Trials mostly wait for other processes: one more than there are processors keeps these busy.
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     arguments.test_threads.get_or_insert(processors + 1);
-    let trials = Subject::from_environment().map_or_else(faults::trials, |subject| trials(&subject));
+    let trials = match Subject::from_environment() {
+        None => faults::trials(),
+        Some(Subject::Ours) => {
+            let mut trials = trials(&Subject::Ours, &VERSIONS, |_| true);
+            // Once in each framing: the same code in the binary that operators have.
+            trials.extend(self::trials(&Subject::Runzeo, &[PeerVersion::Zeo62], |name| name == "basic"));
+            trials
+        }
+        Some(subject) => trials(&subject, &VERSIONS, |_| true),
+    };
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-fn trials(subject: &Subject) -> Vec<Trial> {
+fn trials(subject: &Subject, versions: &[PeerVersion], is_wanted: impl Fn(&str) -> bool) -> Vec<Trial> {
     let mut trials = Vec::new();
-    for version in PeerVersion::ALL {
+    for &version in versions {
         for framing in Framing::ALL {
             // A scenario without messages gives nothing new with the other framing.
             let scenarios = SCENARIOS.iter().filter(|s| s.has_messages || framing == Framing::Pickle);
-            for &scenario in scenarios {
+            for &scenario in scenarios.filter(|scenario| is_wanted(scenario.name)) {
                 let name = format!(
                     "{}::{}::{}::{}",
                     subject.prefix(),

@@ -50,6 +50,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario::new("read_only", read_only),
     Scenario::new("reconnect", reconnect),
     Scenario::new("served_file", served_file),
+    Scenario::new("tls", tls),
 ];
 
 /// One script in front of one server; what it leaves behind must be in order.
@@ -197,7 +198,7 @@ fn same_files(one: &Path, other: &Path) -> Result<(), ProcessError> {
     if one == other {
         return Ok(());
     }
-    let at = one.iter().zip(&other).position(|(a, b)| a != b).unwrap_or(one.len().min(other.len()));
+    let at = one.iter().zip(&other).position(|(a, b)| a != b).unwrap_or_else(|| one.len().min(other.len()));
     let what = format!("differs from {other_name} at byte {at} of {} and {}", one.len(), other.len());
     Err(ProcessError::Unexpected { name, what })
 }
@@ -260,6 +261,34 @@ fn served_file(context: &Context) -> Result<(), ProcessError> {
     context.run_client("served", &server, &["--copy", &copy.display().to_string()])?;
     server.stop()?;
     context.check_file(&config.storage_path, None)?;
+    Ok(())
+}
+
+/// Certificates decide who may talk; the server's key is in the open, then encrypted.
+fn tls(context: &Context) -> Result<(), ProcessError> {
+    let directory = context.path("tls");
+    let path = |name: &str| directory.join(name).display().to_string();
+    context.run_script("tls_files", &["--directory", &directory.display().to_string()])?;
+    // Python's server and ours get passwords in different ways.
+    let password = match context.on_python_server() {
+        true => "password-function ZEO.tests.testssl.pwfunc".to_owned(),
+        false => format!("password-file {}", path("password")),
+    };
+    for (name, password) in [("server", String::new()), ("serverpw", password)] {
+        let (certificate, key, client) =
+            (path(&format!("{name}.pem")), path(&format!("{name}_key.pem")), path("client.pem"));
+        let ssl = format!("certificate {certificate}\nkey {key}\nauthenticate {client}\n{password}\n");
+        let config = ServerConfig { ssl, ..context.config() };
+        let server = context.start_server(&config)?;
+        let directory = directory.display().to_string();
+        context.run_client(
+            "tls",
+            &server,
+            &["--directory", &directory, "--server", &format!("{name}.pem")],
+        )?;
+        server.stop()?;
+        context.check_file(&config.storage_path, None)?;
+    }
     Ok(())
 }
 

@@ -169,10 +169,12 @@ pub enum ErrorKind {
         what: String,
     },
     /// Something that only Python can do, since its value names Python code.
-    #[error("{what} names Python code, which this server cannot run")]
+    #[error("{what} names Python code, which this server cannot run; {instead}")]
     PythonOnly {
         /// The key and the section it stands in.
         what: String,
+        /// What to do about it.
+        instead: &'static str,
     },
     /// An import of sections that nobody here knows.
     #[error("cannot import {package:?}: this server knows only the sections of {known}")]

@@ -23,6 +23,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use zeo_codec::Limits;
+
 pub use error::{ConfigError, ErrorKind, Suggestion};
 pub(crate) use read::duration;
 
@@ -101,12 +103,18 @@ pub struct ServerOptions {
     /// `msgpack`; where the key is absent, whether the environment variable `ZEO_MSGPACK` is set and not
     /// empty: offer the framing `M5` and not `Z5`.
     pub msgpack: bool,
+    /// `frame-size-limit`, default 1 GiB: the greatest message, in bytes, that a registered client may send. A key
+    /// that Python does not have: it refuses a file with it.
+    pub frame_size_limit: usize,
+    /// `handshake-timeout`, default 30 seconds: how long a client may take until it has registered. A key that
+    /// Python does not have.
+    pub handshake_timeout: Duration,
     /// `<ssl>`, default none.
     pub ssl: Option<SslOptions>,
 }
 
 impl Default for ServerOptions {
-    /// The defaults of `ZEO/server.xml`.
+    /// The defaults of `ZEO/server.xml`, and those of the two keys that are ours.
     fn default() -> Self {
         Self {
             read_only: false,
@@ -115,6 +123,8 @@ impl Default for ServerOptions {
             transaction_timeout: None,
             client_conflict_resolution: false,
             msgpack: false,
+            frame_size_limit: Limits::DEFAULT.frame_bytes,
+            handshake_timeout: Duration::from_secs(30),
             ssl: None,
         }
     }
@@ -127,9 +137,30 @@ pub struct SslOptions {
     pub certificate: PathBuf,
     /// `key`: a PEM file with its key, if not in the same file.
     pub key: Option<PathBuf>,
-    /// `authenticate`, required: a file or directory of client certificates, or one of the words that ask
-    /// for signed ones (`-`, `SIGNED`).
-    pub authenticate: String,
+    /// Where the password of an encrypted key is kept: `password-file` or `password-env`, which are this server's
+    /// own, in place of Python's `password-function`.
+    pub password: Option<Password>,
+    /// `authenticate`, required.
+    pub authenticate: Authenticate,
+}
+
+/// Where a password is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Password {
+    /// `password-file`: all of the file, except for a newline at its end.
+    File(PathBuf),
+    /// `password-env`: the value of an environment variable.
+    Variable(String),
+}
+
+/// Which clients are let in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Authenticate {
+    /// Those whose certificates, or the authorities that issued them, are in a file or directory.
+    Path(PathBuf),
+    /// Those with a certificate that was issued by an authority that the system trusts: `-` or `SIGNED`. It is
+    /// what the description in `ZEO/server.xml` promises; the code of ZEO 6.2 looks for a file of that name.
+    Signed,
 }
 
 /// One storage to serve.

@@ -3,10 +3,17 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use zeo_codec::Limits;
+
 use super::fields::{Fields, convert, range};
 use super::schema::{IMPORTS, ROOT, SSL, ZEO};
-use super::{Address, Config, ConfigError, ErrorKind, Overrides, ServerOptions, SslOptions, log, storages};
-use crate::zconfig::value::{boolean, existing_dirpath, float, integer, socket_binding_address};
+use super::{
+    Address, Authenticate, Config, ConfigError, ErrorKind, Overrides, Password, ServerOptions, SslOptions,
+    log, storages,
+};
+use crate::zconfig::value::{
+    boolean, byte_size, existing_dirpath, float, integer, socket_binding_address, time_interval,
+};
 use crate::zconfig::{Document, Environment, Position, Section};
 
 pub(super) fn config(
@@ -107,6 +114,8 @@ fn zeo(section: &Section, environment: &dyn Environment) -> Result<Zeo, ConfigEr
             Some(msgpack) => msgpack,
             None => msgpack_by_environment(environment),
         },
+        frame_size_limit: frame_size_limit(&fields)?.unwrap_or(default.frame_size_limit),
+        handshake_timeout: handshake_timeout(&fields)?.unwrap_or(default.handshake_timeout),
         ssl: ssl.map(|section| self::ssl(section, environment)).transpose()?,
     };
     let pid_file = fields.convert("pid-filename", |path| existing_dirpath(path, environment))?;
@@ -134,14 +143,53 @@ fn invalidation_age(fields: &Fields<'_>) -> Result<Option<Duration>, ConfigError
     Ok(Some(age).filter(|age| !age.is_zero()))
 }
 
+/// Not below what is allowed before `register`; above 4 GiB there are no frames.
+fn frame_size_limit(fields: &Fields<'_>) -> Result<Option<usize>, ConfigError> {
+    let key = "frame-size-limit";
+    let Some(entry) = fields.entry(key) else { return Ok(None) };
+    let size = usize::try_from(convert(entry, key, byte_size)?).ok();
+    size.filter(|size| (Limits::DEFAULT.frame_bytes_before_register..=4 << 30).contains(size))
+        .map(Some)
+        .ok_or_else(|| range(entry, key, "a size from 64KB to 4GB"))
+}
+
+fn handshake_timeout(fields: &Fields<'_>) -> Result<Option<Duration>, ConfigError> {
+    let key = "handshake-timeout";
+    let Some(entry) = fields.entry(key) else { return Ok(None) };
+    let seconds = u64::try_from(convert(entry, key, time_interval)?).ok().filter(|seconds| *seconds > 0);
+    let timeout = seconds.map(|seconds| Some(Duration::from_secs(seconds)));
+    timeout.ok_or_else(|| range(entry, key, "a time of one second or more"))
+}
+
 fn ssl(section: &Section, environment: &dyn Environment) -> Result<SslOptions, ConfigError> {
     let fields = Fields::new(section, &SSL)?;
     let path = |path: &str| existing_dirpath(path, environment).map(PathBuf::from);
+    let authenticate = fields.required("authenticate")?;
     Ok(SslOptions {
         certificate: convert(fields.required("certificate")?, "certificate", path)?,
-        key: fields.convert("key", path)?,
-        authenticate: fields.required("authenticate")?.value.clone(),
+        key: fields.convert("key", path)?.filter(|path| !path.as_os_str().is_empty()),
+        password: password(&fields, environment)?,
+        authenticate: match authenticate.value.as_str() {
+            "-" | "SIGNED" => Authenticate::Signed,
+            // A word in the code of ZEO 6.2 for a server that trusts nobody until its program says more.
+            "DYNAMIC" => return Err(range(authenticate, "authenticate", "a file, a directory, or SIGNED")),
+            path => Authenticate::Path(path.into()),
+        },
     })
+}
+
+fn password(fields: &Fields<'_>, environment: &dyn Environment) -> Result<Option<Password>, ConfigError> {
+    let path = |path: &str| existing_dirpath(path, environment).map(PathBuf::from);
+    let file = fields.convert("password-file", path)?.filter(|path| !path.as_os_str().is_empty());
+    let variable = fields.entry("password-env").filter(|entry| !entry.value.is_empty());
+    match (file, variable) {
+        (Some(_), Some(entry)) => {
+            Err(range(entry, "password-env", "no more than one place for the password"))
+        }
+        (Some(path), None) => Ok(Some(Password::File(path))),
+        (None, Some(entry)) => Ok(Some(Password::Variable(entry.value.clone()))),
+        (None, None) => Ok(None),
+    }
 }
 
 fn msgpack_by_environment(environment: &dyn Environment) -> bool {

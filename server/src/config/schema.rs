@@ -43,7 +43,7 @@ pub(super) const ROOT: Schema = Schema {
     ],
 };
 
-/// `<zeo>` (`ZEO/server.xml`).
+/// `<zeo>` (`ZEO/server.xml`). The last two keys are ours.
 pub(super) const ZEO: Schema = Schema {
     keys: &[
         "address",
@@ -54,13 +54,17 @@ pub(super) const ZEO: Schema = Schema {
         "pid-filename",
         "client-conflict-resolution",
         "msgpack",
+        "frame-size-limit",
+        "handshake-timeout",
     ],
     sections: &[one("ssl")],
 };
 
-/// `<ssl>` (`ZEO/server.xml`).
-pub(super) const SSL: Schema =
-    Schema { keys: &["certificate", "key", "password-function", "authenticate"], sections: &[] };
+/// `<ssl>` (`ZEO/server.xml`); `password-file` and `password-env` are this server's own.
+pub(super) const SSL: Schema = Schema {
+    keys: &["certificate", "key", "password-function", "password-file", "password-env", "authenticate"],
+    sections: &[],
+};
 
 /// `<filestorage>` (`ZODB/component.xml`).
 pub(super) const FILESTORAGE: Schema = Schema {
@@ -145,19 +149,26 @@ pub(super) const NOT_YET: &[(&str, &str)] = &[
     ("logfile", "interval"),
 ];
 
-/// Keys whose value is the name of Python code.
-const PYTHON_ONLY: &[(&str, &str)] =
-    &[("filestorage", "packer"), ("logfile", "formatter"), ("ssl", "password-function")];
+/// Keys whose value is the name of Python code, and what to say instead.
+const PYTHON_ONLY: &[(&str, &str, &str)] = &[
+    ("filestorage", "packer", "leave it out: packing is built in, and pack-gc and pack-keep-old work"),
+    ("logfile", "formatter", "leave it out, and use format and dateformat"),
+    (
+        "ssl",
+        "password-function",
+        "put the password into a file and say \"password-file PATH\", or into an environment variable and say \
+         \"password-env NAME\"",
+    ),
+];
 
 /// Refuses `name`, a key or `<section>` in the section `within`, if this server cannot do what it asks for.
 pub(super) fn check_supported(within: &str, name: &str, at: &Position) -> Result<(), ConfigError> {
-    let is_in = |table: &[(&str, &str)]| table.contains(&(within, name));
     let what = || if within.is_empty() { name.to_owned() } else { format!("{name} in <{within}>") };
-    if is_in(NOT_YET) {
+    if NOT_YET.contains(&(within, name)) {
         return Err(ConfigError::at(at, ErrorKind::NotSupportedYet { what: what() }));
     }
-    if is_in(PYTHON_ONLY) {
-        return Err(ConfigError::at(at, ErrorKind::PythonOnly { what: what() }));
+    match PYTHON_ONLY.iter().find(|&&(section, key, _)| (section, key) == (within, name)) {
+        Some(&(.., instead)) => Err(ConfigError::at(at, ErrorKind::PythonOnly { what: what(), instead })),
+        None => Ok(()),
     }
-    Ok(())
 }

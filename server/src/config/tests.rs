@@ -52,6 +52,37 @@ fn msgpack_comes_from_the_environment_unless_it_is_configured() {
     assert!(msgpack("msgpack true", &[]));
 }
 
+/// Python has no such keys; their values are of ZConfig's types.
+#[test]
+fn limits_of_our_own() {
+    let read = |keys: &str| read(&zeo(keys), Overrides::default(), &Nothing);
+    let limits = |keys: &str| {
+        let server = read(keys).unwrap().server;
+        (server.frame_size_limit, server.handshake_timeout)
+    };
+    assert_eq!(limits(""), (1 << 30, Duration::from_secs(30)));
+    assert_eq!(limits("frame-size-limit 64KB\nhandshake-timeout 5"), (64 << 10, Duration::from_secs(5)));
+    assert_eq!(limits("frame-size-limit 4gb\nhandshake-timeout 2m"), (4 << 30, Duration::from_secs(120)));
+    let size = "expected a size from 64KB to 4GB";
+    let time = "expected a time of one second or more";
+    for (key, value, why) in [
+        ("frame-size-limit", "65535", format!("is refused; {size}")),
+        ("frame-size-limit", "5GB", format!("is refused; {size}")),
+        ("frame-size-limit", "-1", format!("is refused; {size}")),
+        ("frame-size-limit", "x", "is not a size; expected an integer, alone or with KB, MB or GB".into()),
+        ("handshake-timeout", "0", format!("is refused; {time}")),
+        ("handshake-timeout", "-1", format!("is refused; {time}")),
+        (
+            "handshake-timeout",
+            "1.5",
+            "is not a time interval; expected an integer, alone or with s, m, h or d".into(),
+        ),
+    ] {
+        let error = read(&format!("{key} {value}")).unwrap_err().to_string();
+        assert_eq!(error, format!("<text>:3: {key}: {value:?} {why}"));
+    }
+}
+
 #[test]
 fn the_pid_file_has_a_place_in_an_instance() {
     let pid_file = |keys: &str, overrides: Overrides| {

@@ -6,7 +6,7 @@
 
 use zeo_codec::handshake::Framing;
 use zeo_codec::pickle::{self, PickleFlavor, PickleWriter};
-use zeo_codec::{Emit, Limits, Value};
+use zeo_codec::{Construction, Emit, Global, Limits, Object, Value};
 
 /// The items of an extension dictionary.
 pub(crate) type Items = Vec<(Value<'static>, Value<'static>)>;
@@ -42,12 +42,13 @@ pub(crate) fn decode(pickled: &[u8]) -> Result<Items, BadExtension> {
 /// The extension as a storage keeps it: pickled, or nothing if it is empty. The bytes are those of a Python server
 /// that got the message in the same framing.
 pub(crate) fn encode(value: &Value<'_>, framing: Framing) -> Result<Vec<u8>, BadExtension> {
-    match value {
+    let value = match value {
         Value::None => return Ok(Vec::new()),
         Value::Dict(items) if items.is_empty() => return Ok(Vec::new()),
-        Value::Dict(_) if is_plain(value) => {}
-        Value::Dict(_) => return Err(BadExtension::NotPlain),
-        _ => return Err(BadExtension::NoDict),
+        value => plain(value.clone().into_owned())?,
+    };
+    if !matches!(value, Value::Dict(_)) {
+        return Err(BadExtension::NoDict);
     }
     let mut pickle = Vec::new();
     let mut writer = PickleWriter::with_memo(&mut pickle, PickleFlavor::Python3);
@@ -55,41 +56,77 @@ pub(crate) fn encode(value: &Value<'_>, framing: Framing) -> Result<Vec<u8>, Bad
         writer = writer.sharing_keys();
     }
     writer.start();
-    writer.value(value).map_err(|_what| BadExtension::NotPickled)?;
+    writer.value(&value).map_err(|_what| BadExtension::NotPickled)?;
     writer.stop();
     Ok(pickle)
 }
 
-/// Whether a value is data and nothing but data. Values are nested no deeper than [`Limits::depth`].
-fn is_plain(value: &Value<'_>) -> bool {
-    match value {
-        Value::Tuple(items) | Value::List(items) | Value::Set(items) | Value::FrozenSet(items) => {
-            items.iter().all(is_plain)
-        }
-        Value::Dict(items) => items.iter().all(|(key, value)| is_plain(key) && is_plain(value)),
-        Value::Global(_) | Value::Object(_) | Value::Persistent(_) | Value::Extension(_) => false,
-        _ => true,
-    }
+/// The value, if it is data and nothing but data. Values are nested no deeper than [`Limits::depth`].
+fn plain(value: Value<'static>) -> Result<Value<'static>, BadExtension> {
+    map(value, &|value| match value {
+        Value::Global(_) | Value::Persistent(_) | Value::Extension(_) => Err(BadExtension::NotPlain),
+        Value::Object(object) => built_in(*object),
+        other => Ok(other),
+    })
 }
 
 /// What Python 3 makes of a value: strings of Python 2 become text, if they are ASCII.
 fn as_python3(value: Value<'static>) -> Result<Value<'static>, BadExtension> {
-    let all = |items: Vec<Value<'static>>| items.into_iter().map(as_python3).collect::<Result<Vec<_>, _>>();
-    Ok(match value {
+    map(plain(value)?, &|value| match value {
         Value::Native(bytes) => match String::from_utf8(bytes.into_owned()) {
-            Ok(text) if text.is_ascii() => text.into(),
-            Ok(_) | Err(_) => return Err(BadExtension::Undecodable),
+            Ok(text) if text.is_ascii() => Ok(text.into()),
+            Ok(_) | Err(_) => Err(BadExtension::Undecodable),
         },
+        other => Ok(other),
+    })
+}
+
+/// The built-in types that come as calls, which are as harmless as if they did not: a dict becomes one, a set, for which
+/// protocol 3 has no other form, stays a call.
+fn built_in(mut object: Object<'static>) -> Result<Value<'static>, BadExtension> {
+    let name = match &object.callable {
+        Value::Global(Global { module, name }) if matches!(&**module, "builtins" | "__builtin__") => &**name,
+        _ => return Err(BadExtension::NotPlain),
+    };
+    let is_bare = object.construction == Construction::Reduce
+        && object.kwargs.is_none()
+        && object.state.is_none()
+        && object.list_items.is_empty()
+        && object.dict_items.is_empty();
+    let Value::Tuple(args) = plain(object.args)? else { return Err(BadExtension::NotPlain) };
+    match (name, args.as_slice()) {
+        ("dict", []) if is_bare => Ok(Value::Dict(Vec::new())),
+        ("dict", [Value::Tuple(pairs) | Value::List(pairs)]) if is_bare => {
+            let pair = |pair: &Value<'static>| match pair.as_sequence() {
+                Some([key, value]) => Ok((key.clone(), value.clone())),
+                _ => Err(BadExtension::NotPlain),
+            };
+            Ok(Value::Dict(without_repetitions(pairs.iter().map(pair).collect::<Result<_, _>>()?)))
+        }
+        ("set" | "frozenset", [] | [Value::Tuple(_) | Value::List(_)]) if is_bare => {
+            object.args = Value::Tuple(args);
+            Ok(Value::Object(Box::new(object)))
+        }
+        _ => Err(BadExtension::NotPlain),
+    }
+}
+
+/// Applies `change` to a value and to all that it contains. What `change` is given contains changed values.
+fn map(
+    value: Value<'static>,
+    change: &impl Fn(Value<'static>) -> Result<Value<'static>, BadExtension>,
+) -> Result<Value<'static>, BadExtension> {
+    let all = |items: Vec<Value<'static>>| {
+        items.into_iter().map(|item| map(item, change)).collect::<Result<Vec<_>, BadExtension>>()
+    };
+    change(match value {
         Value::Tuple(items) => Value::Tuple(all(items)?),
         Value::List(items) => Value::List(all(items)?),
         Value::Set(items) => Value::Set(all(items)?),
         Value::FrozenSet(items) => Value::FrozenSet(all(items)?),
         Value::Dict(items) => {
-            let pairs = items.into_iter().map(|(key, value)| Ok((as_python3(key)?, as_python3(value)?)));
-            Value::Dict(pairs.collect::<Result<_, _>>()?)
-        }
-        Value::Global(_) | Value::Object(_) | Value::Persistent(_) | Value::Extension(_) => {
-            return Err(BadExtension::NotPlain);
+            let pairs = items.into_iter().map(|(key, value)| Ok((map(key, change)?, map(value, change)?)));
+            Value::Dict(pairs.collect::<Result<_, BadExtension>>()?)
         }
         other => other,
     })
@@ -118,7 +155,6 @@ fn without_repetitions(items: Items) -> Items {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use zeo_codec::{Construction, Global, Object};
 
     /// From Python 3.11: `pickle.dumps({"a": 1, "b": [b"x", None]}, 3)`.
     #[test]
@@ -147,6 +183,19 @@ mod tests {
             decode(b"}(U\x01aK\x01U\x01bK\x02U\x01aK\x03u."),
             Ok(vec![("a".into(), Value::Int(3)), ("b".into(), Value::Int(2))])
         );
+    }
+
+    /// From Python 3.11: what ZODB's `testTransactionExtensionFromIterator` stores, and `pickle.dumps({"s": {1}}, 3)`.
+    #[test]
+    fn built_in_types_may_come_as_calls() {
+        let called = b"\x80\x03cbuiltins\ndict\nX\x03\x00\x00\x00fooK\x01\x86\x85\x85R.";
+        let value = pickle::decode(called, &Limits::DEFAULT).unwrap();
+        let pickled = encode(&value, Framing::Pickle).unwrap();
+        assert_eq!(decode(&pickled), Ok(vec![("foo".into(), Value::Int(1))]));
+        let set = b"\x80\x03}q\x00X\x01\x00\x00\x00sq\x01cbuiltins\nset\nq\x02]q\x03K\x01a\x85q\x04Rq\x05s.";
+        let value = pickle::decode(set, &Limits::DEFAULT).unwrap();
+        assert_eq!(encode(&value, Framing::Pickle).unwrap(), set);
+        assert!(matches!(decode(set).unwrap().as_slice(), [(_, Value::Object(_))]));
     }
 
     #[test]

@@ -20,6 +20,7 @@
 //!
 //! This module compiles without tokio; time and wake-ups come from the driver.
 
+mod broadcast;
 mod commit_lock;
 mod error;
 mod extension;

@@ -333,7 +333,7 @@ impl Peer {
                 transaction.failure.get_or_insert(CallError::NotSupported(name));
                 Ok(Reply::None)
             }
-            _ => Err(CallError::NotSupported(name)),
+            Some(_) | None => Err(CallError::NotSupported(name)),
         }
     }
 
@@ -495,9 +495,9 @@ fn finished(
     ]);
     let info = zeo_codec::call::Info { changes: info };
     session.notify(Method::Info, &info).map_err(|EncodeError| Closing::UnusableId)?;
-    match stage {
-        Some(Stage::Finishing { reply_to: Some(id) }) => send(session, &id, &Reply::Tid(commit.tid)),
-        _ => Ok(()),
+    match stage.and_then(Stage::into_finish_reply_to) {
+        Some(id) => send(session, &id, &Reply::Tid(commit.tid)),
+        None => Ok(()),
     }
 }
 

@@ -1,14 +1,14 @@
 //! One storage as the server offers it: its journal, its commit lock, its counters, and how a commit is made.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use zeo_codec::{Oid, Tid, Value};
 
+use super::broadcast::Broadcast;
 use super::commit_lock::{CommitLock, Ticket};
 use super::invalidation::InvalidationQueue;
-use super::journal::{Commit, Cursor, Journal};
+use super::journal::{Commit, Cursor};
 use super::mailbox::{Mail, Mailbox};
 use super::status::{Circumstances, Stats, StorageStatus};
 use super::{EngineOptions, PeerId};
@@ -22,8 +22,7 @@ pub(crate) struct Served {
     pub(crate) stats: Stats,
     pub(crate) lock: Arc<CommitLock>,
     pub(crate) queue: InvalidationQueue,
-    journal: Journal,
-    peers: Mutex<HashMap<PeerId, Arc<Mailbox>>>,
+    broadcast: Broadcast,
     start: String,
     has_timeout: bool,
 }
@@ -73,9 +72,8 @@ impl Served {
         Ok(Arc::new(Self {
             lock: CommitLock::new(&name),
             queue: InvalidationQueue::new(last_changes, options.invalidation_queue_size),
-            journal: Journal::new(view),
+            broadcast: Broadcast::new(view),
             stats: Stats::default(),
-            peers: Mutex::default(),
             has_timeout: options.transaction_timeout.is_some(),
             start,
             name,
@@ -83,42 +81,34 @@ impl Served {
         }))
     }
 
-    /// Publishes a commit and wakes everybody but its committer, who is awake.
+    /// Publishes a commit and wakes everybody but its committer.
     fn announce(&self, commit: Commit) {
         self.stats.commits.add();
-        let committer = commit.committer;
         self.queue.push(commit.tid, commit.oids.clone());
-        self.journal.publish(commit);
-        for (peer, mailbox) in &*self.peers.lock().unwrap_or_else(PoisonError::into_inner) {
-            if *peer != committer {
-                mailbox.wake();
-            }
-        }
+        self.broadcast.publish(commit);
     }
 
     /// Registers a connection: from the returned cursor on it misses nothing (rule S4).
     pub(crate) fn attach(&self, peer: PeerId, mailbox: &Arc<Mailbox>) -> Cursor {
-        // Listening first, looking second: a commit in between wakes the connection once too often.
-        self.peers.lock().unwrap_or_else(PoisonError::into_inner).insert(peer, Arc::clone(mailbox));
         self.stats.connections.add();
-        self.journal.cursor()
+        self.broadcast.attach(peer, mailbox)
     }
 
     /// Forgets a connection.
     pub(crate) fn detach(&self, peer: PeerId) {
-        if self.peers.lock().unwrap_or_else(PoisonError::into_inner).remove(&peer).is_some() {
+        if self.broadcast.detach(peer) {
             self.stats.connections.subtract();
         }
     }
 
     /// How far a connection is behind.
     pub(crate) fn lag(&self, cursor: &Cursor) -> u64 {
-        cursor.lag(&self.journal)
+        self.broadcast.lag(cursor)
     }
 
     /// The newest state.
     pub(crate) fn view(&self) -> Arc<dyn crate::storage::View> {
-        self.journal.view()
+        self.broadcast.view()
     }
 
     pub(crate) fn status(&self) -> StorageStatus {

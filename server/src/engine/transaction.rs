@@ -64,6 +64,16 @@ pub(crate) enum Stage {
     Finishing { reply_to: Option<MsgId<'static>> },
 }
 
+impl Stage {
+    /// Where the outcome of `tpc_finish` is to be told, if one is under way and anybody asked.
+    pub(crate) fn into_finish_reply_to(self) -> Option<MsgId<'static>> {
+        match self {
+            Self::Finishing { reply_to } => reply_to,
+            Self::Collecting | Self::Waiting { .. } | Self::HandedBack { .. } | Self::Voted { .. } => None,
+        }
+    }
+}
+
 impl fmt::Display for Stage {
     /// In the words of Python's log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -138,7 +148,7 @@ pub(crate) fn plan<'o>(
                     let data = data.to_vec().into();
                     conflicts.insert(*oid, Conflict { oid: *oid, committed, read: *serial, data });
                 }
-                _ => {
+                Some(_) | None => {
                     conflicts.remove(oid);
                     records.push(NewRecord::with_data(*oid, data.clone()));
                 }

@@ -9,42 +9,42 @@
 //! A `tpc_finish` waits for the disk; the other threads of the same client must not wait with it, nor may
 //! the reply be late because a sleeping thread has to be woken first. So a commit is a task of its own. It
 //! starts on the thread that read the request, as soon as the connection has nothing else to do there, and
-//! blocks it ([`block_in_place`] lets another thread take over what else there is to do, this connection
-//! included); then it writes the reply itself. What both tasks need is under one mutex, which nobody holds
-//! while waiting for anything.
+//! blocks it ([`block`] lets another thread take over what else there is to do, this connection
+//! included); then it writes the reply itself. What both tasks need is under one mutex. Who holds it waits for
+//! nothing but a disk that has to be read or written, and that within [`block`], too: it keeps this connection, no
+//! other one.
 //!
 //! # Blobs
 //!
-//! Their files are read and written on the connection's thread, a piece at a time, in [`block_in_place`]: other
-//! connections move to another thread if the disk keeps this one waiting, and no piece has to change threads.
-//! Pieces to be sent are asked for when everything before them is written, so a client gets them as fast as it
-//! reads, and what it asks for meanwhile is answered between two of them.
+//! Their files are read and written on the connection's thread, a piece at a time, within [`block`], so that no
+//! piece has to change threads. Pieces to be sent are asked for when everything before them is written: a client
+//! gets them as fast as it reads, and what it asks for meanwhile is answered between two of them.
 
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, Waker, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::Notify;
-use tokio::task::block_in_place;
-use tokio::time::sleep_until;
+use tokio::time::{Instant, sleep_until};
 use zeo_codec::Limits;
 use zeo_codec::handshake::Protocol;
 use zeo_codec::session::{Message, ServerEvent, ServerSession, SessionError};
 
+use super::blocking::block;
 use crate::engine::{Closing, CommitJob, Engine, Flow, Job, Peer};
 
 /// What the listener tells every connection.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionOptions {
     /// The protocol that is announced; clients answer with either framing.
     pub announced: Protocol,
     /// Bounds on messages.
     pub limits: Limits,
-    /// How long a client may take to greet.
+    /// How long a client may take to greet and register.
     pub handshake_timeout: Duration,
     /// How long a client may take to read what was sent to it.
     pub write_timeout: Duration,
@@ -95,39 +95,9 @@ pub async fn serve<S>(stream: S, address: String, engine: Arc<Engine>, options: 
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let bell = Arc::new(Notify::new());
-    let ringing = Arc::clone(&bell);
-    let mut peer = engine.connect(address, Box::new(move || ringing.notify_one()));
-    peer.set_limits(options.limits);
-    let mut session = ServerSession::new(options.announced, options.limits);
-    session.set_handshake_deadline(options.handshake_timeout);
-    let core = Core {
-        stream,
-        session,
-        peer,
-        engine,
-        options,
-        began: Instant::now(),
-        blocked: None,
-        read_len: READ_LEN_MIN,
-        is_over: false,
-        stuck_since: None,
-        is_rung: false,
-        ended: None,
-    };
-    let connection = Arc::new(Connection { core: Mutex::new(core), bell });
+    let connection = Connection::new(stream, address, engine, options);
     let result = connection.run().await;
-    let mut core = connection.core();
-    let label = core.peer.label();
-    match result {
-        Ok(()) => tracing::info!(target: "ZEO.StorageServer", "({label}) disconnected"),
-        Err(end) => {
-            let offset = core.session.stream_offset();
-            tracing::error!(target: "ZEO.asyncio.server", "({label}) closing the connection before byte {offset} of its input: {end}");
-            // Replies that were decided before the end are still worth a try.
-            let _ = core.poll_write(&mut Context::from_waker(Waker::noop()));
-        }
-    }
+    connection.end(result);
 }
 
 /// A connection, shared by its own task and that of its commit.
@@ -158,9 +128,57 @@ struct Core<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
+    fn new(stream: S, address: String, engine: Arc<Engine>, options: ConnectionOptions) -> Arc<Self> {
+        let bell = Arc::new(Notify::new());
+        let ringing = Arc::clone(&bell);
+        let mut peer = engine.connect(address, Box::new(move || ringing.notify_one()));
+        peer.set_limits(options.limits);
+        let mut session = ServerSession::new(options.announced, options.limits);
+        session.set_handshake_deadline(options.handshake_timeout);
+        let core = Core {
+            stream,
+            session,
+            peer,
+            engine,
+            options,
+            began: Instant::now(),
+            blocked: None,
+            read_len: READ_LEN_MIN,
+            is_over: false,
+            stuck_since: None,
+            is_rung: false,
+            ended: None,
+        };
+        Arc::new(Self { core: Mutex::new(core), bell })
+    }
+
+    /// Tells the log, and the client what was decided for it before the end.
+    fn end(&self, result: Result<(), End>) {
+        let mut core = self.core();
+        let label = core.peer.label();
+        match result {
+            Ok(()) => tracing::info!(target: "ZEO.StorageServer", "({label}) disconnected"),
+            Err(end) => {
+                let offset = core.session.stream_offset();
+                tracing::error!(target: "ZEO.asyncio.server", "({label}) closing the connection before byte {offset} of its input: {end}");
+                // Worth a try.
+                let _ = core.poll_write(&mut Context::from_waker(Waker::noop()));
+            }
+        }
+        // With TLS this says goodbye, which may fail if the client has gone.
+        let _ = Pin::new(&mut core.stream).poll_shutdown(&mut Context::from_waker(Waker::noop()));
+    }
+
     fn core(&self) -> MutexGuard<'_, Core<S>> {
         // A panic in one task of a connection ends the connection; the other one may find it anyhow.
-        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+        match self.core.try_lock() {
+            Ok(core) => core,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            // Mostly held for a moment, but a load may wait for the disk.
+            Err(TryLockError::WouldBlock) => {
+                block(|| self.core.lock().unwrap_or_else(PoisonError::into_inner))
+            }
+        }
     }
 
     async fn run(self: &Arc<Self>) -> Result<(), End> {
@@ -203,7 +221,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
     /// Makes a commit, and answers it.
     async fn commit(self: Arc<Self>, job: CommitJob) {
         // Whatever happens, the client must not wait for ever.
-        let ran = std::panic::catch_unwind(AssertUnwindSafe(|| block_in_place(|| job.run())));
+        let ran = std::panic::catch_unwind(AssertUnwindSafe(|| block(|| job.run())));
         let is_answered = match ran {
             Ok(()) => self.core().answer_commit(),
             Err(_) => {
@@ -255,7 +273,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
                     return Poll::Pending;
                 }
                 rounds += 1;
-                block_in_place(|| self.peer.produce(&mut self.session))?;
+                block(|| self.peer.produce(&mut self.session))?;
             }
         }
     }
@@ -285,7 +303,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
                     return Ok(true);
                 }
             }
-            if self.session.output().len() > WRITE_LEN {
+            if self.session.output_len() > WRITE_LEN {
                 return Ok(false);
             }
         }
@@ -294,7 +312,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
 
     fn handle(&mut self, message: Message) -> Result<Flow, End> {
         let flow = if self.peer.is_uploading() {
-            block_in_place(|| self.peer.on_message(&message, &mut self.session))?
+            block(|| self.peer.on_message(&message, &mut self.session))?
         } else {
             self.peer.on_message(&message, &mut self.session)?
         };
@@ -319,7 +337,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
             }
             self.stuck_since = None;
         }
-        Poll::Ready(Ok(()))
+        // TLS takes more than it can pass on; what it keeps nobody else would write.
+        match Pin::new(&mut self.stream).poll_flush(context) {
+            Poll::Ready(flushed) => {
+                self.stuck_since = None;
+                Poll::Ready(Ok(flushed?))
+            }
+            Poll::Pending => {
+                self.stuck_since.get_or_insert_with(Instant::now);
+                Poll::Pending
+            }
+        }
     }
 
     /// Reads what is there; the number of bytes, 0 at the end of the stream.
@@ -377,18 +405,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
     fn deadline(&self) -> Option<Instant> {
         let handshake = self.session.deadline().and_then(|deadline| self.began.checked_add(deadline));
         let write = self.stuck_since.and_then(|since| since.checked_add(self.write_timeout()));
-        handshake.into_iter().chain(self.peer.deadline()).chain(write).min()
+        let lock = self.peer.deadline().map(Instant::from_std);
+        handshake.into_iter().chain(lock).chain(write).min()
     }
 
     fn on_time(&mut self) -> Result<(), End> {
         let now = Instant::now();
         self.session.on_time(now.saturating_duration_since(self.began))?;
-        self.peer.on_time(now)?;
+        self.peer.on_time(now.into_std())?;
         match self.stuck_since {
             Some(since) if now.saturating_duration_since(since) >= self.write_timeout() => {
                 Err(End::WriteTimeout)
             }
-            _ => Ok(()),
+            Some(_) | None => Ok(()),
         }
     }
 }
@@ -396,7 +425,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
 /// Sleeps until then, or for ever.
 async fn until(deadline: Option<Instant>) {
     match deadline {
-        Some(deadline) => sleep_until(deadline.into()).await,
+        Some(deadline) => sleep_until(deadline).await,
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

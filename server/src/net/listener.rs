@@ -5,24 +5,32 @@ use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
+use super::blocking::block_hook;
 use super::connection::{ConnectionOptions, serve};
+use super::tls::Tls;
 use crate::config::Address;
 use crate::engine::Engine;
+use crate::storage::set_wait_hook;
 
 /// How many connections may wait to be accepted.
 const BACKLOG: u32 = 1024;
 /// How long to wait after a failed accept: out of descriptors, for example. Serving goes on meanwhile.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How often refused handshakes are logged, at most.
+const REFUSAL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// One or several bound sockets.
 #[derive(Debug)]
 pub struct Listener {
     sockets: Vec<Socket>,
+    tls: Option<Tls>,
 }
 
 #[derive(Debug)]
@@ -56,7 +64,13 @@ impl Listener {
             Address::Unix(path) => vec![bind_unix(path)?],
             Address::Tcp { host, port } => bind_tcp(host, *port).await?,
         };
-        Ok(Self { sockets })
+        Ok(Self { sockets, tls: None })
+    }
+
+    /// Serves nobody but through TLS, on Unix sockets, too.
+    #[must_use]
+    pub fn with_tls(self, tls: Tls) -> Self {
+        Self { tls: Some(tls), ..self }
     }
 
     /// Where the sockets are bound; ports are the real ones.
@@ -75,9 +89,10 @@ impl Listener {
 
     /// Accepts and serves connections until the future is dropped, which also drops all connections.
     pub async fn run(self, engine: Arc<Engine>, options: ConnectionOptions) {
+        set_wait_hook(block_hook);
         let mut accepting = JoinSet::new();
         for socket in self.sockets {
-            accepting.spawn(accept_all(socket, Arc::clone(&engine), options));
+            accepting.spawn(accept_all(socket, Arc::clone(&engine), options, self.tls.clone()));
         }
         while accepting.join_next().await.is_some() {}
     }
@@ -165,29 +180,80 @@ impl Drop for Socket {
     }
 }
 
-async fn accept_all(socket: Socket, engine: Arc<Engine>, options: ConnectionOptions) {
+async fn accept_all(socket: Socket, engine: Arc<Engine>, options: ConnectionOptions, tls: Option<Tls>) {
     let mut connections = JoinSet::new();
+    let mut refusals = Refusals::default();
     loop {
         tokio::select! {
             accepted = socket.accept() => match accepted {
                 Ok(Accepted::Tcp(stream, address)) => {
                     // Replies are written whole; waiting to fill packets only costs time.
                     let _ = stream.set_nodelay(true);
-                    connections.spawn(serve(stream, address.to_string(), Arc::clone(&engine), options));
+                    connections.spawn(secure(stream, address.to_string(), Arc::clone(&engine), options, tls.clone()));
                 }
                 Ok(Accepted::Unix(stream)) => {
-                    connections.spawn(serve(stream, "unix".to_owned(), Arc::clone(&engine), options));
+                    connections.spawn(secure(stream, "unix".to_owned(), Arc::clone(&engine), options, tls.clone()));
                 }
                 Err(error) => {
                     tracing::error!(target: "ZEO.asyncio.server", "cannot accept a connection: {error}");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
-            Some(ended) = connections.join_next() => {
-                if let Err(error) = ended && error.is_panic() {
+            Some(ended) = connections.join_next() => match ended {
+                Ok(None) => {}
+                Ok(Some(refusal)) => refusals.log(&refusal, Instant::now()),
+                Err(error) if error.is_panic() => {
                     tracing::error!(target: "ZEO.asyncio.server", critical = true, "a connection's task panicked: {error}");
                 }
+                Err(_) => {}
             }
+        }
+    }
+}
+
+/// Serves a connection, through TLS if there is to be TLS. Who does not get through the handshake gets nothing;
+/// then this tells why.
+async fn secure<S>(
+    stream: S,
+    address: String,
+    engine: Arc<Engine>,
+    options: ConnectionOptions,
+    tls: Option<Tls>,
+) -> Option<String>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let Some(tls) = tls else {
+        serve(stream, address, engine, options).await;
+        return None;
+    };
+    match timeout(options.handshake_timeout, tls.accept(stream)).await {
+        Ok(Ok(stream)) => {
+            serve(stream, address, engine, options).await;
+            None
+        }
+        Ok(Err(error)) => Some(format!("({address}) refused at the TLS handshake: {error}")),
+        Err(_) => Some(format!("({address}) refused: no TLS handshake in time")),
+    }
+}
+
+/// Keeps those who are refused from filling the log: Python's client comes back hundreds of times a second.
+#[derive(Default)]
+struct Refusals {
+    logged: Option<Instant>,
+    unlogged_count: u64,
+}
+
+impl Refusals {
+    fn log(&mut self, refusal: &str, now: Instant) {
+        if self.logged.is_some_and(|logged| now.duration_since(logged) < REFUSAL_INTERVAL) {
+            self.unlogged_count += 1;
+            return;
+        }
+        self.logged = Some(now);
+        match std::mem::take(&mut self.unlogged_count) {
+            0 => tracing::warn!(target: "ZEO.asyncio.server", "{refusal}"),
+            more => tracing::warn!(target: "ZEO.asyncio.server", "{refusal} (and {more} others before)"),
         }
     }
 }

@@ -2,8 +2,11 @@
 //!
 //! This is the only layer that knows tokio. It moves bytes and wakes peers; it decides nothing.
 
+mod blocking;
 mod connection;
 mod listener;
+mod tls;
 
 pub use connection::{ConnectionOptions, serve};
 pub use listener::{Bound, Listener};
+pub use tls::{Tls, TlsError, TlsErrorKind};

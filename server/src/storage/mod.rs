@@ -14,6 +14,7 @@ pub mod memory;
 pub mod past;
 mod pending;
 pub mod tid;
+mod wait;
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -23,6 +24,7 @@ use bytes::Bytes;
 use zeo_codec::{Oid, Tid};
 
 pub use pending::Pending;
+pub use wait::{WaitHook, set_wait_hook, wait};
 
 use blob::{BlobDirectory, StagedBlob};
 use past::{CurrentObject, PastRecord, PastRevision, PastTransaction, UndoError};

@@ -10,7 +10,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use super::lex::Lexer;
-use super::op::Op;
+use super::op::{Op, code};
 use crate::error::{DecodeError, DecodeErrorKind as Kind};
 use crate::limits::Limits;
 use crate::value::{Construction, Global, Object, Value};
@@ -126,10 +126,10 @@ impl<'a> Machine<'a> {
             Op::Dict => self.pop_pairs().and_then(|items| self.push(Node::Dict(items))),
             Op::EmptySet => self.push(Node::Set(Vec::new())),
             Op::FrozenSet => self.collect(|items| Node::FrozenSet(items.into())),
-            Op::Append => self.pop_many(1).and_then(|item| self.append(&item, b'a')),
-            Op::Appends => self.pop_to_mark().and_then(|items| self.append(&items, b'e')),
-            Op::SetItem => self.pop_many(2).and_then(|pair| self.set_items(&pair, b's')),
-            Op::SetItems => self.pop_pairs().and_then(|items| self.set_items(&items, b'u')),
+            Op::Append => self.pop_many(1).and_then(|item| self.append(&item, code::APPEND)),
+            Op::Appends => self.pop_to_mark().and_then(|items| self.append(&items, code::APPENDS)),
+            Op::SetItem => self.pop_many(2).and_then(|pair| self.set_items(&pair, code::SETITEM)),
+            Op::SetItems => self.pop_pairs().and_then(|items| self.set_items(&items, code::SETITEMS)),
             Op::AddItems => self.pop_to_mark().and_then(|items| self.add_items(&items)),
             Op::Reduce => self.object(Construction::Reduce),
             Op::NewObj => self.object(Construction::New),
@@ -221,7 +221,7 @@ impl<'a> Machine<'a> {
 
     fn pop_pairs(&mut self) -> Result<Vec<NodeId>, Kind> {
         let items = self.pop_to_mark()?;
-        if items.len().is_multiple_of(2) { Ok(items) } else { Err(Kind::BadOperand(b'u')) }
+        if items.len().is_multiple_of(2) { Ok(items) } else { Err(Kind::BadOperand(code::SETITEMS)) }
     }
 
     fn collect(&mut self, node: impl FnOnce(Vec<NodeId>) -> Node<'a>) -> Result<(), Kind> {
@@ -238,7 +238,12 @@ impl<'a> Machine<'a> {
         match self.top_node()? {
             Node::List(list) => list.extend_from_slice(items),
             Node::Object(object) => object.list_items.extend_from_slice(items),
-            _ => return Err(Kind::BadOperand(opcode)),
+            Node::Leaf(_)
+            | Node::Tuple(_)
+            | Node::Dict(_)
+            | Node::Set(_)
+            | Node::FrozenSet(_)
+            | Node::Persistent(_) => return Err(Kind::BadOperand(opcode)),
         }
         Ok(())
     }
@@ -247,7 +252,12 @@ impl<'a> Machine<'a> {
         match self.top_node()? {
             Node::Dict(dict) => dict.extend_from_slice(pairs),
             Node::Object(object) => object.dict_items.extend_from_slice(pairs),
-            _ => return Err(Kind::BadOperand(opcode)),
+            Node::Leaf(_)
+            | Node::Tuple(_)
+            | Node::List(_)
+            | Node::Set(_)
+            | Node::FrozenSet(_)
+            | Node::Persistent(_) => return Err(Kind::BadOperand(opcode)),
         }
         Ok(())
     }
@@ -256,7 +266,12 @@ impl<'a> Machine<'a> {
         match self.top_node()? {
             Node::Set(set) => set.extend_from_slice(items),
             Node::Object(object) => object.list_items.extend_from_slice(items),
-            _ => return Err(Kind::BadOperand(0x90)),
+            Node::Leaf(_)
+            | Node::Tuple(_)
+            | Node::List(_)
+            | Node::Dict(_)
+            | Node::FrozenSet(_)
+            | Node::Persistent(_) => return Err(Kind::BadOperand(code::ADDITEMS)),
         }
         Ok(())
     }
@@ -325,26 +340,26 @@ impl<'a> Machine<'a> {
 
     fn build(&mut self) -> Result<(), Kind> {
         let state = self.pop()?;
-        match self.top_node()? {
-            Node::Object(object) if object.state.is_none() => {
-                object.state = Some(state);
-                Ok(())
-            }
-            _ => Err(Kind::BadOperand(b'b')),
+        let Node::Object(object) = self.top_node()? else { return Err(Kind::BadOperand(code::BUILD)) };
+        match object.state.replace(state) {
+            None => Ok(()),
+            Some(_) => Err(Kind::BadOperand(code::BUILD)),
         }
     }
 
     fn stack_global(&mut self) -> Result<(), Kind> {
-        let name = self.pop_text()?;
-        let module = self.pop_text()?;
-        self.leaf(Value::Global(Global { module, name }))
+        let name = self.pop_name()?;
+        let module = self.pop_name()?;
+        self.leaf(global(module, name))
     }
 
-    fn pop_text(&mut self) -> Result<Cow<'a, str>, Kind> {
+    fn pop_name(&mut self) -> Result<&'a str, Kind> {
         let id = usize::try_from(self.pop()?).map_err(|_| Kind::StackUnderflow)?;
+        // Picklers write names plainly. With escapes in it, text is no slice of the message: a copy of it for
+        // each of many classes would be a way to fill our memory.
         match self.nodes.get(id) {
-            Some(Node::Leaf(Value::Text(text))) => Ok(text.clone()),
-            _ => Err(Kind::BadOperand(0x93)),
+            Some(Node::Leaf(Value::Text(Cow::Borrowed(text)))) => Ok(text),
+            _ => Err(Kind::BadOperand(code::STACK_GLOBAL)),
         }
     }
 }
@@ -413,7 +428,7 @@ impl<'a> Tree<'_, 'a> {
             .chunks_exact(2)
             .map(|pair| match pair {
                 [key, value] => Ok((self.build(*key)?, self.build(*value)?)),
-                _ => Err(Kind::BadOperand(b'u')),
+                _ => Err(Kind::BadOperand(code::SETITEMS)),
             })
             .collect()
     }
@@ -427,9 +442,26 @@ impl<'a> Tree<'_, 'a> {
 /// Bytes that cloning a leaf copies.
 fn owned_len(value: &Value<'_>) -> usize {
     match value {
-        Value::Bytes(Cow::Owned(bytes)) | Value::Native(Cow::Owned(bytes)) => bytes.len(),
+        Value::Bytes(Cow::Owned(bytes))
+        | Value::Native(Cow::Owned(bytes))
+        | Value::ByteArray(Cow::Owned(bytes))
+        | Value::Long(Cow::Owned(bytes)) => bytes.len(),
         Value::Text(Cow::Owned(text)) => text.len(),
-        _ => 0,
+        Value::Bytes(Cow::Borrowed(_))
+        | Value::Native(Cow::Borrowed(_))
+        | Value::ByteArray(Cow::Borrowed(_))
+        | Value::Long(Cow::Borrowed(_))
+        | Value::Text(Cow::Borrowed(_)) => 0,
+        Value::None | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Extension(_) => 0,
+        // Names are slices of the message (see `pop_name`); the rest are no leaves.
+        Value::Global(_)
+        | Value::Tuple(_)
+        | Value::List(_)
+        | Value::Dict(_)
+        | Value::Set(_)
+        | Value::FrozenSet(_)
+        | Value::Object(_)
+        | Value::Persistent(_) => 0,
     }
 }
 

@@ -48,6 +48,24 @@ fn refuses_exponential_sharing_quickly() {
     assert_eq!(error(&pickle), Kind::TooManyValues);
 }
 
+/// Text with escapes is no slice of the message, and would be copied for each use.
+#[test]
+fn refuses_many_uses_of_a_long_text_with_escapes() {
+    let mut pickle = b"V".to_vec();
+    pickle.resize(100_000, 0xe9);
+    pickle.extend_from_slice(b"\nq\x00(");
+    let names = pickle.clone();
+    pickle.extend_from_slice(&b"h\x00".repeat(100_000));
+    pickle.extend_from_slice(b"t.");
+    assert_eq!(error(&pickle), Kind::TooManyValues);
+    // As the name of a class it is refused at once: no pickler writes names so.
+    let pickle = [&names[..], b"h\x00h\x00\x93"].concat();
+    assert_eq!(error(&pickle), Kind::BadOperand(code::STACK_GLOBAL));
+    // pickle.dumps(collections.deque, 4), without its frame
+    let plain = b"\x80\x04\x8c\x0bcollections\x94\x8c\x05deque\x94\x93\x94.";
+    assert_eq!(value(plain), global("collections", "deque"));
+}
+
 #[test]
 fn refuses_deep_nesting_without_using_the_call_stack() {
     let mut pickle = b")".to_vec();

@@ -178,16 +178,22 @@ impl Peer {
                 self.start_lock_clock();
                 ticket
             }
-            other => {
-                let error = match other {
-                    Stage::Syncing { .. } | Stage::Waiting { .. } => "Already voting (waiting)",
-                    _ => "Already voting (locked)",
-                };
-                transaction.stage = other;
-                return Err(CallError::TransactionState(error));
+            stage @ (Stage::Syncing { .. } | Stage::Waiting { .. }) => {
+                return self.already_voting(stage, "Already voting (waiting)");
+            }
+            stage @ (Stage::Voted { .. } | Stage::Finishing { .. }) => {
+                return self.already_voting(stage, "Already voting (locked)");
             }
         };
         self.run_vote(ticket).map(Answer::Reply)
+    }
+
+    /// Leaves the transaction in its stage.
+    fn already_voting(&mut self, stage: Stage, error: &'static str) -> Result<Answer, CallError> {
+        if let Some(transaction) = &mut self.transaction {
+            transaction.stage = stage;
+        }
+        Err(CallError::TransactionState(error))
     }
 
     fn start_lock_clock(&mut self) {
@@ -307,9 +313,9 @@ impl Peer {
     ) -> Result<(), Closing> {
         let stage = self.transaction.take().map(|transaction| transaction.stage);
         self.forget_transaction();
-        match stage {
-            Some(Stage::Finishing { reply_to: Some(id) }) => send_error(session, &id, error),
-            _ => Ok(()),
+        match stage.and_then(Stage::into_finish_reply_to) {
+            Some(id) => send_error(session, &id, error),
+            None => Ok(()),
         }
     }
 

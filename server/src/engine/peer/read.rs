@@ -65,7 +65,7 @@ impl Peer {
     pub(super) fn get_tid(&self, args: GetTid) -> Result<Reply<'static>, CallError> {
         match self.attached()?.cursor.view().current(args.oid)? {
             Some(Current { serial, is_deleted: false }) => Ok(Reply::Tid(serial)),
-            _ => Err(StorageError::NoSuchObject(args.oid).into()),
+            Some(_) | None => Err(StorageError::NoSuchObject(args.oid).into()),
         }
     }
 

@@ -1,0 +1,144 @@
+//! Lets many clients loose on a server and judges what they saw; see `zeo_conformance::stress`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::{Parser, ValueEnum};
+use zeo_conformance::config::Framing;
+use zeo_conformance::server::{Ready, ServerCommand};
+use zeo_conformance::stress::check::Leniency;
+use zeo_conformance::stress::{Plan, StressError, run};
+
+/// Checks the order of messages, and that nothing is lost, on a record of many clients at once.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Options {
+    /// Number of clients.
+    #[arg(long, default_value_t = 8)]
+    clients: u64,
+    /// Number of objects that all of them change.
+    #[arg(long, default_value_t = 20)]
+    objects: u64,
+    /// Number of commits.
+    #[arg(long, default_value_t = 10_000)]
+    commits: u64,
+    /// How often the server is killed (SIGKILL) and started again.
+    #[arg(long, default_value_t = 0)]
+    kills: u64,
+    /// How often the database is packed.
+    #[arg(long, default_value_t = 0)]
+    packs: u64,
+    /// How messages are encoded.
+    #[arg(long, value_enum, default_value = "pickle")]
+    framing: FramingChoice,
+    /// The dice's seed [default: the time].
+    #[arg(long)]
+    seed: Option<u64>,
+    /// The server: words with {config} where the path of the configuration goes [default: runzeo beside this
+    /// program].
+    #[arg(long, value_name = "COMMAND")]
+    server: Option<String>,
+    /// Forgive what Python's server does and its clients cope with: deleted objects are not announced, and
+    /// answers may be ahead of the stream of invalidations.
+    #[arg(long)]
+    lenient: bool,
+    /// Where the server's files go [default: a temporary directory, removed if all is well].
+    #[arg(long, value_name = "PATH")]
+    dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum FramingChoice {
+    Pickle,
+    Msgpack,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    match stress(&options) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("zeo-stress: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn stress(options: &Options) -> Result<bool, Box<dyn std::error::Error>> {
+    let server = match &options.server {
+        Some(words) => ServerCommand::from_words(words),
+        None => {
+            let program = std::env::current_exe()?;
+            let runzeo = program.parent().unwrap_or_else(|| Path::new(".")).join("runzeo");
+            let template = vec![runzeo.into(), "-C".into(), "{config}".into()];
+            ServerCommand { template, ready: Ready::Line, is_python: false }
+        }
+    };
+    let seed = options.seed.unwrap_or_else(|| {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        now.unwrap_or_default().as_secs()
+    });
+    let (dir, guard) = match &options.dir {
+        Some(dir) => {
+            std::fs::create_dir_all(dir)?;
+            (dir.clone(), None)
+        }
+        None => {
+            let guard = tempfile::TempDir::with_prefix("zeo-stress-")?;
+            (guard.path().to_owned(), Some(guard))
+        }
+    };
+    let plan = Plan {
+        server,
+        framing: match options.framing {
+            FramingChoice::Pickle => Framing::Pickle,
+            FramingChoice::Msgpack => Framing::Msgpack,
+        },
+        dir,
+        client_count: options.clients,
+        object_count: options.objects,
+        commit_count: options.commits,
+        kill_count: options.kills,
+        pack_count: options.packs,
+        seed,
+        leniency: Leniency { deletions_unannounced: options.lenient, ahead: options.lenient, packed: false },
+    };
+    let began = Instant::now();
+    let outcome = run(&plan).inspect_err(|_: &StressError| keep(guard.as_ref()));
+    let outcome = match outcome {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            guard.map(tempfile::TempDir::keep);
+            return Err(error.into());
+        }
+    };
+    println!(
+        "seed {seed}: {} commits, {} refused, {} connections broken off, {} packs, {} events in {:.1} s",
+        outcome.commit_count,
+        outcome.refused_count,
+        outcome.broken_off_count,
+        outcome.pack_count,
+        outcome.event_count,
+        began.elapsed().as_secs_f64(),
+    );
+    for finding in outcome.findings.iter().take(50) {
+        println!("{finding}");
+    }
+    match outcome.findings.len() {
+        0 => println!("no rule was broken"),
+        count => {
+            println!("{count} findings");
+            guard.map(tempfile::TempDir::keep);
+        }
+    }
+    Ok(outcome.findings.is_empty())
+}
+
+/// Says where the files are of a run that failed.
+fn keep(guard: Option<&tempfile::TempDir>) {
+    if let Some(guard) = guard {
+        eprintln!("zeo-stress: the server's files are kept in {}", guard.path().display());
+    }
+}

@@ -1,0 +1,109 @@
+//! The runner of ZEO's own test suites, tried with servers of which it is known what has to come out.
+//!
+//! Like the live tests, a trial whose Python cannot be had is ignored, or fails with `ZEO_TEST_REQUIRE`.
+
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use zeo_conformance::config::Framing;
+use zeo_conformance::peers::{Peer, PeerVersion};
+use zeo_conformance::suite::{Plan, Status, SuiteError, TestResult, run};
+
+fn main() -> ExitCode {
+    let mut trials = vec![
+        Trial::ignorable_test("suite::server_that_ends", || finish(server_that_ends())),
+        Trial::ignorable_test("suite::server_that_never_answers", || finish(server_that_never_answers())),
+    ];
+    for version in PeerVersion::ALL {
+        for framing in Framing::ALL {
+            let name = format!("suite::python_server::{}::{}", version.name(), framing.name());
+            trials.push(Trial::ignorable_test(name, move || finish(python_server(version, framing))));
+        }
+    }
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+fn finish(result: Result<(), SuiteError>) -> Result<Completion, Failed> {
+    match result {
+        Ok(()) => Ok(Completion::Completed),
+        Err(SuiteError::Peer(error)) if std::env::var_os("ZEO_TEST_REQUIRE").is_none() => {
+            Ok(Completion::ignored_with(error.reason))
+        }
+        Err(error) => Err(error.to_string().into()),
+    }
+}
+
+fn plan(server: &str, only: &[&str], dir: &Path) -> Plan {
+    Plan {
+        version: PeerVersion::Zeo62,
+        framing: Framing::Pickle,
+        server: server.split(' ').map(str::to_owned).collect(),
+        only: only.iter().map(|&pattern| pattern.to_owned()).collect(),
+        jobs: 2,
+        limit: Duration::from_secs(60),
+        logs: dir.join("logs"),
+    }
+}
+
+fn summary(results: &[TestResult]) -> Vec<(&str, Status, bool)> {
+    results.iter().map(|result| (result.test.as_str(), result.status, result.external)).collect()
+}
+
+/// With Python's own server the tests pass. Those here start it by configuration, with TLS, by a script; and look
+/// into it, or need none.
+fn python_server(version: PeerVersion, framing: Framing) -> Result<(), SuiteError> {
+    let expected = [
+        ("ZEO.asyncio.tests.ServerTests.test_invalid_methods", Status::Pass, false),
+        ("ZEO.tests.testZEO.BlobWritableCacheTests.checkResolve", Status::Pass, true),
+        ("ZEO.tests.testZEO.runzeo_without_configfile", Status::Pass, true),
+        ("ZEO.tests.testssl.SSLConfigTest.test_ssl_basic", Status::Pass, true),
+        ("dynamic_server_ports_test", Status::Pass, false),
+        ("nagios_rst", Status::Pass, true),
+    ];
+    let dir = tempfile::tempdir()?;
+    let runzeo = Peer::ensure(version)?.runzeo();
+    let ids = expected.map(|(id, _, _)| id);
+    let mut plan = plan(&format!("{} -C {{config}}", runzeo.display()), &ids, dir.path());
+    plan.version = version;
+    plan.framing = framing;
+    let results = run(&plan, &|_| ())?;
+    assert_eq!(summary(&results), expected, "{results:#?}");
+    Ok(())
+}
+
+/// A server that does not start is an error, at once, and in its own words.
+fn server_that_ends() -> Result<(), SuiteError> {
+    let dir = tempfile::tempdir()?;
+    let mut plan = plan("ls {config}-missing", &["*.client_labels", "*.checkMTStores"], dir.path());
+    plan.framing = Framing::Msgpack;
+    for result in run(&plan, &|_| ())? {
+        assert!(result.status != Status::Pass && result.external, "{result:?}");
+        assert!(result.error.contains("the server ended with status 2: ls: "), "{result:?}");
+        let logs = Path::new(&result.logs);
+        assert!(fs::read_to_string(logs.join("server-1.log"))?.contains("-missing"));
+        let config = fs::read_to_string(logs.join("server-1.conf"))?;
+        assert!(config.contains("\nmsgpack true\n") && !config.contains(":0\n"), "{config}");
+        assert!(!fs::read_to_string(logs.join("report.txt"))?.is_empty());
+    }
+    Ok(())
+}
+
+/// After its time a test is ended, and its server with it.
+fn server_that_never_answers() -> Result<(), SuiteError> {
+    let dir = tempfile::tempdir()?;
+    let marker = dir.path().join("marker");
+    fs::write(&marker, "")?;
+    let server = format!("tail -f {{config}} {}", marker.display());
+    let mut plan = plan(&server, &["*.client_labels"], dir.path());
+    plan.limit = Duration::from_secs(1);
+    let results = run(&plan, &|_| ())?;
+    assert_eq!(summary(&results), [("ZEO.tests.testZEO.client_labels", Status::Timeout, true)]);
+    let marker = marker.display().to_string();
+    let commands = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let left = commands.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+    assert!(!left.into_iter().any(|command| String::from_utf8_lossy(&command).contains(&marker)));
+    Ok(())
+}

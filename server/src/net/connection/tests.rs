@@ -1,0 +1,244 @@
+//! Time: how long a connection waits, and for what. Simulated, so that minutes pass at once and exactly.
+//!
+//! The clock stands still while any task has something to do, and jumps to the next deadline when none has.
+
+use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+use zeo_codec::call::{LoadBefore, Register, Storea, TpcBegin, TransactionRef, TxnId};
+use zeo_codec::session::{ClientEvent, ClientReply, ClientSession};
+use zeo_codec::{Call, Method, Oid, Tid, Value};
+
+use super::*;
+use crate::engine::EngineOptions;
+use crate::storage::memory::MemoryStorage;
+
+/// Bytes that are under way between a client and the server at most.
+const PIPE_LEN: usize = 1024;
+/// More than fits into the pipe.
+const LARGE_LEN: usize = 10 * PIPE_LEN;
+const LARGE: Oid = Oid::from_u64(1);
+
+fn engine(options: EngineOptions) -> Arc<Engine> {
+    Engine::new([("1".to_owned(), Arc::new(MemoryStorage::new("test")) as _)], options, "now").unwrap()
+}
+
+fn status(engine: &Engine, key: &str) -> serde_json::Value {
+    let all: serde_json::Value = serde_json::from_str(&engine.ruok()).unwrap();
+    all["1"][key].clone()
+}
+
+/// Everything that is to be released when a connection ends.
+fn assert_nothing_is_left(engine: &Engine) {
+    assert_eq!(status(engine, "connections"), 0);
+    assert_eq!(status(engine, "active_txns"), 0);
+    assert_eq!(status(engine, "waiting"), 0);
+    assert_eq!(status(engine, "lock_time"), serde_json::Value::Null);
+}
+
+/// A client and the server's task for it.
+struct Client {
+    stream: DuplexStream,
+    session: ClientSession,
+    server: JoinHandle<Result<(), End>>,
+}
+
+impl Client {
+    fn connect(engine: &Arc<Engine>, options: ConnectionOptions) -> Self {
+        let (stream, far_end) = duplex(PIPE_LEN);
+        let connection = Connection::new(far_end, "client".to_owned(), Arc::clone(engine), options);
+        let server = tokio::spawn(async move { connection.run().await });
+        Self { stream, session: ClientSession::new(Limits::DEFAULT), server }
+    }
+
+    async fn registered(engine: &Arc<Engine>, options: ConnectionOptions) -> Self {
+        let mut client = Self::connect(engine, options);
+        while !matches!(client.next_event().await, ClientEvent::Connected(_)) {}
+        client.call(&register()).await;
+        client
+    }
+
+    async fn next_event(&mut self) -> ClientEvent {
+        loop {
+            self.flush().await;
+            if let Some(event) = self.session.poll_event().unwrap() {
+                return event;
+            }
+            let mut bytes = vec![0; PIPE_LEN];
+            let len = self.stream.read(&mut bytes).await.unwrap();
+            assert_ne!(len, 0, "the server hung up");
+            self.session.receive(&bytes[..len]);
+        }
+    }
+
+    async fn flush(&mut self) {
+        let output = self.session.output().to_vec();
+        self.stream.write_all(&output).await.unwrap();
+        self.session.consume_output(output.len());
+    }
+
+    /// Makes a call without reading anything.
+    async fn send(&mut self, call: &Call<'_>) {
+        self.session.call(call).unwrap();
+        self.flush().await;
+    }
+
+    async fn call(&mut self, call: &Call<'_>) -> ClientReply {
+        self.send(call).await;
+        loop {
+            if let ClientEvent::Reply(reply) = self.next_event().await {
+                return reply;
+            }
+        }
+    }
+
+    /// Asks for more than fits into the pipe, and does not read it.
+    async fn get_stuck(&mut self) {
+        self.send(&Call::LoadBefore(LoadBefore { oid: LARGE, before: Tid::MAX })).await;
+    }
+
+    /// Why the server ends the connection, and after which time.
+    async fn end(self) -> (String, Duration) {
+        let since = Instant::now();
+        let ended =
+            timeout(Duration::from_secs(86_400), self.server).await.expect("the server never ends it");
+        (ended.unwrap().unwrap_err().to_string(), since.elapsed())
+    }
+}
+
+fn register() -> Call<'static> {
+    Call::Register(Register { storage: "1".into(), read_only: Value::Bool(false), credentials: None })
+}
+
+/// Begins a transaction that stores `data` and votes.
+fn until_vote(id: u64, oid: Oid, data: &[u8]) -> [Call<'_>; 3] {
+    let id = TxnId(id);
+    let begin = TpcBegin {
+        id,
+        user: Value::Bytes(b""[..].into()),
+        description: Value::Bytes(b""[..].into()),
+        extension: Value::Dict(vec![]),
+        tid: None,
+        status: " ".into(),
+    };
+    [
+        Call::TpcBegin(begin),
+        Call::Storea(Storea { oid, serial: Tid::ZERO, data: data.into(), id }),
+        Call::Transaction(Method::Vote, TransactionRef { id }),
+    ]
+}
+
+/// Commits one new object, by a peer without a connection: simulated time knows one thread only, and commits want
+/// another one.
+fn commit(engine: &Arc<Engine>, oid: Oid, data: &[u8]) {
+    let mut peer = engine.connect("committer".to_owned(), Box::new(|| {}));
+    let mut server = ServerSession::new(Protocol::Z5, Limits::DEFAULT);
+    let mut client = ClientSession::new(Limits::DEFAULT);
+    let finish = Call::Transaction(Method::TpcFinish, TransactionRef { id: TxnId(1) });
+    let calls = std::iter::once(register()).chain(until_vote(1, oid, data)).chain([finish]);
+    client.receive(server.output());
+    while client.poll_event().unwrap().is_some() {}
+    calls.for_each(|call| drop(client.call(&call).unwrap()));
+    server.receive(client.output());
+    while let Some(event) = server.poll_event().unwrap() {
+        let ServerEvent::Message(message) = event else { continue };
+        assert_eq!(peer.on_message(&message, &mut server).unwrap(), Flow::Done);
+    }
+    let before = status(engine, "commits").as_u64().unwrap();
+    let Some(Job::Commit(job)) = peer.take_job() else { panic!("no commit") };
+    job.run();
+    assert_eq!(status(engine, "commits"), before + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_greet_and_register_is_expelled_and_nobody_else() {
+    let engine = engine(EngineOptions::default());
+    let options = ConnectionOptions::default();
+    let mut guest = Client::registered(&engine, options).await;
+    let silent: Vec<Client> = (0..1_000).map(|_| Client::connect(&engine, options)).collect();
+    let mut greeted = Client::connect(&engine, options);
+    greeted.stream.write_all(b"\0\0\0\x02Z5").await.unwrap();
+    // One byte a second: always busy, never done.
+    let mut slow = Client::connect(&engine, options);
+    let mut session = ClientSession::new(Limits::DEFAULT);
+    session.receive(b"\0\0\0\x02Z5");
+    while session.poll_event().unwrap().is_some() {}
+    session.call(&register()).unwrap();
+    let request = session.output();
+    assert!(request.len() > 30, "long enough to be late: {}", request.len());
+    for byte in request.iter().take(29) {
+        slow.stream.write_all(&[*byte]).await.unwrap();
+        sleep(Duration::from_secs(1)).await;
+        guest.call(&Call::Plain(Method::Ping)).await;
+    }
+    let left = Duration::from_secs(1);
+    assert_eq!(slow.end().await, ("no registration in time".to_owned(), left));
+    assert_eq!(greeted.end().await.0, "no registration in time");
+    for client in silent {
+        assert_eq!(client.end().await, ("no handshake in time".to_owned(), Duration::ZERO));
+    }
+    assert_eq!(status(&engine, "connections"), 1);
+    // Who has registered may take its time.
+    sleep(Duration::from_secs(86_400)).await;
+    guest.call(&Call::Plain(Method::Ping)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_read_is_expelled() {
+    let engine = engine(EngineOptions::default());
+    commit(&engine, LARGE, &[0; LARGE_LEN]);
+    let options = ConnectionOptions::default();
+    let mut client = Client::registered(&engine, options).await;
+    client.get_stuck().await;
+    // Reading a little is reading: the clock starts again.
+    sleep(options.write_timeout - Duration::from_secs(1)).await;
+    client.stream.read_exact(&mut [0; 10]).await.unwrap();
+    assert_eq!(client.end().await, ("the client reads nothing".to_owned(), options.write_timeout));
+    assert_nothing_is_left(&engine);
+}
+
+/// While its output is stuck a client is not read, so whatever it does next goes unseen: only time tells.
+#[tokio::test(start_paused = true)]
+async fn who_does_not_read_while_others_wait_is_expelled_sooner() {
+    let engine = engine(EngineOptions::default());
+    commit(&engine, LARGE, &[0; LARGE_LEN]);
+    let options = ConnectionOptions::default();
+    assert!(options.holder_write_timeout < options.write_timeout);
+    let mut holder = Client::registered(&engine, options).await;
+    for call in until_vote(2, Oid::from_u64(2), b"data") {
+        holder.send(&call).await;
+    }
+    holder.get_stuck().await;
+    let mut next = Client::registered(&engine, options).await;
+    for call in until_vote(2, Oid::from_u64(3), b"data") {
+        next.send(&call).await;
+    }
+    sleep(options.holder_write_timeout - Duration::from_secs(1)).await;
+    assert_eq!(status(&engine, "waiting"), 1);
+    assert_eq!(holder.end().await, ("the client reads nothing".to_owned(), Duration::from_secs(1)));
+    assert!(
+        matches!(next.next_event().await, ClientEvent::Reply(reply) if reply.method == Some(Method::Vote))
+    );
+}
+
+/// Nothing is written for it meanwhile: what it costs are the commits themselves, and there is a limit on these.
+#[tokio::test(start_paused = true)]
+async fn who_leaves_too_many_commits_unread_is_expelled() {
+    let engine = engine(EngineOptions { unread_commit_count: 3, ..EngineOptions::default() });
+    commit(&engine, LARGE, &[0; LARGE_LEN]);
+    let options = ConnectionOptions::default();
+    let mut reader = Client::registered(&engine, options).await;
+    let mut client = Client::registered(&engine, options).await;
+    client.get_stuck().await;
+    for number in 1..=4 {
+        sleep(Duration::from_secs(1)).await;
+        assert!(!client.server.is_finished(), "expelled with {} commits left unread", number - 1);
+        commit(&engine, Oid::from_u64(1 + number), b"data");
+    }
+    assert_eq!(client.end().await, ("4 commits left unread".to_owned(), Duration::ZERO));
+    // The others have seen all of them, though they did not look either.
+    for _ in 0..4 {
+        assert!(matches!(reader.next_event().await, ClientEvent::Call(_)));
+    }
+    assert_eq!(status(&engine, "connections"), 1);
+}
