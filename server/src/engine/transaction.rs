@@ -69,7 +69,11 @@ impl Stage {
     pub(crate) fn into_finish_reply_to(self) -> Option<MsgId<'static>> {
         match self {
             Self::Finishing { reply_to } => reply_to,
-            Self::Collecting | Self::Waiting { .. } | Self::HandedBack { .. } | Self::Voted { .. } => None,
+            Self::Collecting
+            | Self::Syncing { .. }
+            | Self::Waiting { .. }
+            | Self::HandedBack { .. }
+            | Self::Voted { .. } => None,
         }
     }
 }
