@@ -52,8 +52,8 @@ fn wait_until_clean(dir: &Path, why: &str) {
     }
 }
 
-/// Commits a blob and returns its serial.
-fn upload(client: &mut Client, content: &[u8]) -> Tid {
+/// Commits a blob.
+fn upload(client: &mut Client, content: &[u8]) {
     client.send(&begin(1));
     let (data, id) = (b"record"[..].into(), TxnId(1));
     client.send(&Call::Storea(Storea { oid: OID, serial: Tid::ZERO, data, id }));
@@ -62,7 +62,6 @@ fn upload(client: &mut Client, content: &[u8]) -> Tid {
     client.send(&end(1));
     assert_eq!(client.transaction(Method::Vote, 1), "Voted([])");
     assert!(client.transaction(Method::TpcFinish, 1).starts_with("Tid"));
-    client.last_tid()
 }
 
 #[test]
@@ -97,7 +96,8 @@ fn an_upload_broken_off_at_any_message_leaves_nothing() {
         let mut client = server.register();
         client.send(&begin(7));
         messages[..count].iter().for_each(|message| client.send(message));
-        assert_eq!(client.plain(Method::Ping), if count == 5 { "Voted([])" } else { "None" });
+        // Any answer: what came before is handled. The vote's may come later, when the file is durable.
+        client.plain(Method::Ping);
         drop(client);
         server.wait_for_status("connections", 0);
         wait_until_clean(dir.path(), &format!("after {count} messages"));
@@ -127,7 +127,11 @@ fn other_requests_are_answered_during_a_download() {
     let (_dir, server) = start();
     let mut client = server.register();
     let content: Vec<u8> = (0..20_000_000_u32).map(|number| number.to_le_bytes()[1]).collect();
-    let serial = upload(&mut client, &content);
+    upload(&mut client, &content);
+    // The `info` of the commit.
+    client.calls.clear();
+    let hex = server.status("last-transaction");
+    let serial = Tid::from_u64(u64::from_str_radix(hex.as_str().unwrap(), 16).unwrap());
     client.send(&Call::SendBlob(SendBlob { oid: OID, serial }));
     client.send(&Call::SendBlob(SendBlob { oid: OID, serial }));
     // Far less than the blobs has been read when the answer comes: it did not wait for them.

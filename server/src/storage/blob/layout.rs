@@ -95,6 +95,7 @@ pub(crate) fn revision_name(serial: Tid) -> String {
 }
 
 /// Which revision a file of an object's directory is; `None` if it is something else.
+#[cfg_attr(not(test), expect(dead_code, reason = "packing will look for revisions"))]
 pub(crate) fn serial_of_name(name: &OsStr) -> Option<Tid> {
     parse_short_hex(name.to_str()?.strip_suffix(SUFFIX)?).map(Tid::from_u64)
 }
