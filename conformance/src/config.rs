@@ -43,6 +43,10 @@ pub struct ServerConfig {
     pub framing: Framing,
     /// `path` of the file storage `1`.
     pub storage_path: PathBuf,
+    /// Where the blobs of the storage are; `None` for no blobs.
+    pub blob_dir: Option<PathBuf>,
+    /// The blobs are those of a `<blobstorage>` around the file storage, and not its own.
+    pub is_blob_wrapped: bool,
     /// `read-only` of the server, not of the storage.
     pub read_only: bool,
     /// `invalidation-queue-size`; the server's default if there is none.
@@ -64,6 +68,17 @@ impl ServerConfig {
             Some(size) => format!("  invalidation-queue-size {size}\n"),
             None => String::new(),
         };
+        let path = format!("path {}", self.storage_path.display());
+        let storage = match &self.blob_dir {
+            None => format!("<filestorage 1>\n  {path}\n</filestorage>\n"),
+            Some(blobs) if self.is_blob_wrapped => format!(
+                "<blobstorage 1>\n  blob-dir {}\n  <filestorage>\n    {path}\n  </filestorage>\n</blobstorage>\n",
+                blobs.display()
+            ),
+            Some(blobs) => {
+                format!("<filestorage 1>\n  {path}\n  blob-dir {}\n</filestorage>\n", blobs.display())
+            }
+        };
         let ssl = match self.ssl.as_str() {
             "" => String::new(),
             lines => format!("  <ssl>\n{lines}  </ssl>\n"),
@@ -71,9 +86,8 @@ impl ServerConfig {
         format!(
             "<zeo>\n  address 127.0.0.1:{port}\n  read-only {read_only}\n  msgpack {msgpack}\n{queue}  \
              client-conflict-resolution {client_conflict_resolution}\n{ssl}</zeo>\n\n\
-             <filestorage 1>\n  path {path}\n</filestorage>\n",
+             {storage}",
             msgpack = *framing == Framing::Msgpack,
-            path = self.storage_path.display(),
         )
     }
 }
@@ -87,6 +101,8 @@ mod tests {
         let config = ServerConfig {
             framing: Framing::Msgpack,
             storage_path: PathBuf::from("/tmp/x/Data.fs"),
+            blob_dir: None,
+            is_blob_wrapped: false,
             read_only: false,
             invalidation_queue_size: Some(7),
             client_conflict_resolution: false,
@@ -97,5 +113,13 @@ mod tests {
                         invalidation-queue-size 7\n  client-conflict-resolution false\n</zeo>\n\n\
                         <filestorage 1>\n  path /tmp/x/Data.fs\n</filestorage>\n";
         assert_eq!(config.text(8100), expected);
+
+        let config = ServerConfig { blob_dir: Some("/tmp/x/blobs".into()), ..config };
+        let expected = "<filestorage 1>\n  path /tmp/x/Data.fs\n  blob-dir /tmp/x/blobs\n</filestorage>\n";
+        assert!(config.text(8100).ends_with(expected));
+        let config = ServerConfig { is_blob_wrapped: true, ..config };
+        let expected = "<blobstorage 1>\n  blob-dir /tmp/x/blobs\n  <filestorage>\n    path /tmp/x/Data.fs\n  \
+                        </filestorage>\n</blobstorage>\n";
+        assert!(config.text(8100).ends_with(expected));
     }
 }

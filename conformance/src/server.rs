@@ -122,6 +122,11 @@ impl Server {
         self.address
     }
 
+    /// Ends it as a crash would, with SIGKILL.
+    pub fn kill(self) {
+        drop(self);
+    }
+
     /// Ends it as an operator would, with SIGTERM.
     ///
     /// # Errors

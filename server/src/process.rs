@@ -16,10 +16,12 @@ use zeo_codec::Limits;
 use zeo_codec::handshake::Protocol;
 
 use crate::cli;
-use crate::config::{Config, ServerOptions, StorageConfig, StorageKind};
+use crate::config::{self, Config, ServerOptions, StorageConfig, StorageKind};
 use crate::engine::{Engine, EngineOptions};
 use crate::logging::{self, LogHandle};
 use crate::net::{Bound, ConnectionOptions, Listener, Tls};
+use crate::storage::blob::{BlobDirectory, BlobDirectoryOptions, BlobStorage};
+use crate::storage::demo::DemoStorage;
 use crate::storage::file::{FileStorage, FileStorageOptions};
 use crate::storage::memory::MemoryStorage;
 use crate::storage::{Storage, StorageError};
@@ -91,8 +93,6 @@ enum Failure {
 /// Why a storage cannot be opened.
 #[derive(Debug, thiserror::Error)]
 enum OpenError {
-    #[error("{0} is not supported yet")]
-    NotSupportedYet(&'static str),
     #[error("cannot create the directory {}: {source}", path.display())]
     Directory { path: PathBuf, source: std::io::Error },
     #[error("{0}")]
@@ -149,28 +149,47 @@ fn open(config: &StorageConfig) -> Result<(String, Arc<dyn Storage>), Failure> {
 fn open_kind(kind: &StorageKind) -> Result<Arc<dyn Storage>, OpenError> {
     Ok(match kind {
         StorageKind::Mapping { name } => Arc::new(MemoryStorage::new(name)),
-        StorageKind::File(file) => {
-            if file.blob_dir.is_some() {
-                return Err(OpenError::NotSupportedYet("blob-dir in <filestorage>"));
-            }
-            if file.create_directory
-                && let Some(directory) = file.path.parent()
-            {
-                std::fs::create_dir_all(directory)
-                    .map_err(|source| OpenError::Directory { path: directory.to_owned(), source })?;
-            }
-            let options = FileStorageOptions {
-                create: file.create,
-                read_only: file.read_only,
-                blobs: false,
-                quota_bytes: file.quota_bytes,
-                keep_garbage: !file.pack_gc,
-                discard_old: !file.pack_keep_old,
-            };
-            Arc::new(FileStorage::open(&file.path, options)?)
+        StorageKind::File(file) => open_file(file)?,
+        StorageKind::Blob { blob_dir, base } => {
+            let base = open_kind(base)?;
+            let options = BlobDirectoryOptions { create: false, read_only: base.is_read_only() };
+            Arc::new(BlobStorage::new(base, BlobDirectory::open(blob_dir, options)?)?)
         }
-        StorageKind::Blob { .. } => return Err(OpenError::NotSupportedYet("<blobstorage>")),
-        StorageKind::Demo { .. } => return Err(OpenError::NotSupportedYet("<demostorage>")),
+        StorageKind::Demo { name, base, changes } => {
+            let memory = || Arc::new(MemoryStorage::new(MemoryStorage::DEFAULT_NAME));
+            let base = match base {
+                Some(base) => open_kind(base)?,
+                None => memory(),
+            };
+            Arc::new(match changes {
+                Some(changes) => DemoStorage::new(name.as_deref(), base, open_kind(changes)?),
+                None => DemoStorage::temporary(name.as_deref(), base)?,
+            })
+        }
+    })
+}
+
+fn open_file(file: &config::FileStorageOptions) -> Result<Arc<dyn Storage>, OpenError> {
+    if file.create_directory
+        && let Some(directory) = file.path.parent()
+    {
+        std::fs::create_dir_all(directory)
+            .map_err(|source| OpenError::Directory { path: directory.to_owned(), source })?;
+    }
+    let options = FileStorageOptions {
+        create: file.create,
+        read_only: file.read_only,
+        quota_bytes: file.quota_bytes,
+        keep_garbage: !file.pack_gc,
+        discard_old: !file.pack_keep_old,
+    };
+    let storage = Arc::new(FileStorage::open(&file.path, options)?);
+    Ok(match &file.blob_dir {
+        None => storage,
+        Some(blob_dir) => {
+            let options = BlobDirectoryOptions { create: file.create, read_only: file.read_only };
+            Arc::new(BlobStorage::new(storage, BlobDirectory::open(blob_dir, options)?)?.keeping_old())
+        }
     })
 }
 

@@ -22,7 +22,6 @@ use zeo_server::storage::{
 const READ_ONLY: FileStorageOptions = FileStorageOptions {
     create: false,
     read_only: true,
-    blobs: false,
     keep_garbage: false,
     discard_old: false,
     quota_bytes: None,

@@ -49,7 +49,7 @@ impl<'a> Arguments<'a> for StoreBlobEnd<'a> {
     const COUNT: Count = Count::exactly(4);
 
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
-        Ok(Self { oid: args.oid()?, serial: args.tid()?, data: args.bytes()?, id: txn_id(args)? })
+        Ok(Self { oid: args.oid()?, serial: args.serial()?, data: args.bytes()?, id: txn_id(args)? })
     }
 }
 
@@ -82,7 +82,7 @@ impl<'a> Arguments<'a> for StoreBlobShared<'a> {
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
         Ok(Self {
             oid: args.oid()?,
-            serial: args.tid()?,
+            serial: args.serial()?,
             data: args.bytes()?,
             file_name: args.text()?,
             id: txn_id(args)?,

@@ -129,6 +129,8 @@ impl Context {
         ServerConfig {
             framing: self.framing,
             storage_path: self.path("Data.fs"),
+            blob_dir: None,
+            is_blob_wrapped: false,
             read_only: false,
             invalidation_queue_size: None,
             client_conflict_resolution: false,
@@ -204,6 +206,12 @@ impl Context {
             args.extend(["--journal", journal]);
         }
         self.run_script("check_file", &args)
+    }
+
+    /// Has Python open the file and `blobs` beside it: all blobs of the file are there, and no other file.
+    pub(crate) fn check_blobs(&self, storage_path: &Path, what: &str) -> Result<Value, ProcessError> {
+        let (file, dir) = (storage_path.display().to_string(), self.path("blobs").display().to_string());
+        self.run_script("blobs", &["--file", &file, "--blobs", &dir, "--do", what])
     }
 
     /// The ends of all logs, for the report of a failure.

@@ -283,7 +283,8 @@ impl Config {
     }
 
     /// What the command line says by itself. If it says neither where to listen nor what to serve, the server
-    /// listens at port 8100 of this host only, and serves the file `./data/Data.fs`.
+    /// listens at port 8100 of this host only, and serves the file `./data/Data.fs` with the blobs in
+    /// `./data/blobs`.
     ///
     /// # Errors
     /// [`ErrorKind::NoAddress`] and [`ErrorKind::NoStorages`] if one is given without the other.
@@ -310,7 +311,11 @@ impl Config {
     }
 
     fn embedded(overrides: Overrides, environment: &dyn Environment) -> Self {
-        let file = FileStorageOptions { create_directory: true, ..FileStorageOptions::new("./data/Data.fs") };
+        let file = FileStorageOptions {
+            blob_dir: Some("./data/blobs".into()),
+            create_directory: true,
+            ..FileStorageOptions::new("./data/Data.fs")
+        };
         let server = read::defaults(overrides.transaction_timeout, environment);
         Self {
             listen: Address::Tcp { host: "127.0.0.1".into(), port: 8100 },

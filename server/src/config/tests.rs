@@ -123,7 +123,11 @@ fn the_command_line_wins() {
 fn without_anything_there_is_a_default() {
     let config = Config::from_overrides(Overrides::default(), &Nothing).unwrap();
     assert_eq!(config.listen, tcp("127.0.0.1", 8100));
-    let file = FileStorageOptions { create_directory: true, ..FileStorageOptions::new("./data/Data.fs") };
+    let file = FileStorageOptions {
+        blob_dir: Some("./data/blobs".into()),
+        create_directory: true,
+        ..FileStorageOptions::new("./data/Data.fs")
+    };
     let storage = StorageConfig { name: "1".into(), kind: StorageKind::File(file), at: None };
     assert_eq!(config.storages, [storage]);
     assert_eq!(config.server, ServerOptions::default());

@@ -36,6 +36,8 @@ pub(crate) enum CallError {
     Conflict { oid: Oid, committed: Tid, read: Tid },
     #[error("database read conflict error for {oid}")]
     ReadConflict { oid: Oid, committed: Tid, read: Tid },
+    #[error("{0}")]
+    BlobOrder(&'static str),
     #[error("the transaction exceeds {0} bytes")]
     TransactionTooLarge(u64),
     #[error("Couldn't pickle response")]
@@ -82,7 +84,11 @@ impl CallError {
             self,
             Self::Conflict { .. }
                 | Self::ReadConflict { .. }
-                | Self::Storage(StorageError::NoSuchObject(_) | StorageError::NoSuchRevision(..))
+                | Self::Storage(
+                    StorageError::NoSuchObject(_)
+                        | StorageError::NoSuchRevision(..)
+                        | StorageError::NoBlobFile { .. }
+                )
                 | Self::NoSuchKey(_)
         )
     }
@@ -116,6 +122,7 @@ impl CallError {
                 *committed,
                 *read,
             ),
+            Self::BlobOrder(_) => text("builtins.AssertionError", self),
             Self::TransactionTooLarge(_)
             | Self::Panicked
             | Self::TooManyIterators(_)
@@ -252,6 +259,11 @@ fn storage_error(error: &StorageError) -> RemoteError<'static> {
         StorageError::NoSuchRevision(oid, tid) => {
             RemoteError::new(POS_KEY_ERROR, vec![(*oid).into(), (*tid).into()])
         }
+        StorageError::NoBlobFile { oid, serial, .. } => {
+            RemoteError::new(POS_KEY_ERROR, vec![error.to_string().into(), (*oid).into(), (*serial).into()])
+        }
+        StorageError::NoBlobs => text("builtins.TypeError", error),
+        StorageError::BadBlobName(name) => text("builtins.ValueError", name),
         StorageError::ReadOnly => RemoteError::new("ZODB.POSException.ReadOnlyError", vec![]),
         StorageError::MetadataTooLong(Metadata::User) => text(FILE_STORAGE_ERROR, &"user name too long"),
         StorageError::MetadataTooLong(Metadata::Description) => {
@@ -280,6 +292,7 @@ fn storage_error(error: &StorageError) -> RemoteError<'static> {
         | StorageError::Locked { .. }
         | StorageError::Closed
         | StorageError::Cancelled
+        | StorageError::BlobDirectory { .. }
         | StorageError::Failed(_) => text(STORAGE_ERROR, error),
     }
 }

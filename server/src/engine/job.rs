@@ -14,6 +14,7 @@ use super::error::CallError;
 use super::mailbox::{Mail, Mailbox};
 use super::pack::PackJob;
 use super::served::CommitJob;
+use super::transaction::BlobOp;
 
 /// Something to run where blocking is allowed.
 #[derive(Debug)]
@@ -26,6 +27,39 @@ pub enum Job {
     Ask(AskJob),
     /// A pack for whose end nobody waits; it goes on when the connection has ended.
     Pack(PackJob),
+    /// Files to be made durable before a vote; the bell says when they are.
+    Sync(SyncJob),
+}
+
+/// The blobs of a transaction, to be made durable.
+#[derive(Debug)]
+#[must_use = "the client waits for its vote"]
+pub struct SyncJob {
+    round: u64,
+    blobs: Vec<BlobOp>,
+    mailbox: Arc<Mailbox>,
+}
+
+/// The same blobs afterwards.
+#[derive(Debug)]
+pub(crate) struct Synced {
+    /// The number that the job was given.
+    pub(crate) round: u64,
+    pub(crate) blobs: Vec<BlobOp>,
+    pub(crate) result: Result<(), CallError>,
+}
+
+impl SyncJob {
+    pub(crate) fn new(round: u64, blobs: Vec<BlobOp>, mailbox: &Arc<Mailbox>) -> Self {
+        Self { round, blobs, mailbox: Arc::clone(mailbox) }
+    }
+
+    /// Waits for the disk, and puts the blobs back into the connection's mailbox.
+    pub fn run(self) {
+        let Self { round, blobs, mailbox } = self;
+        let result = blobs.iter().try_for_each(|blob| blob.content.sync()).map_err(CallError::from);
+        mailbox.put(Mail::Synced(Synced { round, blobs, result }));
+    }
 }
 
 /// A question that takes its time.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::job::Answered;
+use super::job::{Answered, Synced};
 use crate::storage::StorageError;
 
 /// A letter to a connection.
@@ -15,6 +15,8 @@ pub(crate) enum Mail {
     FinishFailed(StorageError),
     /// A long question has its answer.
     Answered(Answered),
+    /// The files of the transaction that it votes on are durable.
+    Synced(Synced),
 }
 
 /// A connection's letters, and the bell that makes its driver look. Bounded by what a connection can have

@@ -48,7 +48,7 @@ use std::time::Duration;
 
 use served::{PeerIds, Served};
 
-pub use job::{AskJob, Job};
+pub use job::{AskJob, Job, SyncJob};
 pub use pack::PackJob;
 pub use peer::{Closing, Flow, Peer};
 pub use served::CommitJob;

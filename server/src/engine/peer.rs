@@ -1,5 +1,6 @@
 //! One connection as the engine sees it: who it is, where it reads, and what its messages lead to.
 
+mod blob;
 mod commit;
 mod pack;
 mod past;
@@ -16,6 +17,8 @@ use zeo_codec::{
     Call, DecodeError, EncodeError, Envelope, Expected, Limits, MessageError, Method, MsgId, RemoteError,
     Reply, ShapeError, Value,
 };
+
+use blob::{DOWNLOADS_MAX, Download};
 
 use super::error::CallError;
 use super::iterators::Iterators;
@@ -67,8 +70,8 @@ pub enum Closing {
 pub enum Flow {
     /// It is dealt with.
     Done,
-    /// It has to wait until the commit, or one of the questions, under way has ended: offer it again after the
-    /// next wake-up, and nothing else before it.
+    /// It has to wait until the commit, or one of the questions or downloads, under way has ended: offer it again
+    /// after the next wake-up or [`Peer::produce`], and nothing else before it.
     Blocked,
 }
 
@@ -101,6 +104,12 @@ pub struct Peer {
     asking_count: usize,
     /// Packs for which the client waits: nobody needs them when it is gone.
     awaited_packs: Vec<PackCancel>,
+    /// Blobs on their way to the client, whose turn it is first.
+    downloads: VecDeque<Download>,
+    /// Where a piece of a blob is read to.
+    chunk: Vec<u8>,
+    /// Counts how often files were to be made durable.
+    sync_round: u64,
     iterators: Iterators,
 }
 
@@ -128,6 +137,9 @@ impl Peer {
             jobs: VecDeque::new(),
             asking_count: 0,
             awaited_packs: Vec::new(),
+            downloads: VecDeque::new(),
+            chunk: Vec::new(),
+            sync_round: 0,
             iterators: Iterators::default(),
         }
     }
@@ -168,6 +180,7 @@ impl Peer {
         };
         let is_blocked = (method.is_transactional() && self.is_finishing())
             || (takes_long(method) && self.asking_count >= ASKING_MAX)
+            || (method == Method::SendBlob && self.downloads.len() >= DOWNLOADS_MAX)
             || (uses_iterator(method) && self.iterators.is_starting());
         if is_blocked {
             return Ok(Flow::Blocked);
@@ -228,6 +241,11 @@ impl Peer {
             Call::Restorea(args) => self.restorea(args, payload)?,
             Call::Undoa(args) => self.undoa(&args)?,
             Call::CheckCurrentSerial(args) => self.check_current_serial(args)?,
+            Call::Plain(Method::StoreBlobStart) => self.store_blob_start()?,
+            Call::StoreBlobChunk(args) => self.store_blob_chunk(&args)?,
+            Call::StoreBlobEnd(args) => self.store_blob_end(args)?,
+            Call::StoreBlobShared(args) => self.store_blob_shared(args)?,
+            Call::SendBlob(args) => return self.send_blob(args, reply_to),
             Call::DeleteObject(args) => self.delete_object(args)?,
             Call::NewOids(args) => self.new_oids(args)?,
             Call::GetInvalidations(args) => self.get_invalidations(args)?,
@@ -374,6 +392,7 @@ impl Peer {
                 Mail::LockGranted => self.lock_granted(session)?,
                 Mail::FinishFailed(error) => self.finish_failed(&error.into(), session)?,
                 Mail::Answered(answered) => self.answered(answered, session)?,
+                Mail::Synced(synced) => self.synced(synced, session)?,
             }
         }
         Ok(())

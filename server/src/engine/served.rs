@@ -177,7 +177,7 @@ const SUPPORTED: Features = Features {
     restore: true,
     record_iteration: true,
     external_gc: true,
-    blobs: false,
+    blobs: true,
     history: HistoryShape::Merged,
 };
 

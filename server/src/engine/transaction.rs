@@ -4,10 +4,11 @@
 //! only when the vote has the commit lock (protocol reference 9.3). The stages:
 //!
 //! ```text
-//!   Collecting --vote--> Waiting --lock--> (vote runs) --> Voted --tpc_finish--> Finishing
-//!        \________________lock free_____________/   \--> HandedBack --vote--> (vote runs)
+//!   Collecting --vote--> (Syncing) --> Waiting --lock--> (vote runs) --> Voted --tpc_finish--> Finishing
+//!        \_______________________lock free____________/   \--> HandedBack --vote--> (vote runs)
 //! ```
 //!
+//! `Syncing` is for transactions with blobs: their files go to the disk before anybody has to wait for it.
 //! `HandedBack` holds the commit lock: the client is to resolve conflicts and vote again, and what it
 //! merged with must not change meanwhile (`guarantees.md` 4, last point).
 
@@ -21,6 +22,7 @@ use zeo_codec::{Conflict, MsgId, Oid, Tid};
 use super::commit_lock::Ticket;
 use super::error::CallError;
 use super::undo_id;
+use crate::storage::blob::{StagedBlob, Upload};
 use crate::storage::{Current, NewRecord, Pending, StorageError, View, Voted};
 
 /// What an operation takes in memory beside its data, roughly.
@@ -36,11 +38,22 @@ pub(crate) enum Op {
     Undo { undo_id: Bytes },
 }
 
+/// A blob whose content has arrived.
+#[derive(Debug)]
+pub(crate) struct BlobOp {
+    /// Its record, which the client has stored by itself before: it is written twice, as by Python's server.
+    pub(crate) store: Op,
+    pub(crate) oid: Oid,
+    pub(crate) content: StagedBlob,
+}
+
 /// Where a transaction stands.
 #[derive(Debug)]
 pub(crate) enum Stage {
     /// Operations come in.
     Collecting,
+    /// The vote waits for the blobs' files to become durable.
+    Syncing { reply_to: Option<MsgId<'static>>, round: u64 },
     /// The vote waits for the commit lock.
     Waiting { reply_to: Option<MsgId<'static>>, ticket: Ticket },
     /// The client resolves conflicts; the lock is held.
@@ -56,7 +69,11 @@ impl Stage {
     pub(crate) fn into_finish_reply_to(self) -> Option<MsgId<'static>> {
         match self {
             Self::Finishing { reply_to } => reply_to,
-            Self::Collecting | Self::Waiting { .. } | Self::HandedBack { .. } | Self::Voted { .. } => None,
+            Self::Collecting
+            | Self::Syncing { .. }
+            | Self::Waiting { .. }
+            | Self::HandedBack { .. }
+            | Self::Voted { .. } => None,
         }
     }
 }
@@ -65,7 +82,7 @@ impl fmt::Display for Stage {
     /// In the words of Python's log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Collecting | Self::Waiting { .. } => "unlocked",
+            Self::Collecting | Self::Syncing { .. } | Self::Waiting { .. } => "unlocked",
             Self::HandedBack { .. } | Self::Voted { .. } | Self::Finishing { .. } => "locked",
         })
     }
@@ -82,10 +99,24 @@ pub(crate) struct Transaction {
     pub(crate) tid: Option<Tid>,
     pub(crate) status: u8,
     pub(crate) ops: Vec<Op>,
+    /// Blobs in the order of their arrival; they stay until a vote takes them.
+    pub(crate) blobs: Vec<BlobOp>,
+    /// The blob that is arriving.
+    pub(crate) upload: Option<Upload>,
     pub(crate) data_len: u64,
     /// An operation that could not be taken; the vote says so.
     pub(crate) failure: Option<CallError>,
     pub(crate) stage: Stage,
+}
+
+impl Transaction {
+    /// The vote will fail with the first error; nothing that has been collected is needed any more.
+    pub(crate) fn fail(&mut self, error: CallError) {
+        self.failure.get_or_insert(error);
+        self.ops = Vec::new();
+        self.blobs = Vec::new();
+        self.upload = None;
+    }
 }
 
 /// What a vote found.
@@ -106,8 +137,12 @@ pub(crate) struct Plan {
 ///
 /// A store that conflicts is not an error yet: a later store of the same object that does not conflict
 /// takes its place (this is how a client sends its resolution).
-pub(crate) fn plan(ops: &[Op], view: &dyn View, bytes_max: u64) -> Result<Plan, CallError> {
-    let mut records = Pending::with_capacity(ops.len());
+pub(crate) fn plan<'o>(
+    ops: impl Iterator<Item = &'o Op>,
+    view: &dyn View,
+    bytes_max: u64,
+) -> Result<Plan, CallError> {
+    let mut records = Pending::with_capacity(ops.size_hint().0);
     let mut conflicts: HashMap<Oid, Conflict<'static>> = HashMap::new();
     let mut undone = Vec::new();
     for op in ops {

@@ -11,7 +11,14 @@
 //! starts on the thread that read the request, as soon as the connection has nothing else to do there, and
 //! blocks it ([`block`] lets another thread take over what else there is to do, this connection
 //! included); then it writes the reply itself. What both tasks need is under one mutex. Who holds it waits for
-//! nothing but a disk that has to be read, and that within [`block`], too: it keeps this connection, no other one.
+//! nothing but a disk that has to be read or written, and that within [`block`], too: it keeps this connection, no
+//! other one.
+//!
+//! # Blobs
+//!
+//! Their files are read and written on the connection's thread, a piece at a time, within [`block`], so that no
+//! piece has to change threads. Pieces to be sent are asked for when everything before them is written: a client
+//! gets them as fast as it reads, and what it asks for meanwhile is answered between two of them.
 
 use std::io;
 use std::panic::AssertUnwindSafe;
@@ -65,6 +72,8 @@ const READ_LEN: usize = 64 * 1024;
 const READ_LEN_MAX: usize = 4 * 1024 * 1024;
 /// Output beyond which is written before more input is handled.
 const WRITE_LEN: usize = 1024 * 1024;
+/// How often pieces of blobs are produced before others get their turn.
+const SEND_ROUNDS: u32 = 8;
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
@@ -203,6 +212,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
                 // The answer comes by the bell.
                 Job::Ask(job) => drop(tokio::task::spawn_blocking(|| job.run())),
                 Job::Pack(job) => drop(tokio::task::spawn_blocking(|| job.run())),
+                // The bell says when it is done.
+                Job::Sync(job) => drop(tokio::task::spawn_blocking(|| job.run())),
             }
         }
         progress
@@ -228,6 +239,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
     /// Handles input and writes output until one of them has to be waited for.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), End>> {
+        let mut rounds = 0;
         loop {
             if let Some(end) = self.ended.take() {
                 return Poll::Ready(Err(end));
@@ -244,12 +256,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
             if !is_all {
                 continue;
             }
-            if self.blocked.is_some() {
+            let is_sending = self.peer.is_sending();
+            if self.blocked.is_none() {
+                match self.poll_read(context)? {
+                    Poll::Ready(0) => return Poll::Ready(Ok(())),
+                    Poll::Pending if !is_sending => return Poll::Pending,
+                    Poll::Ready(_) | Poll::Pending => {}
+                }
+            } else if !is_sending {
                 // The commit task rings.
                 return Poll::Pending;
             }
-            if ready!(self.poll_read(context))? == 0 {
-                return Poll::Ready(Ok(()));
+            if is_sending {
+                if rounds == SEND_ROUNDS {
+                    // The client reads as fast as we read the disk. Others, and the bell, want their turn, too.
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                rounds += 1;
+                block(|| self.peer.produce(&mut self.session))?;
             }
         }
     }
@@ -287,7 +312,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
     }
 
     fn handle(&mut self, message: Message) -> Result<Flow, End> {
-        let flow = self.peer.on_message(&message, &mut self.session)?;
+        let flow = if self.peer.is_uploading() {
+            block(|| self.peer.on_message(&message, &mut self.session))?
+        } else {
+            self.peer.on_message(&message, &mut self.session)?
+        };
         if flow == Flow::Blocked {
             self.blocked = Some(message);
         }

@@ -73,7 +73,10 @@ struct Writer {
 }
 
 impl MemoryStorage {
-    /// An empty storage; Python's default name is `MappingStorage`.
+    /// What Python calls a storage to which nobody gives a name.
+    pub const DEFAULT_NAME: &'static str = "MappingStorage";
+
+    /// An empty storage.
     #[must_use]
     pub fn new(name: &str) -> Self {
         let content = Arc::default();

@@ -8,6 +8,7 @@
 //!
 //! This module knows no sockets and no wire format; object data is opaque bytes here.
 
+pub mod blob;
 pub mod demo;
 pub mod file;
 pub mod memory;
@@ -18,6 +19,7 @@ pub mod tid;
 mod wait;
 
 use std::fmt;
+use std::fs::File;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -28,6 +30,7 @@ pub use pack::{CommitsStopped, PackHost, PackOutcome, PackReport, PackRequest, U
 pub use pending::Pending;
 pub use wait::{WaitHook, set_wait_hook, wait};
 
+use blob::{BlobDirectory, StagedBlob};
 use past::{CurrentObject, PastRecord, PastRevision, PastTransaction, UndoError};
 
 /// A revision's object data and its place in the object's history, handed over without an intermediate
@@ -245,6 +248,15 @@ pub struct NewTransaction {
     pub records: Vec<NewRecord>,
 }
 
+/// The content of a blob that a transaction stores.
+#[derive(Debug)]
+pub struct NewBlob {
+    /// The object; one of the transaction's records is its.
+    pub oid: Oid,
+    /// The file.
+    pub content: StagedBlob,
+}
+
 /// A storage: where views come from and transactions go.
 pub trait Storage: Send + Sync + fmt::Debug {
     /// The storage's name, as Python's `getName()`; for a file storage the path as configured.
@@ -289,6 +301,36 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// [`StorageError::ReadOnly`], [`StorageError::Closed`], [`StorageError::Failed`]; [`StorageError::Io`], for
     /// example no room; [`StorageError::Corrupt`] if the structure of the medium is damaged, not just a record.
     fn pack(&self, request: PackRequest, host: &dyn PackHost) -> Result<PackOutcome, StorageError>;
+
+    /// Where the storage's blobs are; `None` if it cannot have any.
+    fn blobs(&self) -> Option<&Arc<BlobDirectory>> {
+        None
+    }
+
+    /// Opens the file of a blob's revision for reading.
+    ///
+    /// # Errors
+    /// [`StorageError::NoBlobFile`], [`StorageError::NoBlobs`]; [`StorageError::Io`].
+    fn open_blob(&self, oid: Oid, serial: Tid) -> Result<File, StorageError> {
+        self.blobs().ok_or(StorageError::NoBlobs)?.open_revision(oid, serial)
+    }
+
+    /// [`vote`](Self::vote) on a transaction that stores blobs. If an object occurs twice, the last one counts.
+    ///
+    /// # Errors
+    /// Those of `vote`, and [`StorageError::NoBlobs`]; the blobs are gone then.
+    fn vote_with_blobs(
+        &self,
+        transaction: NewTransaction,
+        blobs: Vec<NewBlob>,
+    ) -> Result<Box<dyn Voted>, StorageError> {
+        if blobs.is_empty() { self.vote(transaction) } else { Err(StorageError::NoBlobs) }
+    }
+
+    /// Whether nothing is written any more because it is unknown what is on the medium; see [`Voted::finish`].
+    fn has_stopped(&self) -> bool {
+        false
+    }
 
     /// Writes what speeds up the next start (index files), as of now. Commits go on meanwhile.
     ///
@@ -456,6 +498,30 @@ pub enum StorageError {
     /// A write failed earlier and left the medium in an unknown state; nothing is written any more.
     #[error("writing has stopped after a failure: {0}")]
     Failed(Arc<str>),
+    /// The storage has no place for blobs.
+    #[error("Blobs are not supported")]
+    NoBlobs,
+    /// There is no file for this revision of a blob.
+    #[error("No blob file at {path}")]
+    NoBlobFile {
+        /// Where it should be.
+        path: String,
+        /// The object.
+        oid: Oid,
+        /// The revision.
+        serial: Tid,
+    },
+    /// A client with a shared blob directory names a file that is not its to name.
+    #[error("bad name of a shared blob file: {0:?}")]
+    BadBlobName(String),
+    /// A directory that cannot be used for blobs.
+    #[error("blob directory {path}: {what}")]
+    BlobDirectory {
+        /// The directory.
+        path: String,
+        /// What is wrong.
+        what: String,
+    },
     /// Bytes on the medium that contradict the format.
     #[error("{file}: {what} at position {pos}")]
     Corrupt {

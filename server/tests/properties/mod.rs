@@ -61,6 +61,7 @@ fn drain(session: &mut ServerSession, peer: &mut Peer) -> bool {
                 Job::Commit(job) => job.run(),
                 Job::Ask(job) => job.run(),
                 Job::Pack(job) => job.run(),
+                Job::Sync(job) => job.run(),
             }
         }
         if peer.on_wake(session).is_err() {

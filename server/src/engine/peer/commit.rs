@@ -13,11 +13,11 @@ use super::{Answer, Closing, Peer, now, send, send_error};
 use crate::engine::commit_lock::Ticket;
 use crate::engine::error::CallError;
 use crate::engine::extension;
-use crate::engine::job::Job;
+use crate::engine::job::{Job, SyncJob};
 use crate::engine::served::CommitJob;
-use crate::engine::transaction::{OP_LEN, Op, Plan, Stage, Transaction, plan};
+use crate::engine::transaction::{BlobOp, OP_LEN, Op, Plan, Stage, Transaction, plan};
 use crate::storage::tid::{next_tid, unix_micros_from_tid};
-use crate::storage::{NewRecord, NewTransaction, StorageError};
+use crate::storage::{NewBlob, NewRecord, NewTransaction, StorageError};
 
 impl Peer {
     pub(super) fn tpc_begin(
@@ -52,6 +52,8 @@ impl Peer {
             tid: args.tid,
             status,
             ops: Vec::new(),
+            blobs: Vec::new(),
+            upload: None,
             data_len: 0,
             failure: None,
             stage: Stage::Collecting,
@@ -62,7 +64,7 @@ impl Peer {
     }
 
     /// The transaction `id`, which must be the current one.
-    fn transaction(&mut self, id: TxnId) -> Result<&mut Transaction, CallError> {
+    pub(super) fn transaction(&mut self, id: TxnId) -> Result<&mut Transaction, CallError> {
         if self.is_read_only {
             return Err(CallError::ReadOnly);
         }
@@ -124,47 +126,73 @@ impl Peer {
 
     /// Adds an operation to the transaction; beyond the limit on its size the vote will fail.
     fn collect(&mut self, id: TxnId, data_len: usize, op: Op) -> Result<Reply<'static>, CallError> {
-        let bytes_max = self.engine.options.transaction_bytes;
+        self.count(id, data_len)?;
         let transaction = self.transaction(id)?;
-        transaction.data_len = transaction.data_len.saturating_add((data_len + OP_LEN) as u64);
-        if transaction.data_len > bytes_max {
-            transaction.ops = Vec::new();
-            transaction.failure.get_or_insert(CallError::TransactionTooLarge(bytes_max));
-        }
         if transaction.failure.is_none() {
             transaction.ops.push(op);
         }
         Ok(Reply::None)
     }
 
+    /// Counts an operation and its data towards the limit on the transaction's size.
+    pub(super) fn count(&mut self, id: TxnId, data_len: usize) -> Result<(), CallError> {
+        let bytes_max = self.engine.options.transaction_bytes;
+        let transaction = self.transaction(id)?;
+        transaction.data_len = transaction.data_len.saturating_add((data_len + OP_LEN) as u64);
+        if transaction.data_len > bytes_max {
+            transaction.fail(CallError::TransactionTooLarge(bytes_max));
+        }
+        Ok(())
+    }
+
     pub(super) fn vote(&mut self, id: TxnId, reply_to: Option<&MsgId<'_>>) -> Result<Answer, CallError> {
-        let stage = std::mem::replace(&mut self.transaction(id)?.stage, Stage::Collecting);
-        let ticket = match stage {
+        let round = self.sync_round + 1;
+        let transaction = self.transaction(id)?;
+        let has_blobs = !transaction.blobs.is_empty() && transaction.failure.is_none();
+        if matches!(transaction.stage, Stage::Collecting) && has_blobs {
+            let blobs = std::mem::take(&mut transaction.blobs);
+            transaction.stage =
+                Stage::Syncing { reply_to: reply_to.map(|id| id.clone().into_owned()), round };
+            self.sync_round = round;
+            self.jobs.push_back(Job::Sync(SyncJob::new(round, blobs, &self.mailbox)));
+            return Ok(Answer::Sent);
+        }
+        self.vote_synced(reply_to)
+    }
+
+    /// Votes, or queues for the lock, with the transaction's files as durable as they will be before that.
+    pub(super) fn vote_synced(&mut self, reply_to: Option<&MsgId<'_>>) -> Result<Answer, CallError> {
+        let Some(transaction) = &mut self.transaction else { return Ok(Answer::Reply(Reply::None)) };
+        let ticket = match std::mem::replace(&mut transaction.stage, Stage::Collecting) {
             Stage::HandedBack { ticket } => ticket,
             Stage::Collecting => {
                 let lock = &self.attached()?.served.lock;
                 let (ticket, is_held) = lock.acquire(self.id, &self.mailbox, now(), &self.label);
                 if !is_held {
                     let reply_to = reply_to.map(|id| id.clone().into_owned());
-                    self.transaction(id)?.stage = Stage::Waiting { reply_to, ticket };
+                    if let Some(transaction) = &mut self.transaction {
+                        transaction.stage = Stage::Waiting { reply_to, ticket };
+                    }
                     return Ok(Answer::Sent);
                 }
                 self.start_lock_clock();
                 ticket
             }
-            stage @ Stage::Waiting { .. } => {
-                return self.already_voting(id, stage, "Already voting (waiting)");
+            stage @ (Stage::Syncing { .. } | Stage::Waiting { .. }) => {
+                return self.already_voting(stage, "Already voting (waiting)");
             }
             stage @ (Stage::Voted { .. } | Stage::Finishing { .. }) => {
-                return self.already_voting(id, stage, "Already voting (locked)");
+                return self.already_voting(stage, "Already voting (locked)");
             }
         };
         self.run_vote(ticket).map(Answer::Reply)
     }
 
     /// Leaves the transaction in its stage.
-    fn already_voting(&mut self, id: TxnId, stage: Stage, error: &'static str) -> Result<Answer, CallError> {
-        self.transaction(id)?.stage = stage;
+    fn already_voting(&mut self, stage: Stage, error: &'static str) -> Result<Answer, CallError> {
+        if let Some(transaction) = &mut self.transaction {
+            transaction.stage = stage;
+        }
         Err(CallError::TransactionState(error))
     }
 
@@ -217,8 +245,11 @@ impl Peer {
         }
         // Nobody commits while we hold the lock: this is and stays the newest state.
         let view = served.view();
+        // In this order, the last blob first, as Python's server (StorageServer.py:_vote, ZEO 6.2): the file gets the
+        // same bytes.
+        let ops = transaction.ops.iter().chain(transaction.blobs.iter().rev().map(|blob| &blob.store));
         let bytes_max = self.engine.options.transaction_bytes;
-        let Plan { records, oids, undone, conflicts } = plan(&transaction.ops, &*view, bytes_max)?;
+        let Plan { records, oids, undone, conflicts } = plan(ops, &*view, bytes_max)?;
         if !conflicts.is_empty() {
             served.stats.conflicts.add();
             transaction.stage = Stage::HandedBack { ticket };
@@ -232,14 +263,17 @@ impl Peer {
             None => next_tid(unix_micros(now()), view.last_tid()).ok_or(StorageError::TidsExhausted)?,
         };
         check_serials(&records, tid)?;
-        let voted = served.storage.vote(NewTransaction {
+        let blobs = std::mem::take(&mut transaction.blobs).into_iter().rev();
+        let blobs = blobs.map(|BlobOp { oid, content, .. }| NewBlob { oid, content }).collect();
+        let new = NewTransaction {
             tid,
             status: transaction.status,
             user: transaction.user.clone(),
             description: transaction.description.clone(),
             extension: transaction.extension.clone(),
             records,
-        })?;
+        };
+        let voted = served.storage.vote_with_blobs(new, blobs)?;
         transaction.stage = Stage::Voted { ticket, voted, tid, oids };
         // From here on only the storage needs the data.
         transaction.ops = Vec::new();

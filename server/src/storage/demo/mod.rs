@@ -19,13 +19,18 @@ mod pack;
 mod view;
 
 use std::fmt;
+use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tempfile::TempDir;
 use zeo_codec::{Oid, Tid};
 
 use self::view::DemoView;
+use super::blob::{BlobDirectory, BlobDirectoryOptions, BlobStorage};
+use super::file::io_error;
+use super::memory::MemoryStorage;
 use super::{
-    Features, NewTransaction, PackHost, PackOutcome, PackRequest, Storage, StorageError, View, Voted,
+    Features, NewBlob, NewTransaction, PackHost, PackOutcome, PackRequest, Storage, StorageError, View, Voted,
 };
 
 /// Greatest oid with which a new sequence begins.
@@ -57,6 +62,8 @@ pub struct DemoStorage {
     changes: Arc<dyn Storage>,
     /// The next oid to hand out.
     next_oid: Mutex<u64>,
+    /// Where the blobs of changes in memory are; it goes with the storage.
+    _scratch: Option<TempDir>,
 }
 
 impl DemoStorage {
@@ -65,7 +72,33 @@ impl DemoStorage {
     pub fn new(name: Option<&str>, base: Arc<dyn Storage>, changes: Arc<dyn Storage>) -> Self {
         let own_name = || format!("DemoStorage({}, {})", Quoted(base.name()), Quoted(changes.name()));
         let name = name.map_or_else(own_name, str::to_owned);
-        Self { name, base, changes, next_oid: Mutex::new(fastrand::u64(1..=FIRST_OID_MAX)) }
+        let next_oid = Mutex::new(fastrand::u64(1..=FIRST_OID_MAX));
+        Self { name, base, changes, next_oid, _scratch: None }
+    }
+
+    /// Keeps the changes to `base` in memory, and their blobs in a temporary directory.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`] if that cannot be made.
+    pub fn temporary(name: Option<&str>, base: Arc<dyn Storage>) -> Result<Self, StorageError> {
+        let scratch = TempDir::with_suffix(".demoblobs");
+        let scratch = scratch.map_err(io_error("create a directory in", &std::env::temp_dir()))?;
+        let directory = BlobDirectory::open(scratch.path(), BlobDirectoryOptions::default())?;
+        let memory = Arc::new(MemoryStorage::new(MemoryStorage::DEFAULT_NAME));
+        let changes = Arc::new(BlobStorage::new(memory, directory)?);
+        Ok(Self { _scratch: Some(scratch), ..Self::new(name, base, changes) })
+    }
+
+    fn voted(
+        &self,
+        tid: Tid,
+        vote: impl FnOnce() -> Result<Box<dyn Voted>, StorageError>,
+    ) -> Result<Box<dyn Voted>, StorageError> {
+        let last = self.view().last_tid();
+        if tid <= last {
+            return Err(StorageError::TidNotRising { tid, last });
+        }
+        Ok(Box::new(DemoVoted { base: self.base.view(), voted: vote()? }))
     }
 
     fn view_with(&self, changes: Arc<dyn View>) -> DemoView {
@@ -139,12 +172,32 @@ impl Storage for DemoStorage {
     }
 
     fn vote(&self, transaction: NewTransaction) -> Result<Box<dyn Voted>, StorageError> {
-        let last = self.view().last_tid();
-        if transaction.tid <= last {
-            return Err(StorageError::TidNotRising { tid: transaction.tid, last });
+        self.voted(transaction.tid, || self.changes.vote(transaction))
+    }
+
+    fn blobs(&self) -> Option<&Arc<BlobDirectory>> {
+        self.changes.blobs()
+    }
+
+    fn open_blob(&self, oid: Oid, serial: Tid) -> Result<File, StorageError> {
+        match self.changes.open_blob(oid, serial) {
+            Err(StorageError::NoBlobFile { .. }) if self.base.blobs().is_some() => {
+                self.base.open_blob(oid, serial)
+            }
+            opened => opened,
         }
-        let voted = self.changes.vote(transaction)?;
-        Ok(Box::new(DemoVoted { base: self.base.view(), voted }))
+    }
+
+    fn vote_with_blobs(
+        &self,
+        transaction: NewTransaction,
+        blobs: Vec<NewBlob>,
+    ) -> Result<Box<dyn Voted>, StorageError> {
+        self.voted(transaction.tid, || self.changes.vote_with_blobs(transaction, blobs))
+    }
+
+    fn has_stopped(&self) -> bool {
+        self.changes.has_stopped()
     }
 
     fn pack(&self, request: PackRequest, host: &dyn PackHost) -> Result<PackOutcome, StorageError> {

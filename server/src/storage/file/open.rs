@@ -39,8 +39,6 @@ pub struct FileStorageOptions {
     pub create: bool,
     /// Refuse every write, take no lock, change no file; a torn tail is ignored. Python's `read_only`.
     pub read_only: bool,
-    /// Whether a blob directory belongs to the file. Only decides which features and interfaces are announced.
-    pub blobs: bool,
     /// Whether a pack leaves objects alone that cannot be reached; Python's `pack_gc=False`.
     pub keep_garbage: bool,
     /// Whether a pack leaves no `.old` behind; Python's `pack_keep_old=False`.

@@ -33,19 +33,6 @@ const INTERFACES: [(&str, &str); 7] = [
     ("zope.interface", "Interface"),
 ];
 
-/// The same with a blob directory.
-const INTERFACES_WITH_BLOBS: [(&str, &str); 9] = [
-    ("ZODB.interfaces", "IBlobStorageRestoreable"),
-    ("ZODB.interfaces", "IBlobStorage"),
-    ("ZODB.interfaces", "IStorageRestoreable"),
-    ("ZODB.interfaces", "IStorageIteration"),
-    ("ZODB.interfaces", "IStorageUndoable"),
-    ("ZODB.interfaces", "IStorageCurrentRecordIteration"),
-    ("ZODB.interfaces", "IExternalGC"),
-    ("ZODB.interfaces", "IStorage"),
-    ("zope.interface", "Interface"),
-];
-
 /// A storage in a single file of Python's format.
 ///
 /// Dropping it without [`Storage::close`] loses nothing but the saved index.
@@ -263,13 +250,13 @@ impl Storage for FileStorage {
             restore: true,
             record_iteration: true,
             external_gc: true,
-            blobs: self.shared.options.blobs,
+            blobs: false,
             history: HistoryShape::Merged,
         }
     }
 
     fn interfaces(&self) -> &'static [(&'static str, &'static str)] {
-        if self.shared.options.blobs { &INTERFACES_WITH_BLOBS } else { &INTERFACES }
+        &INTERFACES
     }
 
     fn is_read_only(&self) -> bool {
@@ -292,6 +279,10 @@ impl Storage for FileStorage {
 
     fn vote(&self, transaction: NewTransaction) -> Result<Box<dyn Voted>, StorageError> {
         Ok(Box::new(FileVoted::vote(&self.shared, transaction)?))
+    }
+
+    fn has_stopped(&self) -> bool {
+        matches!(self.shared.writer().health, Health::Failed(_))
     }
 
     fn checkpoint(&self) -> Result<(), StorageError> {

@@ -1,0 +1,27 @@
+//! Blobs: files beside a storage, one for each revision of a blob object.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`mod@layout`] | names: oid and tid to path and back, no I/O |
+//! | `directory` | a blob directory: opening, reading, taking files in |
+//! | `staged` | files on their way in, and *what a crash leaves of them* |
+//! | `storage` | [`BlobStorage`]: any storage, with a blob directory beside it |
+//!
+//! Python has two ways to the same thing: `blob-dir` of a `<filestorage>` and `<blobstorage>` around any storage.
+//! They announce the same abilities and leave the same files, so here both are [`BlobStorage`].
+//!
+//! `server/BLOBS.md` has the layout and the table of crashes.
+
+pub mod layout;
+
+mod directory;
+mod pack;
+mod staged;
+mod storage;
+
+#[cfg(test)]
+mod tests;
+
+pub use directory::{BlobDirectory, BlobDirectoryOptions};
+pub use staged::{StagedBlob, Upload};
+pub use storage::BlobStorage;

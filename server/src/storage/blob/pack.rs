@@ -1,0 +1,227 @@
+//! Packing: the files of blobs go with the records that name them.
+//!
+//! The storage beneath tells which revisions of blobs it removes. Their files must stay until it has succeeded, since
+//! until then readers may ask for them, and a crash keeps the records:
+//!
+//! ```text
+//!   storage packs           revisions are noted in memory
+//!   before it switches      the notes go to tmp/zeo-removed, durably
+//!   storage has switched    each noted file is removed, or moved to BLOBDIR.old, unless a record names it after all
+//!   then                    tmp/zeo-removed goes
+//! ```
+//!
+//! What a crash leaves undone the next start finds in the notes; a file that a record names is never touched. With
+//! `pack-keep-old` the directory `BLOBDIR.old` holds all files as they were before, like Python's
+//! (`FileStorage.py:_remove_blob_files_tagged_for_removal_during_pack`, ZODB 6.4); those that stay are hard links.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use zeo_codec::{Oid, Tid};
+
+use super::super::file::io_error;
+use super::super::{CommitsStopped, PackHost, PackOutcome, PackRequest, Storage, StorageError, View};
+use super::directory::BlobDirectory;
+use super::layout::MARKER;
+use super::staged::is_committed;
+
+/// The notes, in `tmp/`: a line for each revision, 16 hex digits for the oid and 16 for the serial.
+const NOTES: &str = "zeo-removed";
+
+/// Packs `inner` and removes the files of the revisions that went. With `keeps_old` they are kept where Python keeps
+/// them, if the storage keeps what it was, too.
+pub(super) fn pack(
+    inner: &dyn Storage,
+    directory: &BlobDirectory,
+    keeps_old: bool,
+    request: PackRequest,
+    host: &dyn PackHost,
+) -> Result<PackOutcome, StorageError> {
+    let noting = Noting { host, directory, removed: Mutex::default() };
+    let packed = inner.pack(request, &noting);
+    let removed = noting.removed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let Ok(PackOutcome::Packed(report)) = &packed else {
+        remove_notes(directory);
+        return packed;
+    };
+    let old = (keeps_old && report.is_old_kept).then(|| Old::new(directory)).transpose();
+    let swept = old.and_then(|old| sweep(directory, &*inner.view(), &removed, old.as_ref()));
+    if let Err(error) = swept {
+        // The storage has been packed; what is left over takes room, no more. The next start tries again.
+        tracing::error!(target: "ZODB.blob", "cannot remove the files of packed blobs: {error}");
+    }
+    packed
+}
+
+/// Removes what a pack has not come to before the process ended. `view` is the storage as it was opened.
+pub(super) fn recover(directory: &BlobDirectory, view: &dyn View) -> Result<(), StorageError> {
+    let path = directory.tmp().join(NOTES);
+    let text = match fs::read_to_string(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        text => text.map_err(io_error("read", &path))?,
+    };
+    // A line that was cut short names nothing.
+    let removed: Vec<_> = text.lines().filter_map(parse_note).collect();
+    sweep(directory, view, &removed, None)
+}
+
+fn parse_note(line: &str) -> Option<(Oid, Tid)> {
+    let number = |digits: &str| u64::from_str_radix(digits, 16).ok();
+    let (oid, serial) = line.split_at_checked(16).filter(|(_, serial)| serial.len() == 16)?;
+    Some((Oid::from_u64(number(oid)?), Tid::from_u64(number(serial)?)))
+}
+
+/// Passes on what the storage asks, and notes what it removes.
+struct Noting<'h> {
+    host: &'h dyn PackHost,
+    directory: &'h BlobDirectory,
+    removed: Mutex<Vec<(Oid, Tid)>>,
+}
+
+impl Noting<'_> {
+    fn write_notes(&self) -> Result<(), StorageError> {
+        let removed = self.removed.lock().unwrap_or_else(PoisonError::into_inner);
+        if removed.is_empty() {
+            return Ok(());
+        }
+        let path = self.directory.tmp().join(NOTES);
+        let write = || {
+            let mut notes = BufWriter::new(File::create(&path)?);
+            removed.iter().try_for_each(|(oid, serial)| writeln!(notes, "{oid}{serial}"))?;
+            notes.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+        };
+        write().map_err(io_error("write", &path))?;
+        self.directory.sync_notes()
+    }
+}
+
+impl PackHost for Noting<'_> {
+    fn is_cancelled(&self) -> bool {
+        self.host.is_cancelled()
+    }
+
+    fn stop_commits(&self) -> Option<Box<dyn CommitsStopped + '_>> {
+        // Before commits are stopped, as it takes its time. What the last moments add is removed all the same,
+        // unless the process dies just then.
+        if let Err(error) = self.write_notes() {
+            tracing::error!(target: "ZODB.blob", "the pack is given up: {error}");
+            return None;
+        }
+        self.host.stop_commits()
+    }
+
+    fn packed(&self, view: Arc<dyn View>) {
+        self.host.packed(view);
+    }
+
+    fn wants_removed_blobs(&self) -> bool {
+        true
+    }
+
+    fn removed_blob(&self, oid: Oid, serial: Tid) -> Result<(), StorageError> {
+        self.removed.lock().unwrap_or_else(PoisonError::into_inner).push((oid, serial));
+        self.host.removed_blob(oid, serial)
+    }
+}
+
+/// Removes the files of `removed`, or moves them to `old`, where all others are linked, too.
+fn sweep(
+    directory: &BlobDirectory,
+    view: &dyn View,
+    removed: &[(Oid, Tid)],
+    old: Option<&Old>,
+) -> Result<(), StorageError> {
+    for (oid, serial) in removed {
+        if is_committed(view, *oid, *serial)? {
+            continue;
+        }
+        let path = directory.revision_path(*oid, *serial);
+        let gone = match old {
+            Some(old) => old.take(directory, &path),
+            None => fs::remove_file(&path),
+        };
+        match gone {
+            // Odd, but as it should be.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            gone => gone.map_err(io_error("remove", &path))?,
+        }
+        // A commit that finds its directory gone makes it again.
+        let empty = path.ancestors().skip(1).take_while(|dir| *dir != directory.root());
+        for dir in empty {
+            if fs::remove_dir(dir).is_err() {
+                break;
+            }
+        }
+    }
+    if let Some(old) = old {
+        old.link_rest(directory, directory.root())?;
+    }
+    remove_notes(directory);
+    Ok(())
+}
+
+fn remove_notes(directory: &BlobDirectory) {
+    // Notes that stay are looked at again, and then say nothing new.
+    let _ = fs::remove_file(directory.tmp().join(NOTES));
+}
+
+/// The directory as it was before the pack.
+struct Old {
+    root: PathBuf,
+}
+
+impl Old {
+    /// Begins with nothing but the marker.
+    fn new(directory: &BlobDirectory) -> Result<Self, StorageError> {
+        let mut root = directory.root().as_os_str().to_owned();
+        root.push(".old");
+        let root = PathBuf::from(root);
+        let begin = || {
+            match fs::remove_dir_all(&root) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+            fs::create_dir_all(&root)?;
+            link_or_copy(&directory.root().join(MARKER), &root.join(MARKER))
+        };
+        begin().map_err(io_error("begin", &root))?;
+        Ok(Self { root })
+    }
+
+    /// The place here of a file of the directory.
+    fn place_of(&self, directory: &BlobDirectory, path: &Path) -> io::Result<PathBuf> {
+        let relative = path.strip_prefix(directory.root()).map_err(io::Error::other)?;
+        let place = self.root.join(relative);
+        place.parent().map_or(Ok(()), fs::create_dir_all)?;
+        Ok(place)
+    }
+
+    fn take(&self, directory: &BlobDirectory, path: &Path) -> io::Result<()> {
+        fs::rename(path, self.place_of(directory, path)?)
+    }
+
+    /// Links all committed files below `dir`.
+    fn link_rest(&self, directory: &BlobDirectory, dir: &Path) -> Result<(), StorageError> {
+        for entry in fs::read_dir(dir).map_err(io_error("list", dir))? {
+            let path = entry.map_err(io_error("list", dir))?.path();
+            if path.is_dir() {
+                if path != directory.tmp() {
+                    self.link_rest(directory, &path)?;
+                }
+            } else if path.extension().is_some_and(|extension| extension == "blob") {
+                let link = || link_or_copy(&path, &self.place_of(directory, &path)?);
+                link().map_err(io_error("link", &path))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::hard_link(from, to) {
+        Ok(()) => Ok(()),
+        Err(_) => fs::copy(from, to).map(drop),
+    }
+}
