@@ -17,7 +17,7 @@ use zeo_codec::handshake::Protocol;
 
 use crate::cli;
 use crate::config::{self, Config, ServerOptions, StorageConfig, StorageKind};
-use crate::engine::{Engine, EngineOptions};
+use crate::engine::{Engine, EngineOptions, QueueLimits};
 use crate::logging::{self, LogHandle};
 use crate::net::{Bound, ConnectionOptions, Listener, Tls};
 use crate::storage::blob::{BlobDirectory, BlobDirectoryOptions, BlobStorage};
@@ -105,7 +105,10 @@ fn serve(config: &Config, tls: Option<Tls>, log: &LogHandle) -> Result<ExitCode,
     tracing::info!(target: "ZEO.StorageServer", "StorageServer created {described}");
     let options = EngineOptions {
         read_only: config.server.read_only,
-        invalidation_queue_size: config.server.invalidation_queue_size,
+        queue_limits: config
+            .server
+            .invalidation_queue_size
+            .map_or(QueueLimits::DEFAULT, QueueLimits::exactly),
         invalidation_age: config.server.invalidation_age,
         transaction_timeout: config.server.transaction_timeout,
         ..EngineOptions::default()

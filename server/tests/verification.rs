@@ -15,7 +15,7 @@ use std::time::Duration;
 use support::TestServer;
 use zeo_codec::call::GetInvalidations;
 use zeo_codec::{Call, Method, Tid};
-use zeo_server::engine::EngineOptions;
+use zeo_server::engine::{EngineOptions, QueueLimits};
 use zeo_server::net::ConnectionOptions;
 use zeo_server::storage::Storage;
 use zeo_server::storage::file::{FileStorage, FileStorageOptions};
@@ -35,7 +35,8 @@ fn last_tid(server: &TestServer) -> Tid {
 fn serve(directory: &std::path::Path, invalidation_age: Option<Duration>) -> TestServer {
     let storage = FileStorage::open(directory.join("Data.fs"), FileStorageOptions::default()).unwrap();
     let storage: Arc<dyn Storage> = Arc::new(storage);
-    let options = EngineOptions { invalidation_queue_size: 2, invalidation_age, ..EngineOptions::default() };
+    let options =
+        EngineOptions { queue_limits: QueueLimits::exactly(2), invalidation_age, ..EngineOptions::default() };
     TestServer::serving(storage, options, ConnectionOptions::default())
 }
 

@@ -141,7 +141,8 @@ fn as_python(config: &Config) -> Value {
             Address::Unix(path) => json!(path),
         },
         "read_only": server.read_only,
-        "invalidation_queue_size": server.invalidation_queue_size,
+        // Python's default; ours is more without the key.
+        "invalidation_queue_size": server.invalidation_queue_size.unwrap_or(100),
         "invalidation_age": server.invalidation_age.map(|age| age.as_secs_f64()),
         "transaction_timeout": server.transaction_timeout.map(|timeout| timeout.as_secs()),
         "client_conflict_resolution": server.client_conflict_resolution,

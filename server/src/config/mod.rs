@@ -90,8 +90,9 @@ impl fmt::Display for Address {
 pub struct ServerOptions {
     /// `read-only`, default false: refuse all writing, except packing.
     pub read_only: bool,
-    /// `invalidation-queue-size`, default 100: how many transactions are remembered for clients that return.
-    pub invalidation_queue_size: usize,
+    /// `invalidation-queue-size`: how many transactions are remembered for clients that return. Python's default is
+    /// 100; without the key we keep more, see [`QueueLimits::DEFAULT`](crate::engine::QueueLimits::DEFAULT).
+    pub invalidation_queue_size: Option<usize>,
     /// `invalidation-age`, default none: clients that were away for less are told what changed from the
     /// storage itself if the queue does not reach back far enough. Python takes 0 for none, and so is it here.
     pub invalidation_age: Option<Duration>,
@@ -118,7 +119,7 @@ impl Default for ServerOptions {
     fn default() -> Self {
         Self {
             read_only: false,
-            invalidation_queue_size: 100,
+            invalidation_queue_size: None,
             invalidation_age: None,
             transaction_timeout: None,
             client_conflict_resolution: false,

@@ -104,7 +104,7 @@ fn zeo(section: &Section, environment: &dyn Environment) -> Result<Zeo, ConfigEr
     let ssl = section.sections().find(|inner| inner.kind == "ssl");
     let server = ServerOptions {
         read_only: fields.convert("read-only", boolean)?.unwrap_or(default.read_only),
-        invalidation_queue_size: queue_size(&fields)?.unwrap_or(default.invalidation_queue_size),
+        invalidation_queue_size: queue_size(&fields)?,
         invalidation_age: invalidation_age(&fields)?,
         transaction_timeout: transaction_timeout(&fields)?,
         client_conflict_resolution: fields

@@ -48,6 +48,7 @@ use std::time::Duration;
 
 use served::{PeerIds, Served};
 
+pub use invalidation::QueueLimits;
 pub use job::{AskJob, Job, SyncJob};
 pub use pack::PackJob;
 pub use peer::{Closing, Flow, Peer};
@@ -74,8 +75,8 @@ impl PeerId {
 pub struct EngineOptions {
     /// `read-only`: every client may only read.
     pub read_only: bool,
-    /// `invalidation-queue-size`: how many commits are kept for clients that come back. Default 100.
-    pub invalidation_queue_size: usize,
+    /// `invalidation-queue-size`: how many commits are kept for clients that come back.
+    pub queue_limits: QueueLimits,
     /// `invalidation-age`: a client that was away for less is told what changed from the storage itself, if
     /// the queue does not reach back far enough. Default: never.
     pub invalidation_age: Option<Duration>,
@@ -91,7 +92,7 @@ impl Default for EngineOptions {
     fn default() -> Self {
         Self {
             read_only: false,
-            invalidation_queue_size: 100,
+            queue_limits: QueueLimits::DEFAULT,
             invalidation_age: None,
             transaction_timeout: None,
             transaction_bytes: 4 << 30,

@@ -70,10 +70,10 @@ impl Served {
         start: String,
     ) -> Result<Arc<Self>, StorageError> {
         let view = storage.view();
-        let last_changes = view.last_changes(options.invalidation_queue_size)?;
+        let last_changes = view.last_changes(options.queue_limits.commits_min)?;
         Ok(Arc::new(Self {
             lock: CommitLock::new(&name),
-            queue: InvalidationQueue::new(last_changes, options.invalidation_queue_size),
+            queue: InvalidationQueue::new(last_changes, options.queue_limits),
             broadcast: Broadcast::new(view),
             stats: Stats::default(),
             has_timeout: options.transaction_timeout.is_some(),

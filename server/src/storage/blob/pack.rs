@@ -225,3 +225,6 @@ fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
         Err(_) => fs::copy(from, to).map(drop),
     }
 }
+
+#[cfg(test)]
+mod tests;
