@@ -30,6 +30,7 @@ impl Scenario {
 /// All scenarios.
 pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario::new("abort_paths", |context| one_script(context, "abort_paths")),
+    Scenario::new("application", application),
     Scenario::new("basic", basic),
     Scenario::new("blobs", |context| blobs(context, "use", false)),
     Scenario::new("blobs_killed", blobs_killed),
@@ -59,6 +60,27 @@ fn one_script(context: &Context, name: &str) -> Result<(), ProcessError> {
     let config = context.config();
     let server = context.start_server(&config)?;
     context.run_client(name, &server, &[])?;
+    server.stop()?;
+    context.check_file(&config.storage_path, None)?;
+    Ok(())
+}
+
+/// An application of several processes goes on while its server is restarted, and killed in the end.
+fn application(context: &Context) -> Result<(), ProcessError> {
+    let config = ServerConfig { port: Some(free_port()), ..context.config() };
+    let mut server = context.start_server(&config)?;
+    let mut client = context.start_client("application", &server, &[])?;
+    for is_killed in [false, false, true] {
+        client.expect_step("working")?;
+        if is_killed {
+            drop(server);
+        } else {
+            server.stop()?;
+        }
+        server = context.start_server(&config)?;
+        client.tell("restarted")?;
+    }
+    client.finish()?;
     server.stop()?;
     context.check_file(&config.storage_path, None)?;
     Ok(())
