@@ -51,6 +51,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario::new("read_conflict", |context| one_script(context, "read_conflict")),
     Scenario::new("read_only", read_only),
     Scenario::new("reconnect", reconnect),
+    Scenario::new("repozo", repozo),
     Scenario::new("served_file", served_file),
     Scenario::new("tls", tls),
 ];
@@ -272,6 +273,17 @@ fn reconnect(context: &Context) -> Result<(), ProcessError> {
     context.check_file(&home.storage_path, None)?;
     let before = found.get("before").cloned().unwrap_or_default();
     same("value", &said, &json!({ "value": before }))
+}
+
+/// Python's backup program copies a file that the server is writing to.
+fn repozo(context: &Context) -> Result<(), ProcessError> {
+    let config = context.config();
+    let server = context.start_server(&config)?;
+    let [file, directory] =
+        [&config.storage_path, &context.path("backups")].map(|path| path.display().to_string());
+    context.run_client("repozo_backups", &server, &["--file", &file, "--directory", &directory])?;
+    server.stop()?;
+    Ok(())
 }
 
 /// A file that Python wrote, with a past, is served as Python itself would.
