@@ -14,8 +14,6 @@ use super::SuiteError;
 
 /// The kind whose tests fail only for who may write a file in spite of its mode, as root may.
 pub const ROOT: &str = "root";
-/// The kind whose tests are to pass one day. The other kinds stay.
-pub const TODO: &str = "todo";
 
 /// Why tests do not pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
