@@ -501,11 +501,6 @@ const fn takes_long(method: Method) -> bool {
 /// for more; Python's server refuses them when it decodes the message (`marshal.py:server_find_global`, ZEO 6.2).
 fn is_data(value: &Value<'_>) -> bool {
     match value {
-        Value::Global(_) | Value::Object(_) | Value::Persistent(_) | Value::Extension(_) => false,
-        Value::Tuple(items) | Value::List(items) | Value::Set(items) | Value::FrozenSet(items) => {
-            items.iter().all(is_data)
-        }
-        Value::Dict(items) => items.iter().all(|(key, value)| is_data(key) && is_data(value)),
         Value::None
         | Value::Bool(_)
         | Value::Int(_)
@@ -515,6 +510,12 @@ fn is_data(value: &Value<'_>) -> bool {
         | Value::ByteArray(_)
         | Value::Text(_)
         | Value::Native(_) => true,
+        Value::Tuple(items) | Value::List(items) | Value::Set(items) | Value::FrozenSet(items) => {
+            items.iter().all(is_data)
+        }
+        Value::Dict(items) => items.iter().all(|(key, value)| is_data(key) && is_data(value)),
+        // Classes, objects, persistent ids, extensions, and what the codec may yet learn.
+        _ => false,
     }
 }
 
