@@ -508,11 +508,6 @@ const fn takes_long(method: Method) -> bool {
 /// for more; Python's server refuses them when it decodes the message (`marshal.py:server_find_global`, ZEO 6.2).
 fn is_data(value: &Value<'_>) -> bool {
     match value {
-        Value::Global(_) | Value::Object(_) | Value::Persistent(_) | Value::Extension(_) => false,
-        Value::Tuple(items) | Value::List(items) | Value::Set(items) | Value::FrozenSet(items) => {
-            items.iter().all(is_data)
-        }
-        Value::Dict(items) => items.iter().all(|(key, value)| is_data(key) && is_data(value)),
         Value::None
         | Value::Bool(_)
         | Value::Int(_)
