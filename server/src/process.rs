@@ -8,7 +8,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
@@ -186,7 +186,12 @@ fn open_file(file: &config::FileStorageOptions) -> Result<Arc<dyn Storage>, Open
         keep_garbage: !file.pack_gc,
         discard_old: !file.pack_keep_old,
     };
+    // A file of which nobody knows anything can begin with small oids.
+    let is_new = file.create || !std::fs::metadata(&file.path).is_ok_and(|metadata| metadata.len() > 0);
     let storage = Arc::new(FileStorage::open(&file.path, options)?);
+    if !is_new {
+        storage.skip_issued_oids(SystemTime::now());
+    }
     Ok(match &file.blob_dir {
         None => storage,
         Some(blob_dir) => {

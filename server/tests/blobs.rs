@@ -4,13 +4,17 @@
 
 mod support;
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use support::{Client, TestServer, begin, transaction};
 use tempfile::TempDir;
 use zeo_codec::call::{SendBlob, StoreBlobChunk, StoreBlobEnd, StoreBlobShared, Storea, TxnId};
+use zeo_codec::handshake::Protocol;
 use zeo_codec::{Call, Method, Oid, Tid};
 use zeo_server::engine::EngineOptions;
 use zeo_server::net::ConnectionOptions;
@@ -109,16 +113,89 @@ fn an_upload_broken_off_at_any_message_leaves_nothing() {
     wait_until_clean(dir.path(), "abort");
 }
 
+/// Everything below a directory: content of files, targets of links.
+fn snapshot(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut all = BTreeMap::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let entry = entry.unwrap();
+        let (path, kind) = (entry.path(), entry.file_type().unwrap());
+        if kind.is_dir() {
+            all.extend(snapshot(&path));
+        } else if kind.is_symlink() {
+            all.insert(path.clone(), std::fs::read_link(&path).unwrap().into_os_string().into_vec());
+        } else {
+            all.insert(path.clone(), std::fs::read(&path).unwrap());
+        }
+    }
+    all
+}
+
+/// `guarantees.md` 2, point 15 (CVE-2009-2701).
 #[test]
-fn hostile_shared_names_fail_the_vote() {
-    let (_dir, server) = start();
-    let mut client = server.register();
-    for name in ["../x.tmp", "x", "/etc/passwd.tmp", "x\0.tmp"] {
-        client.send(&begin(7));
-        let (data, id) = (b"record"[..].into(), TxnId(7));
-        let shared = StoreBlobShared { oid: OID, serial: Tid::ZERO, data, file_name: name.into(), id };
-        client.send(&Call::StoreBlobShared(shared));
-        assert_eq!(client.transaction(Method::Vote, 7), "builtins.ValueError", "{name:?}");
+fn hostile_shared_names_fail_the_vote_and_touch_nothing() {
+    for announced in [Protocol::Z5, Protocol::M5] {
+        let outer = TempDir::new().unwrap();
+        let secret = outer.path().join("secret.tmp");
+        std::fs::write(&secret, b"secret").unwrap();
+        let directory =
+            BlobDirectory::open(&outer.path().join("blobs"), BlobDirectoryOptions::default()).unwrap();
+        let of = |oid: u64| {
+            let path = directory.revision_path(Oid::from_u64(oid), Tid::ZERO).parent().unwrap().to_owned();
+            std::fs::create_dir_all(&path).unwrap();
+            path
+        };
+        let (own, other) = (of(1), of(2));
+        std::fs::write(other.join("theirs.tmp"), b"theirs").unwrap();
+        std::fs::write(own.join("own.tmp"), b"own").unwrap();
+        std::fs::create_dir(own.join("dir.tmp")).unwrap();
+        symlink(&secret, own.join("link.tmp")).unwrap();
+        std::fs::hard_link(&secret, own.join("hard.tmp")).unwrap();
+        let absolute = own.join("own.tmp").display().to_string();
+        let up = format!("{}/secret.tmp", "../".repeat(12));
+        let storage = BlobStorage::new(Arc::new(MemoryStorage::new("test")), directory).unwrap();
+        let connections = ConnectionOptions { announced, ..ConnectionOptions::default() };
+        let server = TestServer::serving(Arc::new(storage), EngineOptions::default(), connections);
+        let mut client = server.register();
+        let before = snapshot(outer.path());
+        let mut claim = |name: &str| {
+            client.send(&begin(7));
+            let (data, id) = (b"record"[..].into(), TxnId(7));
+            let shared = StoreBlobShared { oid: OID, serial: Tid::ZERO, data, file_name: name.into(), id };
+            client.send(&Call::StoreBlobShared(shared));
+            let answer = client.transaction(Method::Vote, 7);
+            assert_eq!(client.transaction(Method::TpcAbort, 7), "None");
+            answer
+        };
+        let long = format!("{}.tmp", "x".repeat(100_000));
+        let names = [
+            "",
+            ".",
+            "..",
+            "x",
+            "0x00.blob",
+            "../0x02/theirs.tmp",
+            &up,
+            "/etc/passwd.tmp",
+            &absolute,
+            "x\0.tmp",
+            "own.tmp\0",
+            "\0own.tmp",
+            "sub/own.tmp",
+            "./own.tmp",
+            "link.tmp",
+            "hard.tmp",
+            "dir.tmp",
+        ];
+        for name in names {
+            assert_eq!(claim(name), "builtins.ValueError", "{name:?}");
+        }
+        // Names that Python's server takes, of files that are not there.
+        for name in ["theirs.tmp", long.as_str()] {
+            assert_eq!(claim(name), "builtins.OSError", "{:?}", &name[..10]);
+        }
+        assert_eq!(snapshot(outer.path()), before, "{announced}");
+        drop(claim);
+        assert_eq!(client.plain(Method::Ping), "None");
     }
 }
 

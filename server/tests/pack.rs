@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use support::{Client, TestServer};
-use zeo_codec::call::{LoadBefore, Pack, Register};
+use zeo_codec::call::{GetInvalidations, LoadBefore, Pack, Register};
 use zeo_codec::session::Incoming;
 use zeo_codec::{Call, Limits, Method, Oid, Tid, Value};
 use zeo_server::engine::EngineOptions;
@@ -139,6 +139,25 @@ fn everybody_is_told_the_size_the_caller_before_its_reply() {
     assert!(other.transaction(Method::TpcFinish, 1).starts_with("Tid"));
     assert_ne!(caller.current(0), serial);
     assert_eq!(take_calls(&mut caller)[0].0, "invalidateTransaction");
+}
+
+/// Rule S11: what a client has in its cache it may go on to serve. (ZEO#162; the README says so.)
+#[test]
+fn nobody_is_told_to_forget_what_a_pack_removes() {
+    let served = serve(true);
+    let (mut caller, mut reader) = (served.server.register(), served.server.register());
+    let last = write_root(&mut caller, 3);
+    let old = Call::LoadBefore(LoadBefore { oid: Oid::ZERO, before: last });
+    assert!(reader.call(&old).starts_with("Loaded"));
+    take_calls(&mut reader);
+    assert_eq!(caller.call(&pack(LATER, true)), "None");
+    // Of three revisions the last one is left, and all that the other client hears of it is the size.
+    assert_eq!(reader.call(&old), "None");
+    assert!(take_calls(&mut reader).iter().all(|(name, _)| name == "info"));
+    // Nor does one that comes back.
+    let asked = Call::GetInvalidations(GetInvalidations { tid: last });
+    assert_eq!(reader.call(&asked), format!("Invalidations(Invalidations {{ tid: {last:?}, oids: [] }})"));
+    assert!(take_calls(&mut reader).iter().all(|(name, _)| name == "info"));
 }
 
 #[test]

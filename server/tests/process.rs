@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use support::{Client, begin};
+use support::{Client, begin, payloads};
 use zeo_codec::call::{Pack, SetClientLabel, Storea, TransactionRef, TxnId};
 use zeo_codec::{Call, Method, Oid, Tid, Value};
 use zeo_server::storage::Storage;
@@ -378,6 +378,138 @@ fn lines_about_a_client_begin_with_its_label() {
     assert_eq!(words, ["INFO", "ZEO.StorageServer", "(test-label-1", &format!("{address})"), "disconnected"]);
 }
 
+/// A label cannot make up lines of the log, nor fill it.
+#[test]
+fn labels_stay_within_their_line() {
+    let directory = tempfile::tempdir().unwrap();
+    write_config(directory.path(), CONFIG);
+    let runzeo = Runzeo::start(directory.path(), &["-C", "zeo.conf"]);
+    let forged = "\n2026-11-26T00:00:00 CRITICAL root forged\r\u{1b}[2J";
+    let long = "x".repeat(1_000_000);
+    for label in [forged, long.as_str()] {
+        let mut client = Client::register_at(runzeo.address.parse().unwrap());
+        client.send(&Call::SetClientLabel(SetClientLabel { label: label.into() }));
+        // Named in an error, and by a method that does not exist.
+        let unknown = Call::Other { name: label.as_bytes().into(), args: Value::Tuple(vec![]) };
+        client.send(&unknown);
+        client.assert_closed("unknown method");
+        let register = |storage: String| zeo_codec::call::Register {
+            storage: storage.into(),
+            read_only: Value::Bool(false),
+            credentials: None,
+        };
+        // Fits into a frame before `register`.
+        let name = label.chars().take(60_000).collect();
+        let mut client = Client::connect(runzeo.address.parse().unwrap());
+        assert_eq!(client.call(&Call::Register(register(name))), "builtins.ValueError");
+    }
+    let log = wait_for(&directory.path().join("stderr.log"), "raised: unknown storage: xxx");
+    assert!(log.lines().all(|line| !line.starts_with("2026-11-26T00:00:00") && line.len() < 3_000), "{log}");
+    assert!(log.lines().all(|line| line.chars().all(|character| !character.is_control())), "{log}");
+    assert!(
+        log.contains("(\\u{a}2026-11-26T00:00:00 CRITICAL root forged\\u{d}\\u{1b}[2J 127.0.0.1:"),
+        "{log}"
+    );
+}
+
+fn commit_root(client: &mut Client, id: u64, data: &[u8]) -> String {
+    let serial = client.current(0);
+    client.store(id, 0, serial, data);
+    let vote = client.transaction(Method::Vote, id);
+    if vote != "Voted([])" {
+        assert_eq!(client.transaction(Method::TpcAbort, id), "None");
+        return vote;
+    }
+    client.transaction(Method::TpcFinish, id)
+}
+
+/// `quota` in the configuration: Python's error, and nothing is lost by it; a pack makes room.
+#[test]
+fn beyond_the_quota_commits_fail_until_there_is_room() {
+    const QUOTA_ERROR: &str = "ZODB.FileStorage.FileStorage.FileStorageQuotaError";
+    let directory = tempfile::tempdir().unwrap();
+    write_config(directory.path(), &CONFIG.replace("path Data.fs", "path Data.fs\n  quota 4KB"));
+    let runzeo = Runzeo::start(directory.path(), &["-C", "zeo.conf"]);
+    let mut client = Client::register_at(runzeo.address.parse().unwrap());
+    let data = [&b"\x80\x03cmodule\nname\n.\x80\x03N."[..], &[b'x'; 400]].concat();
+    let mut commits = (1..).map(|id| commit_root(&mut client, id, &data));
+    let refused = commits.find(|answer| !answer.starts_with("Tid"));
+    assert_eq!(refused.as_deref(), Some(QUOTA_ERROR));
+    drop(commits);
+    let len = fs::metadata(directory.path().join("Data.fs")).unwrap().len();
+    // The next record would lie beyond it.
+    assert!((3_500..=4_096).contains(&len), "{len}");
+    // The lock is free, and what was there is there.
+    let mut other = Client::register_at(runzeo.address.parse().unwrap());
+    assert_eq!(commit_root(&mut other, 1_000, &data), QUOTA_ERROR);
+    assert_ne!(other.current(0), Tid::ZERO);
+    let pack = Call::Pack(Pack { time: 5e9, wait: Some(Value::Bool(true)) });
+    assert_eq!(client.call(&pack), "None");
+    assert!(commit_root(&mut client, 2_000, &data).starts_with("Tid"));
+}
+
+/// `create` in the configuration: an existing file is begun anew, as by Python's FileStorage (ZODB 6.4).
+#[test]
+fn create_begins_a_new_file_at_each_start() {
+    let directory = tempfile::tempdir().unwrap();
+    // Whether the start creates, and whether it finds what the one before it has left.
+    for (create, is_found) in [(false, false), (false, true), (true, false), (true, false), (false, true)] {
+        let key = format!("path Data.fs\n  create {create}");
+        write_config(directory.path(), &CONFIG.replace("path Data.fs", &key));
+        let mut runzeo = Runzeo::start(directory.path(), &["-C", "zeo.conf"]);
+        let mut client = Client::register_at(runzeo.address.parse().unwrap());
+        assert_eq!(client.current(0) != Tid::ZERO, is_found, "create {create}");
+        assert!(commit_root(&mut client, 1, b"data").starts_with("Tid"));
+        drop(client);
+        runzeo.signal(Signal::TERM);
+        assert_eq!(runzeo.end(), Some(0));
+    }
+}
+
+/// `read-only` of the storage: clients may only read, and no byte of the directory changes.
+#[test]
+fn a_read_only_storage_is_read_and_left_alone() {
+    const READ_ONLY: &str = "ZODB.POSException.ReadOnlyError";
+    let directory = tempfile::tempdir().unwrap();
+    write_config(directory.path(), CONFIG);
+    let mut runzeo = Runzeo::start(directory.path(), &["-C", "zeo.conf"]);
+    let mut client = Client::register_at(runzeo.address.parse().unwrap());
+    assert!(commit_root(&mut client, 1, b"data").starts_with("Tid"));
+    drop(client);
+    runzeo.signal(Signal::TERM);
+    assert_eq!(runzeo.end(), Some(0));
+    let files = || -> Vec<(String, Vec<u8>)> {
+        let names = ["Data.fs", "Data.fs.index"];
+        names.map(|name| (name.to_owned(), fs::read(directory.path().join(name)).unwrap())).into()
+    };
+    let before = files();
+
+    write_config(directory.path(), &CONFIG.replace("path Data.fs", "path Data.fs\n  read-only true"));
+    let mut runzeo = Runzeo::start(directory.path(), &["-C", "zeo.conf"]);
+    let register = |read_only| {
+        Call::Register(zeo_codec::call::Register {
+            storage: "1".into(),
+            read_only: Value::Bool(read_only),
+            credentials: None,
+        })
+    };
+    let mut client = Client::connect(runzeo.address.parse().unwrap());
+    assert_eq!(client.call(&register(false)), READ_ONLY);
+    assert!(client.call(&register(true)).starts_with("Tid"));
+    assert_ne!(client.current(0), Tid::ZERO);
+    assert_eq!(client.transaction(Method::Vote, 1), READ_ONLY);
+    let pack = Call::Pack(Pack { time: 5e9, wait: Some(Value::Bool(true)) });
+    assert_eq!(client.call(&pack), READ_ONLY);
+    // One that is not there is not made.
+    drop(client);
+    runzeo.signal(Signal::TERM);
+    assert_eq!(runzeo.end(), Some(0));
+    assert_eq!(files(), before);
+    write_config(directory.path(), &CONFIG.replace("path Data.fs", "path None.fs\n  read-only true"));
+    assert_eq!(run(directory.path(), &["-C", "zeo.conf"]).status.code(), Some(1));
+    assert!(!directory.path().join("None.fs").exists());
+}
+
 #[test]
 fn the_more_commits_wait_the_louder_is_the_log() {
     let directory = tempfile::tempdir().unwrap();
@@ -552,6 +684,79 @@ mod resources {
         (0..10).for_each(|_| announce_too_much(&runzeo, 16 << 20));
         let grown_kib = peak_kib(&runzeo) - before;
         assert!(grown_kib < 1024, "{grown_kib} KiB more");
+    }
+
+    /// `guarantees.md` 2, point 7.
+    #[test]
+    fn without_descriptors_who_is_there_is_served() {
+        use rustix::process::{Resource, getrlimit, prlimit};
+
+        let directory = tempfile::tempdir().unwrap();
+        write_config(directory.path(), CONFIG);
+        let runzeo = Runzeo::start(directory.path(), &["-C", "zeo.conf"]);
+        let address = runzeo.address.parse().unwrap();
+        let mut client = Client::register_at(address);
+        let mut limits = getrlimit(Resource::Nofile);
+        limits.current = Some(descriptor_count(&runzeo) as u64 + 3);
+        prlimit(Some(Pid::from_child(&runzeo.child)), Resource::Nofile, limits).unwrap();
+        let strangers: Vec<TcpStream> =
+            (0..10).map(|_| TcpStream::connect(&runzeo.address).unwrap()).collect();
+        wait_for(&directory.path().join("stderr.log"), "cannot accept a connection");
+        client.commit(1, 1);
+        drop(strangers);
+        Client::register_at(address).commit(1, 2);
+        client.commit(2, 3);
+    }
+
+    /// Refused: the server hangs up, or the answer is an error.
+    fn assert_refused(client: &mut Client, what: &str) {
+        let mut prefix = [0; 4];
+        match client.stream.read_exact(&mut prefix) {
+            Ok(()) => {
+                let mut answer = vec![0; u32::from_be_bytes(prefix) as usize];
+                client.stream.read_exact(&mut answer).unwrap();
+                let class = b"builtins.TypeError";
+                assert!(answer.windows(class.len()).any(|window| window == class), "{what}: {answer:?}");
+            }
+            Err(error) => {
+                let is_end = matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset);
+                assert!(is_end, "{what}: neither an answer nor the end: {error}");
+            }
+        }
+    }
+
+    /// `guarantees.md` 2, point 14 (CVE-2009-0668): they are refused before the client's patience ends, and what they
+    /// announce is never allocated. The largest frame here has 4 MB.
+    #[test]
+    fn hostile_messages_cost_little_memory() {
+        for msgpack in [false, true] {
+            let directory = tempfile::tempdir().unwrap();
+            write_config(directory.path(), &CONFIG.replace("<zeo>", &format!("<zeo>\n  msgpack {msgpack}")));
+            let runzeo = Runzeo::start(directory.path(), &["-C", "zeo.conf"]);
+            let address = runzeo.address.parse().unwrap();
+            // Whatever a frame of this size needs.
+            for _ in 0..4 {
+                Client::register_at(address).send_frame(&vec![b'N'; 4 << 20]);
+            }
+            Client::register_at(address).plain(Method::Ping);
+            let before = peak_kib(&runzeo);
+            let payloads = if msgpack { payloads::msgpack() } else { payloads::pickle() };
+            for (what, payload) in payloads {
+                assert!(payload.len() <= 4 << 20, "{what}");
+                // As the first message, and behind `register`.
+                let mut client = Client::connect(address);
+                if payload.len() < 60_000 {
+                    client.send_frame(&payload);
+                    client.assert_closed(what);
+                }
+                let mut client = Client::register_at(address);
+                client.send_frame(&payload);
+                assert_refused(&mut client, what);
+            }
+            assert_eq!(Client::register_at(address).plain(Method::Ping), "None");
+            let grown_kib = peak_kib(&runzeo) - before;
+            assert!(grown_kib < 64 << 10, "{grown_kib} KiB more");
+        }
     }
 
     /// `guarantees.md` 2, point 13 (CVE-2010-3495).

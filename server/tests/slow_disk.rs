@@ -233,10 +233,30 @@ impl Disk for GatedDisk {
 /// More than the server has threads to run connections on.
 const CLIENT_COUNT: u64 = 6;
 
-fn start_gated() -> (TestServer, Arc<GatedDisk>) {
-    let disk = Arc::new(GatedDisk::default());
+/// The disk of a test. When the test ends, whichever way, everything passes: a server that waits for the disk could
+/// not end.
+struct Gates(Arc<GatedDisk>);
+
+impl std::ops::Deref for Gates {
+    type Target = GatedDisk;
+
+    fn deref(&self) -> &GatedDisk {
+        &self.0
+    }
+}
+
+impl Drop for Gates {
+    fn drop(&mut self) {
+        self.0.reads.set_shut(false);
+        self.0.syncs.set_shut(false);
+    }
+}
+
+/// A server, and its disk, which is dropped first.
+fn start_gated() -> (TestServer, Gates) {
+    let disk = Gates(Arc::new(GatedDisk::default()));
     let storage =
-        FileStorage::open_disk(Arc::clone(&disk) as _, "test", FileStorageOptions::default()).unwrap();
+        FileStorage::open_disk(Arc::clone(&disk.0) as _, "test", FileStorageOptions::default()).unwrap();
     let server =
         TestServer::serving(Arc::new(storage), EngineOptions::default(), ConnectionOptions::default());
     server.register().commit(1, 1);

@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use zeo_codec::call::{LoadBefore, Loaded, Register, Storea, TpcBegin, TransactionRef, TxnId};
+use zeo_codec::call::{LoadBefore, Loaded, Pack, Register, Storea, TpcBegin, TransactionRef, TxnId};
 use zeo_codec::handshake::Protocol;
 use zeo_codec::session::{ClientEvent, ClientSession};
 use zeo_codec::{Call, Limits, Method, MsgId, Oid, Reply, Tid, Value};
@@ -14,6 +14,8 @@ use super::data::{Entry, check_record, record};
 
 /// Longest wait for anything from a server.
 const SILENCE_LIMIT: Duration = Duration::from_secs(15);
+/// Longest wait for the end of a pack.
+const PACK_LIMIT: Duration = Duration::from_secs(1_800);
 /// Bytes that are read at once.
 const READ_LEN: usize = 64 * 1024;
 /// The name that a server's only storage has.
@@ -105,6 +107,18 @@ impl Client {
     /// # Errors
     /// A conflict is one: the entries are written by nobody else.
     pub fn commit(&mut self, entries: &mut [Entry], data_len: usize) -> Result<(), BenchError> {
+        self.commit_records(entries, |oid, stamp| record(oid, stamp, data_len))
+    }
+
+    /// The same, with records that `make` makes of oid and stamp.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub fn commit_records(
+        &mut self,
+        entries: &mut [Entry],
+        make: impl Fn(Oid, u64) -> Vec<u8>,
+    ) -> Result<(), BenchError> {
         let begin = TpcBegin {
             id: TXN_ID,
             user: (&b"bench"[..]).into(),
@@ -115,7 +129,7 @@ impl Client {
         };
         self.session.call(&Call::TpcBegin(begin))?;
         for entry in &*entries {
-            let data = record(entry.oid, entry.stamp + 1, data_len);
+            let data = make(entry.oid, entry.stamp + 1);
             let Entry { oid, serial, .. } = *entry;
             self.session.call(&Call::Storea(Storea { oid, serial, data: data.into(), id: TXN_ID }))?;
         }
@@ -135,6 +149,21 @@ impl Client {
                 Ok(())
             }
             other => Err(wrong("tpc_finish", &other)),
+        }
+    }
+
+    /// Packs to `time`, in seconds since 1970, and waits for the end.
+    ///
+    /// # Errors
+    /// If the server cannot, or takes longer than the limit.
+    pub fn pack(&mut self, time: f64) -> Result<(), BenchError> {
+        self.stream.set_read_timeout(Some(PACK_LIMIT))?;
+        let id = self.session.call(&Call::Pack(Pack { time, wait: Some(true.into()) }))?;
+        let reply = self.result(&id)?;
+        self.stream.set_read_timeout(Some(SILENCE_LIMIT))?;
+        match reply {
+            Reply::None => Ok(()),
+            other => Err(wrong("pack", &other)),
         }
     }
 

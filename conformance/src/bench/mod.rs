@@ -13,6 +13,7 @@
 //! - [`loads`], [`commits`], [`connects`]: the workloads;
 //! - [`limits`], [`echo`]: what the machine does without a server of ours or Python's;
 //! - [`target`]: server processes;
+//! - [`pack`]: what a pack costs the others, a run of its own;
 //! - [`plan`]: which workloads, how long; [`run`]: the whole run; [`report`]: its tables.
 //!
 //! A reply counts only if its frame has the right length; one of some hundred is read through the codec and
@@ -25,6 +26,7 @@ pub mod data;
 pub mod echo;
 pub mod limits;
 pub mod loads;
+pub mod pack;
 pub mod plan;
 pub mod report;
 pub mod run;

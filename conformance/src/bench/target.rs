@@ -113,7 +113,7 @@ impl Target {
         // Writing to a string cannot fail.
         let _ = match self.storage {
             StorageKind::File => {
-                let path = self.dir.join("Data.fs");
+                let path = self.file_path();
                 write!(text, "<filestorage 1>\n  path {}\n</filestorage>\n", path.display())
             }
             StorageKind::Mapping => write!(text, "<mappingstorage 1>\n</mappingstorage>\n"),
@@ -126,6 +126,12 @@ impl Target {
             log.display()
         );
         text
+    }
+
+    /// Where its data file is, if it has one.
+    #[must_use]
+    pub fn file_path(&self) -> PathBuf {
+        self.dir.join("Data.fs")
     }
 
     /// Whether its objects are there after a new start.

@@ -3,9 +3,11 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use zeo_conformance::bench::BenchError;
+use zeo_conformance::bench::pack::{self, PackPlan};
 use zeo_conformance::bench::plan::{Schedule, Workload};
 use zeo_conformance::bench::run::{ECHO_COMMAND, Outcome, Plan, run};
 use zeo_conformance::bench::target::{ServerSpec, StorageKind};
@@ -67,12 +69,31 @@ enum Other {
         /// Where to listen.
         port: u16,
     },
+    /// Load and commit beside a pack: how much slower that is, and how long commits stop.
+    Pack(PackOptions),
+}
+
+#[derive(Debug, Args)]
+struct PackOptions {
+    /// Number of objects.
+    #[arg(long, default_value_t = 300_000)]
+    objects: u64,
+    /// Revisions of each object.
+    #[arg(long, default_value_t = 4)]
+    revisions: u64,
+    /// Connections that load.
+    #[arg(long, default_value_t = 4)]
+    readers: usize,
+    /// Seconds for which the idle server is measured.
+    #[arg(long, default_value_t = 3)]
+    idle: u64,
 }
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let result = match options.command {
-        Some(Other::EchoServer { port }) => echo::serve(port).map_err(BenchError::from),
+    let result = match &options.command {
+        Some(Other::EchoServer { port }) => echo::serve(*port).map_err(BenchError::from),
+        Some(Other::Pack(pack)) => beside_a_pack(&options, pack),
         None => benchmark(&options),
     };
     match result {
@@ -117,6 +138,28 @@ fn benchmark(options: &Options) -> Result<(), BenchError> {
         let text = serde_json::to_string_pretty(&outcomes).map_err(std::io::Error::from)?;
         std::fs::write(path, text)?;
     }
+    Ok(())
+}
+
+fn beside_a_pack(options: &Options, pack: &PackOptions) -> Result<(), BenchError> {
+    let program = std::env::current_exe()?;
+    let beside = program.parent().unwrap_or_else(|| Path::new("."));
+    let target = beside.parent().unwrap_or(beside);
+    let framing = match options.framing {
+        FramingChoice::Pickle | FramingChoice::Both => Framing::Pickle,
+        FramingChoice::Msgpack => Framing::Msgpack,
+    };
+    let plan = PackPlan {
+        servers: servers(options, beside)?,
+        framing,
+        object_count: pack.objects,
+        revision_count: pack.revisions,
+        reader_count: pack.readers,
+        idle: Duration::from_secs(pack.idle),
+        dir: options.dir.clone().unwrap_or_else(|| target.join("bench")).join(std::process::id().to_string()),
+    };
+    let figures = pack::run(&plan, &mut |what| eprintln!("{what}"))?;
+    println!("{}", pack::markdown(&figures));
     Ok(())
 }
 

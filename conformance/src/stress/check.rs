@@ -23,7 +23,7 @@ pub struct Leniency {
     /// name a commit, before the stream has told of it. Python's server does so now and then, and its clients cope:
     /// rule S1 forbids only what is behind.
     pub ahead: bool,
-    /// Packs took place: old revisions may be gone.
+    /// Packs took place: old revisions may be gone, and deleted objects as if they had never been there.
     pub packed: bool,
 }
 
@@ -104,7 +104,7 @@ impl History {
 #[must_use]
 pub fn check(records: &[Record], final_tid: Tid, leniency: Leniency) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let history = build(records, &mut findings);
+    let history = build(records, leniency, &mut findings);
     if history.commits.last_key_value().map(|(tid, _)| *tid) != Some(final_tid) {
         let what = format!("S8: the last transaction is {final_tid}, which is not the last known commit");
         findings.push(Finding { client: None, place: None, what });
@@ -122,7 +122,7 @@ pub fn check(records: &[Record], final_tid: Tid, leniency: Leniency) -> Vec<Find
 }
 
 /// The history that the committed transactions make, checked for updates that were lost.
-fn build(records: &[Record], findings: &mut Vec<Finding>) -> History {
+fn build(records: &[Record], leniency: Leniency, findings: &mut Vec<Finding>) -> History {
     let mut attempts = BTreeMap::new();
     for (client, record) in records.iter().enumerate() {
         for attempt in &record.attempts {
@@ -139,7 +139,7 @@ fn build(records: &[Record], findings: &mut Vec<Finding>) -> History {
             let what = format!("conflict: {tid} {what}");
             findings.push(Finding { client: Some(client), place: None, what });
         };
-        let changes = apply(ops, &history, &mut report);
+        let changes = apply(ops, &history, leniency, &mut report);
         for (oid, value) in &changes {
             history.objects.entry(*oid).or_default().push((tid, *value));
         }
@@ -149,7 +149,12 @@ fn build(records: &[Record], findings: &mut Vec<Finding>) -> History {
 }
 
 /// What a transaction changes, which must be built on the newest revisions.
-fn apply(ops: &[Op], history: &History, report: &mut impl FnMut(String)) -> BTreeMap<Oid, Option<Value>> {
+fn apply(
+    ops: &[Op],
+    history: &History,
+    leniency: Leniency,
+    report: &mut impl FnMut(String),
+) -> BTreeMap<Oid, Option<Value>> {
     let mut changes = BTreeMap::new();
     let mut last_reads = BTreeMap::new();
     for op in ops {
@@ -169,8 +174,10 @@ fn apply(ops: &[Op], history: &History, report: &mut impl FnMut(String)) -> BTre
         }
     }
     for (oid, read) in last_reads {
-        let newest = history.newest(oid).map_or(Tid::ZERO, |(tid, _)| tid);
-        if newest != read {
+        let newest = history.newest(oid);
+        let is_gone = leniency.packed && read == Tid::ZERO && matches!(newest, Some((_, None)));
+        let newest = newest.map_or(Tid::ZERO, |(tid, _)| tid);
+        if newest != read && !is_gone {
             report(format!("was built on {read} of {oid}, but {newest} was the newest"));
         }
     }

@@ -34,6 +34,9 @@ use crate::config::{Framing, ServerConfig};
 use crate::process::ProcessError;
 use crate::server::{Server, ServerCommand, free_port};
 
+/// How often a pack is tried again that failed.
+const PACK_ATTEMPTS: u32 = 200;
+
 /// What a run does.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -150,7 +153,8 @@ pub fn run(plan: &Plan) -> Result<Outcome, StressError> {
     records.push(last);
     server.map_or(Ok(()), Server::stop)?;
 
-    let leniency = Leniency { packed: pack_count > 0, ..plan.leniency };
+    // One whose reply was lost may have gone through.
+    let leniency = Leniency { packed: plan.pack_count > 0, ..plan.leniency };
     let count = |of: fn(&Record) -> u64| records.iter().map(of).sum();
     Ok(Outcome {
         findings: check(&records, final_tid, leniency),
@@ -233,10 +237,19 @@ fn pack_now_and_then(
         }
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let call = Call::Pack(Pack { time, wait: Some(true.into()) });
-        // The server may be killed meanwhile; then there is one pack less.
-        let packed =
-            Connection::open(address, None, Serials::new()).and_then(|mut connection| connection.call(&call));
-        done_count += u64::from(matches!(packed, Ok(Answer::Done)));
+        for _ in 0..PACK_ATTEMPTS {
+            let packed = Connection::open(address, None, Serials::new())
+                .and_then(|mut connection| connection.call(&call));
+            if matches!(packed, Ok(Answer::Done)) {
+                done_count += 1;
+                break;
+            }
+            // The server was killed, or is not there yet; or somebody has undone what the pack was about to remove.
+            if is_over.load(Ordering::Relaxed) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
     done_count
 }

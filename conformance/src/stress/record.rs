@@ -112,7 +112,8 @@ pub struct Record {
     pub broken_off_count: u64,
 }
 
-/// Where the objects of a run are. All are referenced by the root, so that no pack takes them.
+/// Where the objects of a run are: first the shared ones, then two for each client, which have numbers from 1 on. All
+/// are referenced by the root, so that no pack takes them.
 #[derive(Debug, Clone, Copy)]
 pub struct Layout {
     /// Number of clients.
@@ -132,13 +133,13 @@ impl Layout {
     /// out what became of a commit whose reply was lost.
     #[must_use]
     pub fn journal(&self, client: u64) -> Oid {
-        Oid::from_u64(1 + self.shared_count + 2 * client)
+        Oid::from_u64(self.shared_count + 2 * client - 1)
     }
 
     /// An object that only this client deletes and creates again.
     #[must_use]
     pub fn spare(&self, client: u64) -> Oid {
-        Oid::from_u64(2 + self.shared_count + 2 * client)
+        Oid::from_u64(self.shared_count + 2 * client)
     }
 
     /// All objects but the root.
@@ -149,3 +150,16 @@ impl Layout {
 
 /// The newest serials that a client knows of.
 pub type Serials = BTreeMap<Oid, Tid>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_object_has_one_place() {
+        let layout = Layout { client_count: 3, shared_count: 5 };
+        let shared = (0..5).map(|number| layout.shared(number));
+        let own = (1..=3).flat_map(|client| [layout.journal(client), layout.spare(client)]);
+        assert_eq!(shared.chain(own).collect::<Vec<_>>(), layout.oids().collect::<Vec<_>>());
+    }
+}

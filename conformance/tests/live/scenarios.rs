@@ -30,6 +30,7 @@ impl Scenario {
 /// All scenarios.
 pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario::new("abort_paths", |context| one_script(context, "abort_paths")),
+    Scenario::new("application", application),
     Scenario::new("basic", basic),
     Scenario::new("blobs", |context| blobs(context, "use", false)),
     Scenario::new("blobs_killed", blobs_killed),
@@ -50,6 +51,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario::new("read_conflict", |context| one_script(context, "read_conflict")),
     Scenario::new("read_only", read_only),
     Scenario::new("reconnect", reconnect),
+    Scenario::new("repozo", repozo),
     Scenario::new("served_file", served_file),
     Scenario::new("tls", tls),
 ];
@@ -59,6 +61,27 @@ fn one_script(context: &Context, name: &str) -> Result<(), ProcessError> {
     let config = context.config();
     let server = context.start_server(&config)?;
     context.run_client(name, &server, &[])?;
+    server.stop()?;
+    context.check_file(&config.storage_path, None)?;
+    Ok(())
+}
+
+/// An application of several processes goes on while its server is restarted, and killed in the end.
+fn application(context: &Context) -> Result<(), ProcessError> {
+    let config = ServerConfig { port: Some(free_port()), ..context.config() };
+    let mut server = context.start_server(&config)?;
+    let mut client = context.start_client("application", &server, &[])?;
+    for is_killed in [false, false, true] {
+        client.expect_step("working")?;
+        if is_killed {
+            drop(server);
+        } else {
+            server.stop()?;
+        }
+        server = context.start_server(&config)?;
+        client.tell("restarted")?;
+    }
+    client.finish()?;
     server.stop()?;
     context.check_file(&config.storage_path, None)?;
     Ok(())
@@ -250,6 +273,17 @@ fn reconnect(context: &Context) -> Result<(), ProcessError> {
     context.check_file(&home.storage_path, None)?;
     let before = found.get("before").cloned().unwrap_or_default();
     same("value", &said, &json!({ "value": before }))
+}
+
+/// Python's backup program copies a file that the server is writing to.
+fn repozo(context: &Context) -> Result<(), ProcessError> {
+    let config = context.config();
+    let server = context.start_server(&config)?;
+    let [file, directory] =
+        [&config.storage_path, &context.path("backups")].map(|path| path.display().to_string());
+    context.run_client("repozo_backups", &server, &["--file", &file, "--directory", &directory])?;
+    server.stop()?;
+    Ok(())
 }
 
 /// A file that Python wrote, with a past, is served as Python itself would.

@@ -20,6 +20,8 @@ const RUNS: &[(&str, Framing, u64, u64, u64)] = &[
     ("pickle", Framing::Pickle, 2_000, 0, 0),
     ("msgpack", Framing::Msgpack, 2_000, 0, 0),
     ("killed", Framing::Pickle, 2_000, 4, 0),
+    ("packed", Framing::Pickle, 2_000, 0, 6),
+    ("packed_and_killed", Framing::Msgpack, 2_000, 3, 6),
 ];
 
 fn main() -> ExitCode {
@@ -58,6 +60,7 @@ fn stress(framing: Framing, commit_count: u64, kill_count: u64, pack_count: u64)
     assert!(outcome.refused_count > commit_count / 50, "{outcome:?}");
     assert!(outcome.broken_off_count > 10, "{outcome:?}");
     assert!(outcome.event_count > 5 * commit_count, "{outcome:?}");
-    assert_eq!(outcome.pack_count, pack_count);
+    // The last ones may come too late.
+    assert!(outcome.pack_count >= pack_count.div_ceil(2), "{outcome:?}");
     Ok(())
 }

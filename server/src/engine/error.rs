@@ -171,6 +171,11 @@ fn text(class: &'static str, message: &impl ToString) -> RemoteError<'static> {
     RemoteError::new(class, vec![message.to_string().into()])
 }
 
+/// Of the records at fault the storage has only their serials: `deleteObject` and
+/// `checkCurrentSerialInTransaction` bring no data, and Python names no class then either (`FileStorage.py:deleteObject`,
+/// `BaseStorage.py:checkCurrentSerialInTransaction`, ZODB 6.4). A store that conflicts is handed back to the client, whose
+/// error names the class of the record that it wanted to store (`ConflictResolution.py:tryToResolveConflict`; shown by
+/// the live trial `conflict`).
 fn conflict(
     class: &'static str,
     message: &'static str,

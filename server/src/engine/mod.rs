@@ -33,6 +33,7 @@ mod mailbox;
 mod pack;
 mod past;
 mod peer;
+mod printable;
 mod python;
 mod served;
 mod status;
@@ -84,6 +85,9 @@ pub struct EngineOptions {
     pub transaction_timeout: Option<Duration>,
     /// Greatest sum of the data of one transaction, in bytes. It is held in memory until the commit.
     pub transaction_bytes: u64,
+    /// Greatest size of an answer that lists what a storage has kept (`undoLog`, `undoInfo`, `history`), in bytes,
+    /// roughly as it lies in memory; beyond it the call fails.
+    pub answer_bytes: usize,
     /// How many commits a client may leave unread before it is disconnected.
     pub unread_commit_count: u64,
 }
@@ -96,6 +100,7 @@ impl Default for EngineOptions {
             invalidation_age: None,
             transaction_timeout: None,
             transaction_bytes: 4 << 30,
+            answer_bytes: 256 << 20,
             unread_commit_count: 100_000,
         }
     }

@@ -18,22 +18,23 @@ use crate::storage::past::{PastRevision, PastTransaction};
 use crate::storage::tid::unix_seconds_from_tid;
 use crate::storage::{HistoryShape, View};
 
-/// Greatest size of an answer, roughly as it lies in memory.
-const ANSWER_BYTES_MAX: usize = 256 << 20;
-
 /// A list of dicts that does not grow beyond its bound.
-#[derive(Default)]
 struct Answer {
     entries: Vec<Value<'static>>,
     len: usize,
+    bytes_max: usize,
 }
 
 impl Answer {
+    const fn new(bytes_max: usize) -> Self {
+        Self { entries: Vec::new(), len: 0, bytes_max }
+    }
+
     fn push(&mut self, items: Items) -> Result<(), CallError> {
         self.len += size_of::<Value<'_>>()
             + items.iter().map(|(key, value)| footprint(key) + footprint(value)).sum::<usize>();
-        if self.len > ANSWER_BYTES_MAX {
-            return Err(CallError::AnswerTooLarge(ANSWER_BYTES_MAX));
+        if self.len > self.bytes_max {
+            return Err(CallError::AnswerTooLarge(self.bytes_max));
         }
         self.entries.push(Value::Dict(items));
         Ok(())
@@ -57,15 +58,17 @@ fn footprint(value: &Value<'_>) -> usize {
 }
 
 /// `undoLog(first, last)` with a filter: newest first, from the `first`th that passes the filter to the `last`th; a
-/// negative `last` is minus the number of entries. It ends at the first transaction that has been packed.
+/// negative `last` is minus the number of entries. It ends at the first transaction that has been packed. The answer
+/// takes `bytes_max` at most.
 pub(crate) fn undo_log(
     view: &dyn View,
     first: i64,
     last: i64,
     filter: &Filter,
+    bytes_max: usize,
 ) -> Result<Value<'static>, CallError> {
     let last = if last < 0 { first.saturating_sub(last) } else { last };
-    let mut answer = Answer::default();
+    let mut answer = Answer::new(bytes_max);
     let mut place = view.end_place();
     let mut found_count = 0;
     while found_count < last {
@@ -105,15 +108,16 @@ fn undo_entry(transaction: &PastTransaction) -> Items {
     entry
 }
 
-/// `history(oid, size)` at most `size` entries, newest first.
+/// `history(oid, size)`: at most `size` entries, newest first, in an answer of at most `bytes_max`.
 pub(crate) fn history(
     view: &dyn View,
     oid: Oid,
     size: &Value<'_>,
     shape: HistoryShape,
+    bytes_max: usize,
 ) -> Result<Value<'static>, CallError> {
     let size = Size::new(size, shape);
-    let mut answer = Answer::default();
+    let mut answer = Answer::new(bytes_max);
     let mut failure = None;
     view.history(oid, &mut |revision| {
         let done = size.as_ref().is_ok_and(|size| size.is_reached(answer.entries.len()));

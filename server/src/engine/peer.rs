@@ -26,6 +26,7 @@ use super::job::{Answered, AskJob, Job};
 use super::journal::{Commit, Cursor, Event};
 use super::mailbox::{Mail, Mailbox};
 use super::pack::PackCancel;
+use super::printable::{ERROR_LEN, LABEL_LEN, NAME_LEN, printable};
 use super::served::Served;
 use super::transaction::{Stage, Transaction};
 use super::{Engine, PeerId};
@@ -53,7 +54,7 @@ pub enum Closing {
         /// What was wrong.
         reason: String,
     },
-    /// A message id that cannot be echoed.
+    /// A message id that cannot be echoed, or will not be: one with a class or a call in it.
     #[error("unusable message id")]
     UnusableId,
     /// The client left too many commits unread.
@@ -174,9 +175,15 @@ impl Peer {
         payload: &Bytes,
         session: &mut ServerSession,
     ) -> Result<Flow, Closing> {
+        if let MsgId::Other(id) = &envelope.id
+            && !is_data(id)
+        {
+            return Err(Closing::UnusableId);
+        }
         let method = Method::from_name(&envelope.name).filter(|method| self.allows(*method));
         let Some(method) = method else {
-            return Err(Closing::InvalidMethod(String::from_utf8_lossy(&envelope.name).into_owned()));
+            let name = String::from_utf8_lossy(&envelope.name);
+            return Err(Closing::InvalidMethod(name.chars().take(NAME_LEN).collect()));
         };
         let is_blocked = (method.is_transactional() && self.is_finishing())
             || (takes_long(method) && self.asking_count >= ASKING_MAX)
@@ -265,7 +272,7 @@ impl Peer {
             Call::Pack(args) => return self.pack(&args, reply_to),
             Call::Register(args) => self.register(&args, session)?,
             Call::SetClientLabel(args) => {
-                self.label = format!("{} {}", args.label, self.address);
+                self.label = format!("{} {}", printable(&args.label, LABEL_LEN), self.address);
                 Reply::None
             }
             Call::Plain(Method::LastTransaction) => Reply::Tid(self.attached()?.cursor.view().last_tid()),
@@ -291,6 +298,7 @@ impl Peer {
         if let Err(error) = &result
             && !error.is_everyday()
         {
+            let error = printable(&error.to_string(), ERROR_LEN);
             tracing::error!(target: "ZEO.asyncio.server", "({}) {method} raised: {error}", self.label);
         }
         match (result, reply_to) {
@@ -298,7 +306,8 @@ impl Peer {
             (Ok(Answer::Reply(reply)), Some(id)) => send(session, id, &reply),
             (Err(error), Some(id)) => send_error(session, id, &error),
             (Err(error), None) => {
-                Err(Closing::OneWayFailed { method: method.name(), reason: error.to_string() })
+                let reason = printable(&error.to_string(), ERROR_LEN);
+                Err(Closing::OneWayFailed { method: method.name(), reason })
             }
         }
     }
@@ -486,6 +495,27 @@ const fn takes_long(method: Method) -> bool {
         method,
         Method::UndoLog | Method::UndoInfo | Method::History | Method::IteratorStart | Method::Pack
     )
+}
+
+/// Whether a value is data. Classes, calls and references are symbols here, but whoever gets them back might take them
+/// for more; Python's server refuses them when it decodes the message (`marshal.py:server_find_global`, ZEO 6.2).
+fn is_data(value: &Value<'_>) -> bool {
+    match value {
+        Value::Global(_) | Value::Object(_) | Value::Persistent(_) | Value::Extension(_) => false,
+        Value::Tuple(items) | Value::List(items) | Value::Set(items) | Value::FrozenSet(items) => {
+            items.iter().all(is_data)
+        }
+        Value::Dict(items) => items.iter().all(|(key, value)| is_data(key) && is_data(value)),
+        Value::None
+        | Value::Bool(_)
+        | Value::Int(_)
+        | Value::Long(_)
+        | Value::Float(_)
+        | Value::Bytes(_)
+        | Value::ByteArray(_)
+        | Value::Text(_)
+        | Value::Native(_) => true,
+    }
 }
 
 /// Whether it moves or makes an iterator.

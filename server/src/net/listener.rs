@@ -212,8 +212,8 @@ async fn accept_all(socket: Socket, engine: Arc<Engine>, options: ConnectionOpti
 }
 
 /// Serves a connection, through TLS if there is to be TLS. Who does not get through the handshake gets nothing;
-/// then this tells why.
-async fn secure<S>(
+/// then this tells why. The time that it takes is part of the time to greet and register.
+pub(super) async fn secure<S>(
     stream: S,
     address: String,
     engine: Arc<Engine>,
@@ -227,8 +227,11 @@ where
         serve(stream, address, engine, options).await;
         return None;
     };
+    let began = tokio::time::Instant::now();
     match timeout(options.handshake_timeout, tls.accept(stream)).await {
         Ok(Ok(stream)) => {
+            let handshake_timeout = options.handshake_timeout.saturating_sub(began.elapsed());
+            let options = ConnectionOptions { handshake_timeout, ..options };
             serve(stream, address, engine, options).await;
             None
         }

@@ -166,4 +166,12 @@ fn leniency_forgives_what_it_names_and_no_more() {
     records[1].connections[0][3] =
         Event::Loaded { oid: oid(1), before: Tid::MAX, loaded: Loaded::NoSuchObject };
     assert_ne!(check(&records, tid(40), leniency), []);
+
+    // Object 2 is deleted, and built on as if it had never been there; object 1 is not.
+    let mut records = sound();
+    records[1].attempts[1].ops[1] = Op::Check { oid: oid(2), read: tid(0) };
+    assert_eq!(check(&records, tid(40), leniency), []);
+    assert_ne!(check(&records, tid(40), Leniency::default()), []);
+    records[1].attempts[0].ops[1] = write(1, 0, 101);
+    assert_ne!(check(&records, tid(40), leniency), []);
 }

@@ -31,6 +31,7 @@ use zeo_codec::{Body, EncodeError, Method, MsgId, Oid, Reply, Tid};
 use super::{Answer, Closing, Peer, send, send_error};
 use crate::engine::error::CallError;
 use crate::engine::job::Synced;
+use crate::engine::printable::{NAME_LEN, printable};
 use crate::engine::transaction::{BlobOp, Op, Stage, Transaction};
 use crate::storage::StorageError;
 use crate::storage::blob::StagedBlob;
@@ -117,6 +118,7 @@ impl Peer {
         let content = directory.ok_or(StorageError::NoBlobs).and_then(|dir| dir.claim(oid, &file_name));
         if let Err(StorageError::BadBlobName(name)) = &content {
             let label = &self.label;
+            let name = printable(name, NAME_LEN);
             tracing::error!(target: "ZEO.StorageServer", critical = true, "({label}) We're under attack! (bad filename to storeBlobShared, {name:?})");
         }
         self.collect_blob(id, oid, serial, data, content.map_err(CallError::from))

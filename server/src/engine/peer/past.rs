@@ -33,8 +33,9 @@ impl Peer {
             None => return Err(CallError::NoBytes),
         };
         let size = args.size.unwrap_or(Value::Int(1)).into_owned();
+        let bytes_max = self.engine.options.answer_bytes;
         Ok(self.ask(Method::History, reply_to, move || {
-            past::history(&*view, oid, &size, shape).map(Reply::Value)
+            past::history(&*view, oid, &size, shape, bytes_max).map(Reply::Value)
         }))
     }
 
@@ -52,9 +53,10 @@ impl Peer {
         let view = attached.cursor.shared_view();
         let UndoInfo { first, last, specification } = args;
         let specification = specification.into_owned();
+        let bytes_max = self.engine.options.answer_bytes;
         Ok(self.ask(method, reply_to, move || {
             let filter = Filter::new(&specification)?;
-            past::undo_log(&*view, first, last, &filter).map(Reply::Value)
+            past::undo_log(&*view, first, last, &filter, bytes_max).map(Reply::Value)
         }))
     }
 

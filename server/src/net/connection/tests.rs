@@ -242,3 +242,32 @@ async fn who_leaves_too_many_commits_unread_is_expelled() {
     }
     assert_eq!(status(&engine, "connections"), 1);
 }
+
+/// The two tasks of a connection wait for each other, and one of them may wait for a disk. That must not keep the
+/// thread on which others are served; here it is the only one.
+#[test]
+fn who_waits_for_the_other_task_keeps_no_other_connection() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let (_near, far) = duplex(PIPE_LEN);
+    let connection = Connection::new(
+        far,
+        "client".to_owned(),
+        engine(EngineOptions::default()),
+        ConnectionOptions::default(),
+    );
+    let held = connection.core.lock().unwrap();
+    let (started, is_started) = std::sync::mpsc::channel();
+    let waiting = runtime.spawn({
+        let connection = Arc::clone(&connection);
+        async move {
+            started.send(()).unwrap();
+            drop(connection.core());
+        }
+    });
+    is_started.recv().unwrap();
+    let (served, is_served) = std::sync::mpsc::channel();
+    let _other = runtime.spawn(async move { served.send(()).unwrap() });
+    is_served.recv_timeout(Duration::from_secs(10)).expect("another connection has to wait");
+    drop(held);
+    runtime.block_on(waiting).unwrap();
+}

@@ -19,7 +19,8 @@ use super::format::{
     TRANSACTION_HEADER_LEN, TRANSACTION_HEADER_SPAN, TransactionHeader, back_pointer, data_field, span,
     status,
 };
-use super::view::FileView;
+use super::view::{FileView, WALK_WINDOW_LEN};
+use super::window::Window;
 
 /// Bytes read at once for a transaction: its header, and mostly its metadata with it.
 const TRANSACTION_READ_LEN: usize = 512;
@@ -107,6 +108,22 @@ impl FileView {
             Some(start_pos) => Ok(Some(start_pos)),
             None => Err(self.corrupt("redundant transaction length is wrong", trailer_pos)),
         }
+    }
+
+    /// Where the transaction `tid` starts, looked for from the end; ends at the first older one.
+    pub(super) fn find_transaction(&self, tid: Tid) -> Result<Option<u64>, StorageError> {
+        let mut window = Window::new(&*self.state.disk, self.end_pos, WALK_WINDOW_LEN);
+        let mut end_pos = self.end_pos;
+        while end_pos > FIRST_TRANSACTION_POS {
+            let pos = self.start_of_last(&mut window, end_pos)?;
+            let header = window.bytes_before(pos + TRANSACTION_HEADER_SPAN, TRANSACTION_HEADER_LEN);
+            let header = self.parse_transaction(header.map_err(self.state.read_failed(pos))?, pos)?;
+            if header.tid <= tid {
+                return Ok((header.tid == tid).then_some(pos));
+            }
+            end_pos = pos;
+        }
+        Ok(None)
     }
 
     pub(super) fn past_from(&self, mut pos: u64) -> Result<Option<PastTransaction>, StorageError> {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use zeo_codec::{Oid, Tid};
@@ -147,6 +147,20 @@ impl FileStorage {
             is_closing: AtomicBool::new(false),
         };
         Ok(Self { shared: Arc::new(shared), report: opened.report })
+    }
+
+    /// Lets new oids begin above all that an earlier process can have handed out, given the time of this start.
+    ///
+    /// Clients keep a hundred oids in hand, and go on using them when the server is back. Python's server begins behind
+    /// the greatest stored oid and hands the same ones out again, so that two clients give one oid to two objects: the
+    /// later one meets conflicts that nothing explains, or `ValueError: A different object already has the same oid`
+    /// (seen with ZEO 6.2). Nothing on the disk tells which oids were handed out, but the clock does well enough: each
+    /// second since 2026 has 65,536 oids of its own, and those that are stored count in any case.
+    pub fn skip_issued_oids(&self, now: SystemTime) {
+        const YEAR_2026: Duration = Duration::from_secs(1_767_225_600);
+        const OIDS_PER_SECOND: u64 = 1 << 16;
+        let seconds = now.duration_since(UNIX_EPOCH + YEAR_2026).unwrap_or_default().as_secs();
+        self.shared.raise_last_oid(Oid::from_u64(seconds.saturating_mul(OIDS_PER_SECOND)));
     }
 
     /// Logs it if the last transaction is ahead of the clock: all new tids will follow it, not the time. Python

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use zeo_codec::{Oid, Tid};
 
 use super::super::past::{UndoError, WhyNotUndone};
-use super::super::{NewRecord, Pending, RecordData, Revision, StorageError};
+use super::super::{NewRecord, Pending, RecordData, Revision, StorageError, wait};
 use super::format::{DATA_HEADER_LEN, DataHeader, back_pointer, data_field, status};
 use super::view::FileView;
 
@@ -36,7 +36,10 @@ impl FileView {
         tid: Tid,
         pending: &mut Pending,
     ) -> Result<Vec<NewRecord>, UndoError> {
-        let pos = self.find_transaction(tid)?.ok_or(UndoError::NoSuchTransaction)?;
+        // That may be at the far end of a large file, and this is a thread that has other connections, too.
+        let mut found = Ok(None);
+        wait(&mut || found = self.find_transaction(tid));
+        let pos = found?.ok_or(UndoError::NoSuchTransaction)?;
         let transaction = self.transaction_header(pos)?;
         if transaction.status != status::COMMITTED {
             return Err(UndoError::NotUndoable);
@@ -57,19 +60,6 @@ impl FileView {
             record_pos += header.record_len().unwrap_or(u64::MAX - record_pos);
         }
         if failures.is_empty() { Ok(records) } else { Err(UndoError::Objects(failures)) }
-    }
-
-    /// Where the transaction `tid` starts.
-    fn find_transaction(&self, tid: Tid) -> Result<Option<u64>, StorageError> {
-        let mut end_pos = self.end_pos;
-        while let Some(pos) = self.previous_transaction(end_pos)? {
-            let found = self.transaction_header(pos)?.tid;
-            if found <= tid {
-                return Ok((found == tid).then_some(pos));
-            }
-            end_pos = pos;
-        }
-        Ok(None)
     }
 
     /// What to write to take back the record at `pos`.

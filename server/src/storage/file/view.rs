@@ -42,7 +42,7 @@ use super::window::Window;
 pub(crate) const READ_AHEAD_LEN: usize = 4096;
 
 /// Bytes read at once where headers are read in sequence.
-const WALK_WINDOW_LEN: usize = 1 << 16;
+pub(super) const WALK_WINDOW_LEN: usize = 1 << 16;
 
 /// What all views of one data file share.
 #[derive(Debug)]
@@ -229,9 +229,9 @@ impl FileView {
     }
 
     /// Where the transaction that ends at `end_pos` starts.
-    fn start_of_last(&self, window: &mut Window<'_>, end_pos: u64) -> Result<u64, StorageError> {
-        let trailer_pos = end_pos - TRAILER_LEN;
-        let len = window.number(trailer_pos).map_err(self.state.read_failed(trailer_pos))?;
+    pub(super) fn start_of_last(&self, window: &mut Window<'_>, end_pos: u64) -> Result<u64, StorageError> {
+        let trailer_pos = end_pos.saturating_sub(TRAILER_LEN);
+        let len = window.number_before(end_pos).map_err(self.state.read_failed(trailer_pos))?;
         trailer_pos
             .checked_sub(len)
             .filter(|pos| *pos >= FIRST_TRANSACTION_POS)

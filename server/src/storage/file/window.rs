@@ -41,9 +41,7 @@ impl<'d> Window<'d> {
 
     /// The `len` bytes at `pos`; `len` at most the window's. `UnexpectedEof` where they reach beyond the end.
     pub(crate) fn bytes(&mut self, pos: u64, len: usize) -> io::Result<&[u8]> {
-        let is_there = pos >= self.start_pos
-            && pos.saturating_add(span(len)) <= self.start_pos.saturating_add(span(self.filled_len));
-        if !is_there {
+        if !self.holds(pos, len) {
             self.fill(pos)?;
         }
         let from = usize::try_from(pos - self.start_pos).map_err(io::Error::other)?;
@@ -52,9 +50,30 @@ impl<'d> Window<'d> {
         filled.get(from..to).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 
+    /// The `len` bytes before `end_pos`, for who goes backwards: where they have to be read, what is before them is
+    /// read with them. Otherwise as [`bytes`](Self::bytes).
+    pub(crate) fn bytes_before(&mut self, end_pos: u64, len: usize) -> io::Result<&[u8]> {
+        let pos = end_pos.checked_sub(span(len)).ok_or(io::ErrorKind::UnexpectedEof)?;
+        if !self.holds(pos, len) {
+            self.fill(end_pos.saturating_sub(span(self.buffer.len())))?;
+        }
+        self.bytes(pos, len)
+    }
+
+    fn holds(&self, pos: u64, len: usize) -> bool {
+        pos >= self.start_pos
+            && pos.saturating_add(span(len)) <= self.start_pos.saturating_add(span(self.filled_len))
+    }
+
     /// The eight-byte number at `pos`.
     pub(crate) fn number(&mut self, pos: u64) -> io::Result<u64> {
         let bytes = self.bytes(pos, transaction_field::TID.len())?;
+        bytes.try_into().map(u64::from_be_bytes).map_err(io::Error::other)
+    }
+
+    /// The eight-byte number that ends at `end_pos`, for who goes backwards.
+    pub(crate) fn number_before(&mut self, end_pos: u64) -> io::Result<u64> {
+        let bytes = self.bytes_before(end_pos, transaction_field::TID.len())?;
         bytes.try_into().map(u64::from_be_bytes).map_err(io::Error::other)
     }
 
@@ -80,17 +99,23 @@ mod tests {
         let bytes: Vec<u8> = (0..=255).collect();
         let disk = MemoryDisk::new(bytes.clone());
         let mut window = Window::new(&disk, 200, 16);
+        let mut backwards = Window::new(&disk, 200, 16);
         for pos in [0_u64, 1, 15, 16, 17, 190, 3, 184, 100] {
             for len in 0..=16 {
                 let from = usize::try_from(pos).unwrap();
                 if from + len <= 200 {
                     assert_eq!(window.bytes(pos, len).unwrap(), &bytes[from..from + len]);
+                    let before = backwards.bytes_before(pos + span(len), len).unwrap();
+                    assert_eq!(before, &bytes[from..from + len]);
                 } else {
                     assert_eq!(window.bytes(pos, len).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+                    let error = backwards.bytes_before(pos + span(len), len).unwrap_err();
+                    assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
                 }
             }
         }
         assert_eq!(window.number(1).unwrap(), 0x0102_0304_0506_0708);
         assert!(window.bytes(u64::MAX, 3).is_err());
+        assert!(window.bytes_before(2, 3).is_err());
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::version::TLS13;
@@ -14,6 +14,7 @@ use zeo_codec::{Call, Limits, Method, Oid, Tid, Value};
 
 use super::{Identity, Server};
 use crate::engine::{Engine, EngineOptions};
+use crate::net::listener::secure;
 use crate::net::{ConnectionOptions, serve};
 use crate::storage::Storage;
 use crate::storage::memory::MemoryStorage;
@@ -105,4 +106,35 @@ fn what_tls_holds_back_is_written_when_there_is_room() {
         work(Client { stream, session: ClientSession::new(Limits::DEFAULT) }).await;
         timeout(PATIENCE, serving).await.unwrap().unwrap();
     });
+}
+
+/// Simulated time: it passes when nobody has anything to do.
+#[test]
+fn handshakes_share_one_time_limit() {
+    let identity = Identity::of_its_own("client", |_| {});
+    let server = Server::trusting(&identity.certificate.pem());
+    let tls = server.load().unwrap();
+    let config = Arc::new(server.client(&TLS13, Some((vec![identity.der()], &identity.key))));
+    let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new("test"));
+    let engine = Engine::new([("1".to_owned(), storage)], EngineOptions::default(), "a time").unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let limit = Duration::from_secs(30);
+    let options = ConnectionOptions { handshake_timeout: limit, ..ConnectionOptions::default() };
+    for tls_secs in [0, 20, 29] {
+        runtime.block_on(async {
+            let (near, far) = tokio::io::duplex(64 * 1024);
+            let began = Instant::now();
+            let secured = secure(near, "test".to_owned(), Arc::clone(&engine), options, Some(tls.clone()));
+            let serving = tokio::spawn(secured);
+            sleep(Duration::from_secs(tls_secs)).await;
+            let name = ServerName::try_from("localhost").unwrap();
+            let mut stream = TlsConnector::from(Arc::clone(&config)).connect(name, far).await.unwrap();
+            // It greets, hears nothing, and goes.
+            stream.read_to_end(&mut Vec::new()).await.unwrap();
+            assert_eq!(serving.await.unwrap(), None);
+            let taken = began.elapsed();
+            assert!(limit <= taken && taken < limit + Duration::from_millis(100), "{tls_secs}: {taken:?}");
+        });
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, UNIX_EPOCH};
 
 use proptest::prelude::*;
 
@@ -123,7 +124,16 @@ fn oids_rise_above_all_stored_and_handed_out() {
         storage.vote(transaction).unwrap().finish().unwrap();
         assert_eq!(storage.new_oids(1).unwrap(), Oid::from_u64(5_001));
     }
-    assert_eq!(open(disk).unwrap().new_oids(1).unwrap(), Oid::from_u64(5_001));
+    let reopened = open(disk).unwrap();
+    assert_eq!(reopened.new_oids(1).unwrap(), Oid::from_u64(5_001));
+    // Two starts, a second apart: whatever the first one handed out in that time, the second one does not.
+    let at = |seconds: u64| UNIX_EPOCH + Duration::from_secs(1_800_000_000 + seconds);
+    reopened.skip_issued_oids(at(0));
+    let first = reopened.new_oids(65_535).unwrap().to_u64();
+    reopened.skip_issued_oids(at(1));
+    assert_eq!(reopened.new_oids(1).unwrap().to_u64(), first + 65_536);
+    reopened.skip_issued_oids(at(0));
+    assert_eq!(reopened.new_oids(1).unwrap().to_u64(), first + 65_537, "never backwards");
     assert_eq!(file.new_oids(u32::MAX).unwrap(), Oid::from_u64(5_002));
     let mut transaction = random_transaction(&mut Random(2), Tid::from_u64(1 << 62), 0, 1);
     transaction.records = vec![NewRecord::with_data(Oid::from_u64(u64::MAX - 3), "x".into())];
