@@ -517,7 +517,7 @@ fn is_data(value: &Value<'_>) -> bool {
         | Value::ByteArray(_)
         | Value::Text(_)
         | Value::Native(_) => true,
-        // What the codec may come to know.
+        // What the codec may come to know later.
         _ => false,
     }
 }
