@@ -142,53 +142,79 @@ pub(crate) fn plan<'o>(
     view: &dyn View,
     bytes_max: u64,
 ) -> Result<Plan, CallError> {
-    let mut records = Pending::with_capacity(ops.size_hint().0);
-    let mut conflicts: HashMap<Oid, Conflict<'static>> = HashMap::new();
-    let mut undone = Vec::new();
+    let mut planning = Planning {
+        view,
+        bytes_max,
+        records: Pending::with_capacity(ops.size_hint().0),
+        conflicts: HashMap::new(),
+        undone: Vec::new(),
+    };
     for op in ops {
-        match op {
-            Op::Store { oid, serial, data } => match view.current(*oid)? {
-                Some(Current { serial: committed, .. }) if committed != *serial => {
-                    let data = data.to_vec().into();
-                    conflicts.insert(*oid, Conflict { oid: *oid, committed, read: *serial, data });
-                }
-                Some(_) | None => {
-                    conflicts.remove(oid);
-                    records.push(NewRecord::with_data(*oid, data.clone()));
-                }
-            },
-            Op::Delete { oid, serial } => {
-                let committed = existing(view, *oid)?.serial;
-                if committed != *serial {
-                    return Err(CallError::Conflict { oid: *oid, committed, read: *serial });
-                }
-                records.push(NewRecord::deleted(*oid));
-            }
-            Op::CheckCurrent { oid, serial } => {
-                let committed = existing(view, *oid)?.serial;
-                if committed != *serial {
-                    return Err(CallError::ReadConflict { oid: *oid, committed, read: *serial });
-                }
-            }
-            Op::Restore { oid, serial, data, data_tid } => {
-                let data = view.restored(*oid, data.clone(), *data_tid)?;
-                records.push(NewRecord { oid: *oid, serial: Some(*serial), data });
-            }
-            Op::Undo { undo_id } => {
-                let taken_back = view.undo(undo_id::decode(undo_id)?, &mut records)?;
-                undone.extend(once_each(&taken_back));
-                taken_back.into_iter().for_each(|record| records.push(record));
-                if (records.len() * OP_LEN) as u64 > bytes_max {
-                    return Err(CallError::TransactionTooLarge(bytes_max));
-                }
-            }
+        match planning.apply(op) {
+            Ok(()) => {}
+            Err(error) if planning.conflicts.is_empty() => return Err(error),
+            // The conflict came first, and clients try again after one. If it can be resolved the error comes back.
+            Err(_) => break,
         }
     }
+    let Planning { records, conflicts, undone, .. } = planning;
     let records = records.into_records();
     let mut oids: Vec<Oid> = records.iter().map(|record| record.oid).collect();
     oids.sort_unstable();
     oids.dedup();
     Ok(Plan { records, oids, undone, conflicts: conflicts.into_values().collect() })
+}
+
+/// A plan that is being made.
+struct Planning<'p> {
+    view: &'p dyn View,
+    bytes_max: u64,
+    records: Pending,
+    conflicts: HashMap<Oid, Conflict<'static>>,
+    undone: Vec<Oid>,
+}
+
+impl Planning<'_> {
+    fn apply(&mut self, op: &Op) -> Result<(), CallError> {
+        match op {
+            Op::Store { oid, serial, data } => match self.view.current(*oid)? {
+                Some(Current { serial: committed, .. }) if committed != *serial => {
+                    let data = data.to_vec().into();
+                    self.conflicts.insert(*oid, Conflict { oid: *oid, committed, read: *serial, data });
+                }
+                Some(_) | None => {
+                    self.conflicts.remove(oid);
+                    self.records.push(NewRecord::with_data(*oid, data.clone()));
+                }
+            },
+            Op::Delete { oid, serial } => {
+                let committed = existing(self.view, *oid)?.serial;
+                if committed != *serial {
+                    return Err(CallError::Conflict { oid: *oid, committed, read: *serial });
+                }
+                self.records.push(NewRecord::deleted(*oid));
+            }
+            Op::CheckCurrent { oid, serial } => {
+                let committed = existing(self.view, *oid)?.serial;
+                if committed != *serial {
+                    return Err(CallError::ReadConflict { oid: *oid, committed, read: *serial });
+                }
+            }
+            Op::Restore { oid, serial, data, data_tid } => {
+                let data = self.view.restored(*oid, data.clone(), *data_tid)?;
+                self.records.push(NewRecord { oid: *oid, serial: Some(*serial), data });
+            }
+            Op::Undo { undo_id } => {
+                let taken_back = self.view.undo(undo_id::decode(undo_id)?, &mut self.records)?;
+                self.undone.extend(once_each(&taken_back));
+                taken_back.into_iter().for_each(|record| self.records.push(record));
+                if (self.records.len() * OP_LEN) as u64 > self.bytes_max {
+                    return Err(CallError::TransactionTooLarge(self.bytes_max));
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The objects of records, in the order in which they first occur.

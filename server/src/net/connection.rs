@@ -27,6 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
@@ -70,6 +71,8 @@ const READ_LEN_MIN: usize = 4 * 1024;
 const READ_LEN: usize = 64 * 1024;
 /// Room that is made for reading while a large frame arrives, at most.
 const READ_LEN_MAX: usize = 4 * 1024 * 1024;
+/// Room that an idle connection keeps.
+const READ_LEN_KEPT: usize = 256 * 1024;
 /// Output beyond which is written before more input is handled.
 const WRITE_LEN: usize = 1024 * 1024;
 /// How often pieces of blobs are produced before others get their turn.
@@ -356,6 +359,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Result<usize, End>> {
         let want_len = self.session.missing_len().unwrap_or(0).clamp(self.read_len, READ_LEN_MAX);
         let buffer = self.session.receive_buffer();
+        if buffer.is_empty() && buffer.capacity() > READ_LEN_KEPT {
+            // What a large message needed is not kept for the next one, which may never come.
+            *buffer = BytesMut::new();
+        }
         // Frames that are still in use keep their whole buffer alive, so it is filled before the next one.
         if buffer.capacity() - buffer.len() < want_len.min(READ_LEN_MIN) || want_len > self.read_len {
             buffer.reserve(want_len);

@@ -5,12 +5,13 @@
 //!
 //! ```text
 //!   storage packs           revisions are noted in memory
-//!   before it switches      the notes go to tmp/zeo-removed, durably
+//!   before it switches      the notes go to a file tmp/zeo-removed.*, durably
 //!   storage has switched    each noted file is removed, or moved to BLOBDIR.old, unless a record names it after all
-//!   then                    tmp/zeo-removed goes
+//!   then                    the notes go
 //! ```
 //!
-//! What a crash leaves undone the next start finds in the notes; a file that a record names is never touched. With
+//! What a crash, or a file that could not be removed, leaves undone the next pack or start finds in the notes; a file
+//! that a record names is never touched. With
 //! `pack-keep-old` the directory `BLOBDIR.old` holds all files as they were before, like Python's
 //! (`FileStorage.py:_remove_blob_files_tagged_for_removal_during_pack`, ZODB 6.4); those that stay are hard links.
 
@@ -19,6 +20,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tempfile::TempPath;
 use zeo_codec::{Oid, Tid};
 
 use super::super::file::io_error;
@@ -27,8 +29,10 @@ use super::directory::BlobDirectory;
 use super::layout::MARKER;
 use super::staged::is_committed;
 
-/// The notes, in `tmp/`: a line for each revision, 16 hex digits for the oid and 16 for the serial.
-const NOTES: &str = "zeo-removed";
+/// How the names of notes begin, in `tmp/`. A line for each revision, 16 hex digits for the oid and 16 for the serial;
+/// before them a line if the files are to be kept in the old directory.
+const NOTES_PREFIX: &str = "zeo-removed.";
+const KEEPS_OLD: &str = "keep old";
 
 /// Packs `inner` and removes the files of the revisions that went. With `keeps_old` they are kept where Python keeps
 /// them, if the storage keeps what it was, too.
@@ -39,32 +43,54 @@ pub(super) fn pack(
     request: PackRequest,
     host: &dyn PackHost,
 ) -> Result<PackOutcome, StorageError> {
-    let noting = Noting { host, directory, removed: Mutex::default() };
+    let noting = Noting { host, directory, keeps_old, removed: Mutex::default(), notes: Mutex::default() };
     let packed = inner.pack(request, &noting);
-    let removed = noting.removed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut notes = noting.notes.into_inner().unwrap_or_else(PoisonError::into_inner);
     let Ok(PackOutcome::Packed(report)) = &packed else {
-        remove_notes(directory);
+        // Dropped, and with that removed: nothing went.
         return packed;
     };
-    let old = (keeps_old && report.is_old_kept).then(|| Old::new(directory)).transpose();
-    let swept = old.and_then(|old| sweep(directory, &*inner.view(), &removed, old.as_ref()));
-    if let Err(error) = swept {
-        // The storage has been packed; what is left over takes room, no more. The next start tries again.
-        tracing::error!(target: "ZODB.blob", "cannot remove the files of packed blobs: {error}");
+    // From here on only who has done what they say removes them.
+    if let Some(notes) = &mut notes {
+        notes.disable_cleanup(true);
+    }
+    let removed = noting.removed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let view = inner.view();
+    let old = (keeps_old && report.is_old_kept).then(|| Old::begin(directory)).transpose();
+    let swept = old.and_then(|old| sweep(directory, &*view, &removed, old.as_ref()));
+    if let (Ok(()), Some(notes)) = (&swept, &notes) {
+        remove_notes(notes);
+    }
+    if let Err(error) = swept.and_then(|()| recover(directory, &*view)) {
+        // The storage has been packed; what is left over takes room, no more.
+        tracing::error!(target: "ZODB.blob", "cannot remove the files of packed blobs, to be tried again: {error}");
     }
     packed
 }
 
-/// Removes what a pack has not come to before the process ended. `view` is the storage as it was opened.
+/// Removes what earlier packs have not come to.
 pub(super) fn recover(directory: &BlobDirectory, view: &dyn View) -> Result<(), StorageError> {
-    let path = directory.tmp().join(NOTES);
-    let text = match fs::read_to_string(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        text => text.map_err(io_error("read", &path))?,
-    };
-    // A line that was cut short names nothing.
-    let removed: Vec<_> = text.lines().filter_map(parse_note).collect();
-    sweep(directory, view, &removed, None)
+    let tmp = directory.tmp();
+    for entry in fs::read_dir(&tmp).map_err(io_error("list", &tmp))? {
+        let entry = entry.map_err(io_error("list", &tmp))?;
+        if entry.file_name().to_str().is_none_or(|name| !name.starts_with(NOTES_PREFIX)) {
+            continue;
+        }
+        let path = entry.path();
+        let text = fs::read_to_string(&path).map_err(io_error("read", &path))?;
+        // A line that was cut short names nothing.
+        let removed: Vec<_> = text.lines().filter_map(parse_note).collect();
+        // If that pack did not switch everything is still there, and what is kept as old is kept.
+        let has_switched = match removed.first() {
+            Some((oid, serial)) => !is_committed(view, *oid, *serial)?,
+            None => false,
+        };
+        let keeps_old = has_switched && text.lines().next() == Some(KEEPS_OLD);
+        let old = keeps_old.then(|| Old::resume(directory)).transpose()?;
+        sweep(directory, view, &removed, old.as_ref())?;
+        remove_notes(&path);
+    }
+    Ok(())
 }
 
 fn parse_note(line: &str) -> Option<(Oid, Tid)> {
@@ -77,7 +103,9 @@ fn parse_note(line: &str) -> Option<(Oid, Tid)> {
 struct Noting<'h> {
     host: &'h dyn PackHost,
     directory: &'h BlobDirectory,
+    keeps_old: bool,
     removed: Mutex<Vec<(Oid, Tid)>>,
+    notes: Mutex<Option<TempPath>>,
 }
 
 impl Noting<'_> {
@@ -86,13 +114,21 @@ impl Noting<'_> {
         if removed.is_empty() {
             return Ok(());
         }
-        let path = self.directory.tmp().join(NOTES);
+        let tmp = self.directory.tmp();
         let write = || {
-            let mut notes = BufWriter::new(File::create(&path)?);
+            let file = tempfile::Builder::new().prefix(NOTES_PREFIX).tempfile_in(&tmp)?;
+            let mut notes = BufWriter::new(file.as_file());
+            if self.keeps_old {
+                writeln!(notes, "{KEEPS_OLD}")?;
+            }
             removed.iter().try_for_each(|(oid, serial)| writeln!(notes, "{oid}{serial}"))?;
-            notes.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+            notes.flush()?;
+            drop(notes);
+            file.as_file().sync_all()?;
+            Ok(file.into_temp_path())
         };
-        write().map_err(io_error("write", &path))?;
+        let path = write().map_err(io_error("write notes in", &tmp))?;
+        *self.notes.lock().unwrap_or_else(PoisonError::into_inner) = Some(path);
         self.directory.sync_notes()
     }
 }
@@ -126,13 +162,15 @@ impl PackHost for Noting<'_> {
     }
 }
 
-/// Removes the files of `removed`, or moves them to `old`, where all others are linked, too.
+/// Removes the files of `removed`, or moves them to `old`, where all others are linked, too. Goes on after a file that
+/// cannot be removed, and says so at the end.
 fn sweep(
     directory: &BlobDirectory,
     view: &dyn View,
     removed: &[(Oid, Tid)],
     old: Option<&Old>,
 ) -> Result<(), StorageError> {
+    let mut result = Ok(());
     for (oid, serial) in removed {
         if is_committed(view, *oid, *serial)? {
             continue;
@@ -143,9 +181,15 @@ fn sweep(
             None => fs::remove_file(&path),
         };
         match gone {
+            Ok(()) => {}
             // Odd, but as it should be.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            gone => gone.map_err(io_error("remove", &path))?,
+            Err(error) => {
+                if result.is_ok() {
+                    result = Err(io_error("remove", &path)(error));
+                }
+                continue;
+            }
         }
         // A commit that finds its directory gone makes it again.
         let empty = path.ancestors().skip(1).take_while(|dir| *dir != directory.root());
@@ -156,16 +200,21 @@ fn sweep(
         }
     }
     if let Some(old) = old {
-        old.link_rest(directory, directory.root())?;
+        result = result.and_then(|()| old.link_rest(directory, directory.root()));
+        if result.is_ok() {
+            old.end()?;
+        }
     }
-    remove_notes(directory);
-    Ok(())
+    result
 }
 
-fn remove_notes(directory: &BlobDirectory) {
-    // Notes that stay are looked at again, and then say nothing new.
-    let _ = fs::remove_file(directory.tmp().join(NOTES));
+/// Notes that stay are looked at again, and then say nothing new.
+fn remove_notes(path: &Path) {
+    let _ = fs::remove_file(path);
 }
+
+/// In the old directory: what was to be moved or linked there is not there yet.
+const UNFINISHED: &str = ".zeo-unfinished";
 
 /// The directory as it was before the pack.
 struct Old {
@@ -173,21 +222,37 @@ struct Old {
 }
 
 impl Old {
-    /// Begins with nothing but the marker.
-    fn new(directory: &BlobDirectory) -> Result<Self, StorageError> {
+    fn of(directory: &BlobDirectory) -> Self {
         let mut root = directory.root().as_os_str().to_owned();
         root.push(".old");
-        let root = PathBuf::from(root);
+        Self { root: root.into() }
+    }
+
+    /// Begins with nothing but the marker, and a sign that there is more to come.
+    fn begin(directory: &BlobDirectory) -> Result<Self, StorageError> {
+        let old = Self::of(directory);
         let begin = || {
-            match fs::remove_dir_all(&root) {
+            match fs::remove_dir_all(&old.root) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 Ok(()) | Err(_) => {}
             }
-            fs::create_dir_all(&root)?;
-            link_or_copy(&directory.root().join(MARKER), &root.join(MARKER))
+            fs::create_dir_all(&old.root)?;
+            File::create(old.root.join(UNFINISHED))?;
+            link_or_copy(&directory.root().join(MARKER), &old.root.join(MARKER))
         };
-        begin().map_err(io_error("begin", &root))?;
-        Ok(Self { root })
+        begin().map_err(io_error("begin", &old.root))?;
+        Ok(old)
+    }
+
+    /// Goes on with one that was begun, or begins.
+    fn resume(directory: &BlobDirectory) -> Result<Self, StorageError> {
+        let old = Self::of(directory);
+        if old.root.join(UNFINISHED).exists() { Ok(old) } else { Self::begin(directory) }
+    }
+
+    fn end(&self) -> Result<(), StorageError> {
+        let path = self.root.join(UNFINISHED);
+        fs::remove_file(&path).map_err(io_error("remove", &path))
     }
 
     /// The place here of a file of the directory.
@@ -222,6 +287,8 @@ impl Old {
 fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
     match fs::hard_link(from, to) {
         Ok(()) => Ok(()),
+        // Of an attempt before.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(_) => fs::copy(from, to).map(drop),
     }
 }

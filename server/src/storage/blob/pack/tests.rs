@@ -138,14 +138,14 @@ fn the_next_start_does_what_a_crash_left_undone() {
     let notes = format!("{seven}{}\n{seven}{kept}\nnonsense\n{seven}{}", tid(10), "0123");
     storage.close().unwrap();
     drop(storage);
-    fs::write(dir.path().join("blobs/tmp").join(NOTES), notes).unwrap();
+    fs::write(dir.path().join("blobs/tmp/zeo-removed.x"), notes).unwrap();
     let storage = open(&dir, FileStorageOptions::default());
     assert!(!exists(&storage, 7, 10) && exists(&storage, 7, 20) && exists(&storage, 7, 30));
-    assert!(!dir.path().join("blobs/tmp").join(NOTES).exists());
+    assert_eq!(fs::read_dir(dir.path().join("blobs/tmp")).unwrap().count(), 0);
 }
 
 /// Lets the pack come to its last step and gives it up there, after a look at the notes.
-struct GivingUp<'d>(&'d Path);
+struct GivingUp<'d>(&'d Path, &'d BlobStorage);
 
 impl PackHost for GivingUp<'_> {
     fn is_cancelled(&self) -> bool {
@@ -153,8 +153,12 @@ impl PackHost for GivingUp<'_> {
     }
 
     fn stop_commits(&self) -> Option<Box<dyn CommitsStopped + '_>> {
-        let notes = fs::read_to_string(self.0.join("blobs/tmp").join(NOTES)).unwrap();
-        assert_eq!(notes.lines().map(parse_note).collect::<BTreeSet<_>>().len(), 2, "{notes}");
+        let notes = fs::read_dir(self.0.join("blobs/tmp")).unwrap().next().unwrap().unwrap().path();
+        let text = fs::read_to_string(&notes).unwrap();
+        assert_eq!(text.lines().map(parse_note).collect::<BTreeSet<_>>().len(), 2, "{text}");
+        // A second pack is refused, and leaves the notes of the first one alone.
+        assert!(matches!(self.1.pack(until(25), &Unattended), Err(StorageError::AlreadyPacking)));
+        assert!(notes.exists());
         None
     }
 
@@ -167,7 +171,7 @@ fn a_pack_that_is_given_up_removes_nothing() {
     let storage = open(&dir, FileStorageOptions::default());
     fill(&storage);
     let before = files(&dir.path().join("blobs"));
-    assert!(storage.pack(until(25), &GivingUp(dir.path())).is_err());
+    assert!(storage.pack(until(25), &GivingUp(dir.path(), &storage)).is_err());
     assert_eq!(files(&dir.path().join("blobs")), before);
 }
 
@@ -180,4 +184,55 @@ fn a_storage_in_memory_packs_its_blobs_too() {
     storage.pack(until(25), &Unattended).unwrap();
     let left = [(7, 10), (8, 10), (7, 20), (7, 30)].map(|(oid, number)| exists(&storage, oid, number));
     assert_eq!(left, [false, false, true, true]);
+}
+
+/// The process dies behind the switch, before the files are moved: the way back must not lack its blobs.
+#[test]
+fn the_next_start_keeps_the_old_files_too() {
+    for moved_count in 0..=2 {
+        let dir = TempDir::new().unwrap();
+        let storage = open(&dir, FileStorageOptions::default()).keeping_old();
+        fill(&storage);
+        let before = files(&dir.path().join("blobs")).0;
+        storage.pack(until(25), &Unattended).unwrap();
+        // Back to where some of the files had been moved.
+        let old = dir.path().join("blobs.old");
+        let moved_back = [(7, 10), (8, 10)].map(|(oid, number)| {
+            let path = storage.blobs().unwrap().revision_path(Oid::from_u64(oid), tid(number));
+            (old.join(path.strip_prefix(storage.blobs().unwrap().root()).unwrap()), path)
+        });
+        let notes =
+            format!("{KEEPS_OLD}\n{}{}\n{}{}\n", Oid::from_u64(7), tid(10), Oid::from_u64(8), tid(10));
+        for (from, to) in &moved_back[moved_count..] {
+            fs::create_dir_all(to.parent().unwrap()).unwrap();
+            fs::rename(from, to).unwrap();
+        }
+        if moved_count > 0 {
+            fs::write(old.join(UNFINISHED), "").unwrap();
+        }
+        storage.close().unwrap();
+        drop(storage);
+        fs::write(dir.path().join("blobs/tmp/zeo-removed.x"), notes).unwrap();
+        let storage = open(&dir, FileStorageOptions::default());
+        assert_eq!(files(&old).0, before, "{moved_count}");
+        assert!(!exists(&storage, 7, 10) && exists(&storage, 7, 20));
+    }
+}
+
+/// A file that is in the way keeps the others from nothing, and the next pack tries again.
+#[test]
+fn what_could_not_be_removed_is_tried_again() {
+    let dir = TempDir::new().unwrap();
+    let storage = open(&dir, FileStorageOptions::default());
+    fill(&storage);
+    let stuck = storage.blobs().unwrap().revision_path(Oid::from_u64(7), tid(10));
+    fs::remove_file(&stuck).unwrap();
+    fs::create_dir_all(stuck.join("in the way")).unwrap();
+    storage.pack(until(25), &Unattended).unwrap();
+    assert!(stuck.exists() && !exists(&storage, 8, 10));
+    fs::remove_dir_all(&stuck).unwrap();
+    fs::write(&stuck, "").unwrap();
+    storage.pack(until(35), &Unattended).unwrap();
+    assert!(!stuck.exists());
+    assert_eq!(fs::read_dir(dir.path().join("blobs/tmp")).unwrap().count(), 0);
 }
