@@ -1,7 +1,7 @@
 //! Calls that make, vote on, finish and abort a transaction.
 
 use std::borrow::Cow;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use zeo_codec::call::{CheckCurrentSerial, DeleteObject, Restorea, Storea, TpcBegin, TxnId, Undoa};
@@ -202,7 +202,7 @@ impl Peer {
 
     fn start_lock_clock(&mut self) {
         let timeout = self.engine.options.transaction_timeout;
-        self.lock_deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        self.lock_deadline = timeout.and_then(|timeout| (self.clock)().checked_add(timeout));
     }
 
     /// The lock for which this connection queued is its own.
