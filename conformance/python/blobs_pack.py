@@ -48,24 +48,17 @@ def referring(oids):
     return out.getvalue()
 
 
-def play(storage, is_served, undoes):
-    """Commit the history."""
-    serials = {}
+def play(storage, kind, tids=None, is_served=False):
+    """Commit the history, with these tids or those that it gets; returns them."""
+    serials, used = {}, []
     for number, (refs, what) in enumerate(HISTORY, 1):
         txn = TransactionMetaData(b"", "%d" % number, {})
-        storage.tpc_begin(txn, tid(number), " ")
+        storage.tpc_begin(txn, *(() if tids is None else (tids[number - 1],)))
+        changed = set()
         if refs is not None:
             storage.store(z64, serials.get(0, z64), referring(refs), "", txn)
-            serials[0] = tid(number)
-        if isinstance(what, int):
-            if undoes:
-                undo_id = base64.encodebytes(tid(what)).rstrip(b"\n")
-                storage.undo(undo_id, txn)
-                serials = {oid: tid(number) if serial == tid(what) else serial
-                           for oid, serial in serials.items()}
-                if what == 6:
-                    del serials[9]
-        else:
+            changed.add(0)
+        if not isinstance(what, int):
             if not is_served:
                 # The server gets the record of a blob twice.
                 for oid in what:
@@ -74,11 +67,18 @@ def play(storage, is_served, undoes):
                 name = os.path.abspath("upload-%d" % oid)
                 with open(name, "w") as file:
                     file.write("%d by %d" % (oid, number))
-                serial = serials.get(oid, z64)
-                storage.storeBlob(p64(oid), serial, BLOB_RECORD, name, "", txn)
-                serials[oid] = tid(number)
+                storage.storeBlob(p64(oid), serials.get(oid, z64), BLOB_RECORD, name, "", txn)
+            changed.update(what)
+        elif kind != "mapping" and (kind, what) != ("wrapped", 6):
+            # Python's wrapper copies the content of a blob whose creation is
+            # undone; its FileStorage and ours do not.
+            undone = used[what - 1]
+            storage.undo(base64.encodebytes(undone).rstrip(b"\n"), txn)
+            changed.update(oid for oid, serial in serials.items() if serial == undone)
         storage.tpc_vote(txn)
-        storage.tpc_finish(txn)
+        used.append(storage.tpc_finish(txn))
+        serials.update(dict.fromkeys(changed, used[-1]))
+    return used
 
 
 def listing(directory):
@@ -108,14 +108,16 @@ def main():
     twin = python_storage(args.kind, args.twin)
     undoes = args.kind != "mapping"
     with common.storage_of(args, blob_dir=os.path.abspath(args.kind)) as served:
-        play(twin, False, undoes)
-        play(served, True, undoes)
+        # Python's server cannot give a tid to a storage in memory.
+        tids = [tid(number) for number in range(1, len(HISTORY) + 1)] if undoes else None
+        tids = play(served, args.kind, tids, is_served=True)
+        play(twin, args.kind, tids)
         common.equal(listing(args.blobs), listing(args.twin), "files before")
         # A wrapper around memory removes all revisions but the last, whatever
         # the time of the pack, and leaves records without their blobs.
         for number in PACKS + (len(HISTORY),) if undoes else (len(HISTORY),):
             # Just behind it: the last digits of the seconds get lost.
-            time = TimeStamp(tid(number)).timeTime() + 0.01
+            time = TimeStamp(tids[number - 1]).timeTime() + 0.01
             twin.pack(time, referencesf)
             served.pack(time, wait=True)
             for suffix in "", ".old":
@@ -123,7 +125,7 @@ def main():
                              "files%s after the pack %d" % (suffix, number))
         common.equal(listing(args.blobs + ".old") is None, args.kind != "keep-old",
                      "old files are kept")
-        gone = p64(8), tid(1)
+        gone = p64(8), tids[0]
         with common.raises(POSKeyError, "a packed blob"):
             served._call("sendBlob", *gone)
     twin.close()
