@@ -102,6 +102,29 @@ fn a_one_way_call_that_fails_ends_the_connection() {
     }
 }
 
+/// Python's server keeps a record until the vote, whatever it is, and its storage raises the error there. Clients of
+/// ZEO's own tests go on after such a store.
+#[test]
+fn a_record_that_is_text_fails_the_vote_and_nothing_else() {
+    let server = TestServer::start();
+    let mut client = server.register();
+    let store = args(&[
+        Value::Bytes(vec![0; 8].into()),
+        Value::Bytes(vec![0; 8].into()),
+        Value::from("foo"),
+        Value::Int(1),
+    ]);
+    client.send(&begin(1));
+    client.store(1, 1, Tid::ZERO, b"x");
+    send_raw(&mut client, &message(0, true, "storea", &store));
+    client.store(1, 2, Tid::ZERO, b"x");
+    assert_eq!(client.transaction(Method::Vote, 1), "builtins.TypeError");
+    assert_eq!(client.transaction(Method::TpcAbort, 1), "None");
+    client.commit(2, 1);
+    send_raw(&mut client, &message(0, true, "storea", &store));
+    client.assert_closed("without a transaction");
+}
+
 #[test]
 fn a_one_way_call_of_a_method_with_a_result_is_ignored() {
     let server = TestServer::start();

@@ -206,11 +206,27 @@ impl Peer {
         let reply_to = if envelope.is_one_way() { None } else { Some(&envelope.id) };
         let result = match Call::parse(method, envelope.args, &self.limits) {
             Ok(call) => self.execute(call, payload, reply_to, session),
-            Err(MessageError::Shape(error)) => Err(CallError::BadArguments(error)),
+            Err(MessageError::Shape(error)) => self.refuse(method, error),
             Err(MessageError::Undecodable(error)) => return Err(error.into()),
         };
         self.answer(method, reply_to, result, session)?;
         Ok(Flow::Done)
+    }
+
+    /// Refuses arguments. A record that is no bytes does not end the connection: Python's server keeps it until the
+    /// vote, where the storage raises the `TypeError` (StorageServer.py:storea, storeBlobEnd, ZEO 6.2 and 5.2.3, whose
+    /// `checkTransactionBufferCleanup` stores text).
+    fn refuse(&mut self, method: Method, error: ShapeError) -> Result<Answer, CallError> {
+        use Method as M;
+        let is_record = error == ShapeError { index: 2, expected: Expected::Bytes }
+            && matches!(method, M::Storea | M::Restorea | M::StoreBlobEnd | M::StoreBlobShared);
+        match &mut self.transaction {
+            Some(transaction) if is_record => {
+                transaction.fail(CallError::BadArguments(error));
+                Ok(Answer::Reply(Reply::None))
+            }
+            _ => Err(CallError::BadArguments(error)),
+        }
     }
 
     /// Before `register` nothing else is allowed, afterwards what a ZEO 5 server has
