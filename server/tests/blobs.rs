@@ -194,7 +194,6 @@ fn hostile_shared_names_fail_the_vote_and_touch_nothing() {
             assert_eq!(claim(name), "builtins.OSError", "{:?}", &name[..10]);
         }
         assert_eq!(snapshot(outer.path()), before, "{announced}");
-        drop(claim);
         assert_eq!(client.plain(Method::Ping), "None");
     }
 }
