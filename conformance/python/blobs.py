@@ -222,6 +222,9 @@ def main():
     args.deterministic = "deterministic" in flags
     args.read_only = "python" not in flags
     args.records = (2,) if args.read_only else (1, 2)
+    if "undone" in flags:
+        # One for each record that is undone.
+        args.records = range(1, 5)
     globals()[args.do](args)
 
 

@@ -2,7 +2,7 @@
 //!
 //! The same configuration goes to any server, so it is written in the language of Python's `runzeo`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The two encodings of messages; the server announces one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,10 +43,9 @@ pub struct ServerConfig {
     pub framing: Framing,
     /// `path` of the file storage `1`.
     pub storage_path: PathBuf,
-    /// Where the blobs of the storage are; `None` for no blobs.
-    pub blob_dir: Option<PathBuf>,
-    /// The blobs are those of a `<blobstorage>` around the file storage, and not its own.
-    pub is_blob_wrapped: bool,
+    /// The section of the storage `1`; without one it is the file storage at `storage_path`, everything else by
+    /// default.
+    pub storage_section: Option<String>,
     /// `read-only` of the server, not of the storage.
     pub read_only: bool,
     /// `invalidation-queue-size`; the server's default if there is none.
@@ -68,17 +67,8 @@ impl ServerConfig {
             Some(size) => format!("  invalidation-queue-size {size}\n"),
             None => String::new(),
         };
-        let path = format!("path {}", self.storage_path.display());
-        let storage = match &self.blob_dir {
-            None => format!("<filestorage 1>\n  {path}\n</filestorage>\n"),
-            Some(blobs) if self.is_blob_wrapped => format!(
-                "<blobstorage 1>\n  blob-dir {}\n  <filestorage>\n    {path}\n  </filestorage>\n</blobstorage>\n",
-                blobs.display()
-            ),
-            Some(blobs) => {
-                format!("<filestorage 1>\n  {path}\n  blob-dir {}\n</filestorage>\n", blobs.display())
-            }
-        };
+        let plain = || file_section("1", &self.storage_path, "");
+        let storage = self.storage_section.clone().unwrap_or_else(plain);
         let ssl = match self.ssl.as_str() {
             "" => String::new(),
             lines => format!("  <ssl>\n{lines}  </ssl>\n"),
@@ -92,6 +82,24 @@ impl ServerConfig {
     }
 }
 
+/// `<filestorage NAME>`, with further lines of keys if `keys` is not empty.
+#[must_use]
+pub fn file_section(name: &str, path: &Path, keys: &str) -> String {
+    format!("<filestorage {name}>\n  path {}\n{keys}</filestorage>\n", path.display())
+}
+
+/// The key for the blobs of a file storage.
+#[must_use]
+pub fn blob_dir(path: &Path) -> String {
+    format!("  blob-dir {}\n", path.display())
+}
+
+/// `<blobstorage 1>` around the section of another storage.
+#[must_use]
+pub fn blob_section(blobs: &Path, inner: &str) -> String {
+    format!("<blobstorage 1>\n{}{inner}</blobstorage>\n", blob_dir(blobs))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,8 +109,7 @@ mod tests {
         let config = ServerConfig {
             framing: Framing::Msgpack,
             storage_path: PathBuf::from("/tmp/x/Data.fs"),
-            blob_dir: None,
-            is_blob_wrapped: false,
+            storage_section: None,
             read_only: false,
             invalidation_queue_size: Some(7),
             client_conflict_resolution: false,
@@ -114,12 +121,14 @@ mod tests {
                         <filestorage 1>\n  path /tmp/x/Data.fs\n</filestorage>\n";
         assert_eq!(config.text(8100), expected);
 
-        let config = ServerConfig { blob_dir: Some("/tmp/x/blobs".into()), ..config };
+        let (path, blobs) = (Path::new("/tmp/x/Data.fs"), Path::new("/tmp/x/blobs"));
+        let own = file_section("1", path, &blob_dir(blobs));
+        let config = ServerConfig { storage_section: Some(own.clone()), ..config };
         let expected = "<filestorage 1>\n  path /tmp/x/Data.fs\n  blob-dir /tmp/x/blobs\n</filestorage>\n";
-        assert!(config.text(8100).ends_with(expected));
-        let config = ServerConfig { is_blob_wrapped: true, ..config };
-        let expected = "<blobstorage 1>\n  blob-dir /tmp/x/blobs\n  <filestorage>\n    path /tmp/x/Data.fs\n  \
+        assert_eq!(own, expected);
+        assert!(config.text(8100).ends_with(&format!("</zeo>\n\n{expected}")));
+        let expected = "<blobstorage 1>\n  blob-dir /tmp/x/blobs\n<filestorage >\n  path /tmp/x/Data.fs\n\
                         </filestorage>\n</blobstorage>\n";
-        assert!(config.text(8100).ends_with(expected));
+        assert_eq!(blob_section(blobs, &file_section("", path, "")), expected);
     }
 }

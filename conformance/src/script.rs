@@ -17,7 +17,7 @@ use crate::process::{Process, ProcessError};
 
 /// Longest time between two lines of a script. The scripts have limits of their own, which are shorter and say
 /// more.
-const LINE_LIMIT: Duration = Duration::from_secs(60);
+const LINE_LIMIT: Duration = Duration::from_secs(120);
 
 /// Where the scripts lie.
 #[must_use]

@@ -117,8 +117,6 @@ fn serve(config: &Config, tls: Option<Tls>, log: &LogHandle) -> Result<ExitCode,
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut pid_file = None;
     let result = runtime.block_on(listen(config, tls, &engine, log, &mut pid_file));
-    // Or the runtime would wait for their end.
-    engine.stop_packs();
     // Connections end here, and with them their transactions; commits under way are completed below.
     drop(runtime);
     for storage in &config.storages {
@@ -257,9 +255,9 @@ async fn listen(
     loop {
         tokio::select! {
             () = &mut serving => return Ok(EXIT_FAILED.into()),
-            _ = terminate.recv() => return Ok(stopped("terminated by SIGTERM", ExitCode::SUCCESS)),
-            _ = interrupt.recv() => return Ok(stopped("terminated by SIGINT", ExitCode::SUCCESS)),
-            _ = hangup.recv() => return Ok(stopped("restarted by SIGHUP", EXIT_HANGUP.into())),
+            _ = terminate.recv() => return Ok(stopped(engine, "terminated by SIGTERM", ExitCode::SUCCESS)),
+            _ = interrupt.recv() => return Ok(stopped(engine, "terminated by SIGINT", ExitCode::SUCCESS)),
+            _ = hangup.recv() => return Ok(stopped(engine, "restarted by SIGHUP", EXIT_HANGUP.into())),
             _ = reopen.recv() => log.reopen(),
             _ = checkpoint.tick() => {
                 let engine = Arc::clone(engine);
@@ -278,7 +276,9 @@ fn connection_options(server: &ServerOptions) -> ConnectionOptions {
     }
 }
 
-fn stopped(why: &str, code: ExitCode) -> ExitCode {
+/// Gives packs up, before connections end: one that waits for the commit lock must not get it from them.
+fn stopped(engine: &Engine, why: &str, code: ExitCode) -> ExitCode {
+    engine.stop_packs();
     tracing::info!(target: "ZEO.runzeo", "({}) {why}", std::process::id());
     ready::notify_stopping();
     code

@@ -241,3 +241,24 @@ fn check(record: &[Event], commits: &BTreeMap<Tid, Vec<Oid>>) {
         }
     }
 }
+
+/// Protocol reference 8 and 9.3: first the numbers, then the reply.
+#[test]
+fn the_committer_gets_info_before_its_reply_and_nobody_else_does() {
+    let server = TestServer::start();
+    let (mut committer, mut other) = (server.register(), server.register());
+    committer.take_lock();
+    committer.send(&transaction(Method::TpcFinish, 7));
+    assert!(committer.poll_one() && committer.replies.is_empty(), "a call first");
+    assert!(committer.poll_one() && committer.replies.len() == 1, "then the reply");
+    let names = |client: &Client| -> Vec<String> {
+        let name = |message: &zeo_codec::session::Message| match message.parse(&Limits::DEFAULT).unwrap() {
+            Incoming::Call(envelope) => String::from_utf8_lossy(&envelope.name).into_owned(),
+            other => panic!("{other:?}"),
+        };
+        client.calls.iter().map(name).collect()
+    };
+    assert_eq!(names(&committer), ["info"]);
+    assert_eq!(other.plain(Method::Ping), "None");
+    assert_eq!(names(&other), ["invalidateTransaction"]);
+}

@@ -1,5 +1,7 @@
 //! A blocking client: the codec's session over a socket, one call at a time.
 
+mod blob;
+
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -119,37 +121,20 @@ impl Client {
         entries: &mut [Entry],
         make: impl Fn(Oid, u64) -> Vec<u8>,
     ) -> Result<(), BenchError> {
-        let begin = TpcBegin {
-            id: TXN_ID,
-            user: (&b"bench"[..]).into(),
-            description: (&b"zeo-bench"[..]).into(),
-            extension: Value::Dict(Vec::new()),
-            tid: None,
-            status: " ".into(),
-        };
-        self.session.call(&Call::TpcBegin(begin))?;
+        self.begin()?;
         for entry in &*entries {
             let data = make(entry.oid, entry.stamp + 1);
             let Entry { oid, serial, .. } = *entry;
             self.session.call(&Call::Storea(Storea { oid, serial, data: data.into(), id: TXN_ID }))?;
         }
-        let transaction = TransactionRef { id: TXN_ID };
-        let vote = self.session.call(&Call::Transaction(Method::Vote, transaction))?;
-        match self.result(&vote)? {
-            Reply::Voted(items) if items.is_empty() => {}
-            Reply::None => {}
-            other => return Err(wrong("vote", &other)),
+        let tid = self.finish()?;
+        if entries.iter().any(|entry| tid <= entry.serial) {
+            return Err(BenchError::Wrong(format!("tpc_finish: {tid} does not rise")));
         }
-        let finish = self.session.call(&Call::Transaction(Method::TpcFinish, transaction))?;
-        match self.result(&finish)? {
-            Reply::Tid(tid) if entries.iter().all(|entry| tid > entry.serial) => {
-                for entry in entries {
-                    *entry = Entry { oid: entry.oid, serial: tid, stamp: entry.stamp + 1 };
-                }
-                Ok(())
-            }
-            other => Err(wrong("tpc_finish", &other)),
+        for entry in entries {
+            *entry = Entry { oid: entry.oid, serial: tid, stamp: entry.stamp + 1 };
         }
+        Ok(())
     }
 
     /// Packs to `time`, in seconds since 1970, and waits for the end.
@@ -164,6 +149,36 @@ impl Client {
         match reply {
             Reply::None => Ok(()),
             other => Err(wrong("pack", &other)),
+        }
+    }
+
+    /// Begins the transaction.
+    fn begin(&mut self) -> Result<(), BenchError> {
+        let begin = TpcBegin {
+            id: TXN_ID,
+            user: (&b"bench"[..]).into(),
+            description: (&b"zeo-bench"[..]).into(),
+            extension: Value::Dict(Vec::new()),
+            tid: None,
+            status: " ".into(),
+        };
+        self.session.call(&Call::TpcBegin(begin))?;
+        Ok(())
+    }
+
+    /// Votes on the transaction and finishes it; its tid.
+    fn finish(&mut self) -> Result<Tid, BenchError> {
+        let transaction = TransactionRef { id: TXN_ID };
+        let vote = self.session.call(&Call::Transaction(Method::Vote, transaction))?;
+        match self.result(&vote)? {
+            Reply::Voted(items) if items.is_empty() => {}
+            Reply::None => {}
+            other => return Err(wrong("vote", &other)),
+        }
+        let finish = self.session.call(&Call::Transaction(Method::TpcFinish, transaction))?;
+        match self.result(&finish)? {
+            Reply::Tid(tid) => Ok(tid),
+            other => Err(wrong("tpc_finish", &other)),
         }
     }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::BenchError;
 use super::client::Client;
 use super::usage::{Memory, memory};
-use crate::config::Framing;
+use crate::config::{Framing, blob_dir, file_section};
 use crate::process::{Process, ProcessError};
 use crate::server::free_port;
 
@@ -27,6 +27,8 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 pub enum StorageKind {
     /// A file with its `fsync`s.
     File,
+    /// The same with a directory for blobs.
+    Blobs,
     /// Memory, as `<mappingstorage>`: what a server costs without its disk.
     Mapping,
 }
@@ -116,6 +118,10 @@ impl Target {
                 let path = self.file_path();
                 write!(text, "<filestorage 1>\n  path {}\n</filestorage>\n", path.display())
             }
+            StorageKind::Blobs => {
+                text += &file_section("1", &self.file_path(), &blob_dir(&self.dir.join("blobs")));
+                Ok(())
+            }
             StorageKind::Mapping => write!(text, "<mappingstorage 1>\n</mappingstorage>\n"),
         };
         // Both servers log the comings and goings of clients, which is part of their work.
@@ -137,7 +143,7 @@ impl Target {
     /// Whether its objects are there after a new start.
     #[must_use]
     pub fn is_durable(&self) -> bool {
-        self.storage == StorageKind::File
+        self.storage != StorageKind::Mapping
     }
 
     /// Where it listens.

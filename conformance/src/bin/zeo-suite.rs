@@ -20,7 +20,7 @@ const EXPECTED: &str = include_str!("../../suites/expected.txt");
 ///
 /// The exit status is 0 if all that should pass does, and nothing else.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(disable_version_flag = true)]
 struct Options {
     /// Run everything: each version in both framings.
     #[arg(long, conflicts_with_all = ["versions", "framing"])]

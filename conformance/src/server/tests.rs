@@ -13,8 +13,7 @@ fn config(dir: &Path) -> ServerConfig {
     ServerConfig {
         framing: Framing::Pickle,
         storage_path: dir.join("Data.fs"),
-        blob_dir: None,
-        is_blob_wrapped: false,
+        storage_section: None,
         read_only: false,
         invalidation_queue_size: None,
         client_conflict_resolution: false,

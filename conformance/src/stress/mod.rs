@@ -100,8 +100,7 @@ pub enum StressError {
 /// If the server cannot be run, or breaks the protocol; broken rules are no error but the outcome.
 pub fn run(plan: &Plan) -> Result<Outcome, StressError> {
     let config = ServerConfig {
-        blob_dir: None,
-        is_blob_wrapped: false,
+        storage_section: None,
         framing: plan.framing,
         storage_path: plan.dir.join("Data.fs"),
         read_only: false,

@@ -142,7 +142,9 @@ fn with_drivers<T>(
         fs::remove_dir_all(&plan.logs)?;
     }
     fs::create_dir_all(&plan.logs)?;
-    let Plan { server, framing, limit, logs, .. } = plan;
+    let Plan { server, framing, limit, .. } = plan;
+    // The tests have directories of their own.
+    let logs = &std::path::absolute(&plan.logs)?;
     let setup = Setup { peer: &peer, server, framing: *framing, limit: *limit, logs };
     let drivers = (0..count.max(1)).map(|number| Driver::start(&setup, number));
     body(drivers.collect::<Result<_, _>>()?)

@@ -129,8 +129,7 @@ impl Context {
         ServerConfig {
             framing: self.framing,
             storage_path: self.path("Data.fs"),
-            blob_dir: None,
-            is_blob_wrapped: false,
+            storage_section: None,
             read_only: false,
             invalidation_queue_size: None,
             client_conflict_resolution: false,

@@ -3,6 +3,9 @@
 //! What is right is decided in the scripts of `python/`, by Python. Here is what they cannot do themselves:
 //! starting and ending servers, and looking at files between two runs.
 
+mod blobs;
+mod demo;
+
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -10,6 +13,7 @@ use zeo_conformance::config::ServerConfig;
 use zeo_conformance::process::ProcessError;
 use zeo_conformance::server::free_port;
 
+use self::blobs::Around;
 use crate::context::Context;
 
 /// One scenario.
@@ -32,16 +36,23 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario::new("abort_paths", |context| one_script(context, "abort_paths")),
     Scenario::new("application", application),
     Scenario::new("basic", basic),
-    Scenario::new("blobs", |context| blobs(context, "use", false)),
-    Scenario::new("blobs_killed", blobs_killed),
-    Scenario::new("blobs_served", blobs_served),
-    Scenario::new("blobs_shared", |context| blobs(context, "use,shared", false)),
-    Scenario::new("blobs_wrapped", |context| blobs(context, "use", true)),
+    Scenario::new("blobs", |context| blobs::used(context, "use", Around::Nothing)),
+    Scenario::new("blobs_copied", blobs::copied),
+    Scenario::new("blobs_killed", blobs::killed),
+    Scenario::new("blobs_packed", blobs::packed),
+    Scenario::new("blobs_reconnect", blobs::reconnect),
+    Scenario::new("blobs_served", blobs::served),
+    Scenario::new("blobs_shared", |context| blobs::used(context, "use,shared", Around::Nothing)),
+    Scenario::new("blobs_undo", blobs::undone),
+    Scenario::new("blobs_wrapped", |context| blobs::used(context, "use", Around::File)),
     Scenario::new("conflict", |context| one_script(context, "conflict")),
     Scenario::new("conflict_client_resolution", conflict_client_resolution),
     Scenario::new("copy_transactions", copy_transactions),
     Scenario::new("counters", counters),
     Scenario::new("delete", |context| one_script(context, "delete")),
+    Scenario::new("demo", demo::over_a_file),
+    Scenario::new("demo_blobs", demo::with_blobs),
+    Scenario::new("demo_default", demo::in_memory),
     Scenario::new("history", history),
     Scenario::new("invalidations", |context| one_script(context, "invalidations")),
     Scenario { name: "lock", has_messages: false, run: lock },
@@ -96,74 +107,6 @@ fn basic(context: &Context) -> Result<(), ProcessError> {
     server.stop()?;
     context.check_file(&config.storage_path, Some(&journal))?;
     Ok(())
-}
-
-/// Blobs of a file storage, or of a wrapper around one; in the end Python finds them all, and nothing else.
-fn blobs(context: &Context, what: &str, is_blob_wrapped: bool) -> Result<(), ProcessError> {
-    let config = with_blobs(context, is_blob_wrapped);
-    let server = context.start_server(&config)?;
-    let dir = context.path("blobs").display().to_string();
-    let said = context.run_client("blobs", &server, &["--blobs", &dir, "--do", what])?;
-    server.stop()?;
-    let found = context.check_blobs(&config.storage_path, "check")?;
-    context.check_file(&config.storage_path, None)?;
-    same("revisions", &said, &found)
-}
-
-/// Blob directories that Python has written, in both of its layouts.
-fn blobs_served(context: &Context) -> Result<(), ProcessError> {
-    for (layout, is_blob_wrapped) in [("bushy", false), ("lawn", true)] {
-        let dir = context.path(&format!("blobs-{layout}"));
-        let config = ServerConfig {
-            storage_path: context.path(&format!("{layout}.fs")),
-            blob_dir: Some(dir.clone()),
-            is_blob_wrapped,
-            ..context.config()
-        };
-        let (file, dir) = (config.storage_path.display().to_string(), dir.display().to_string());
-        let options = ["--file", &file, "--blobs", &dir];
-        let made = context.run_script("make_blobs", &[&options[..], &["--layout", layout]].concat())?;
-        let revisions = made.get("revisions").cloned().unwrap_or_default().to_string();
-        let server = context.start_server(&config)?;
-        let args = ["--blobs", &dir, "--revisions", &revisions];
-        let said = context.run_client("served_blobs", &server, &args)?;
-        server.stop()?;
-        let found = context.run_script("blobs", &[&options[..], &["--do", "check,python"]].concat())?;
-        same("revisions", &said, &found)?;
-    }
-    Ok(())
-}
-
-/// The server is killed while a client commits blobs, several times: what was acknowledged is there, whole, and
-/// after the next start there is no other file.
-fn blobs_killed(context: &Context) -> Result<(), ProcessError> {
-    let config = with_blobs(context, false);
-    let dir = context.path("blobs").display().to_string();
-    let mut known = 0;
-    for commits in [1, 4, 8] {
-        let server = context.start_server(&config)?;
-        let args = ["--blobs", &dir, "--do", "commit_until_killed"];
-        let mut client = context.start_client("blobs", &server, &args)?;
-        for _ in 0..commits {
-            client.expect_step("committed")?;
-        }
-        server.kill();
-        known += commits;
-        drop(client);
-        // It tidies up, and must be able to.
-        context.start_server(&config)?.stop()?;
-        let found = context.check_blobs(&config.storage_path, "check,deterministic")?;
-        let count = found.get("count").and_then(Value::as_u64).unwrap_or_default();
-        if count < known {
-            let what = format!("{count} blobs, but {known} were acknowledged");
-            return Err(ProcessError::Unexpected { name: "check".to_owned(), what });
-        }
-    }
-    Ok(())
-}
-
-fn with_blobs(context: &Context, is_blob_wrapped: bool) -> ServerConfig {
-    ServerConfig { blob_dir: Some(context.path("blobs")), is_blob_wrapped, ..context.config() }
 }
 
 /// The client resolves conflicts because the server is told to let it.

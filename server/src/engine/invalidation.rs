@@ -44,8 +44,7 @@ struct Commits {
 }
 
 impl InvalidationQueue {
-    /// Seeded with the storage's last transactions, oldest first. With none to be had, `last_tid` lets
-    /// clients catch up that are up to date now (StorageServer.py:_setup_invq, ZEO 6.2).
+    /// Seeded with the storage's last transactions, oldest first. Without any it can prove nothing until the first commit.
     pub(crate) fn new(last_changes: Vec<(Tid, Vec<Oid>)>, limits: QueueLimits) -> Self {
         let queue = Self { commits: Mutex::default(), limits };
         last_changes.into_iter().for_each(|(tid, oids)| queue.push(tid, oids));

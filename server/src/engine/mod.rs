@@ -18,7 +18,8 @@
 //! * A commit lock serialises transactions from vote to finish. It is held through a ticket that gives it
 //!   up when dropped (S9).
 //!
-//! This module compiles without tokio; time and wake-ups come from the driver.
+//! This module compiles without tokio; deadlines and wake-ups are the driver's, and so is the clock behind them. The
+//! time of day is read where a tid is made and where a lock is taken.
 
 mod broadcast;
 mod commit_lock;

@@ -99,6 +99,7 @@ pub struct Peer {
     is_read_only: bool,
     transaction: Option<Transaction>,
     lock_deadline: Option<Instant>,
+    clock: fn() -> Instant,
     /// What the driver is to run.
     jobs: VecDeque<Job>,
     /// Number of long questions that have no answer yet.
@@ -135,6 +136,7 @@ impl Peer {
             is_read_only,
             transaction: None,
             lock_deadline: None,
+            clock: Instant::now,
             jobs: VecDeque::new(),
             asking_count: 0,
             awaited_packs: Vec::new(),
@@ -143,6 +145,11 @@ impl Peer {
             sync_round: 0,
             iterators: Iterators::default(),
         }
+    }
+
+    /// Lets deadlines be reckoned by the driver's clock.
+    pub const fn set_clock(&mut self, clock: fn() -> Instant) {
+        self.clock = clock;
     }
 
     /// Sets the bounds on what one message may hold.
@@ -510,11 +517,7 @@ fn is_data(value: &Value<'_>) -> bool {
         | Value::ByteArray(_)
         | Value::Text(_)
         | Value::Native(_) => true,
-        Value::Tuple(items) | Value::List(items) | Value::Set(items) | Value::FrozenSet(items) => {
-            items.iter().all(is_data)
-        }
-        Value::Dict(items) => items.iter().all(|(key, value)| is_data(key) && is_data(value)),
-        // Classes, objects, persistent ids, extensions, and what the codec may yet learn.
+        // What the codec may come to know later.
         _ => false,
     }
 }

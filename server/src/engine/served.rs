@@ -179,6 +179,7 @@ const SUPPORTED: Features = Features {
     external_gc: true,
     blobs: true,
     history: HistoryShape::Merged,
+    python_class: "",
 };
 
 fn is_supported(interface: &str) -> bool {

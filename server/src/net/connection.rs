@@ -133,6 +133,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
         let ringing = Arc::clone(&bell);
         let mut peer = engine.connect(address, Box::new(move || ringing.notify_one()));
         peer.set_limits(options.limits);
+        peer.set_clock(|| Instant::now().into_std());
         let mut session = ServerSession::new(options.announced, options.limits);
         session.set_handshake_deadline(options.handshake_timeout);
         let core = Core {

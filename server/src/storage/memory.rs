@@ -93,7 +93,8 @@ impl Storage for MemoryStorage {
     }
 
     fn features(&self) -> Features {
-        Features { iteration: true, history: HistoryShape::Apart, ..Features::default() }
+        let python_class = "MappingStorage";
+        Features { iteration: true, history: HistoryShape::Apart, python_class, ..Features::default() }
     }
 
     fn interfaces(&self) -> &'static [(&'static str, &'static str)] {

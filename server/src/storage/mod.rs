@@ -380,6 +380,8 @@ pub struct Features {
     pub blobs: bool,
     /// What the entries of `history` look like.
     pub history: HistoryShape,
+    /// The Python class that does not have the rest, as its errors name it.
+    pub python_class: &'static str,
 }
 
 /// Python's storages differ in what `history` says.

@@ -1,7 +1,7 @@
 //! Calls that make, vote on, finish and abort a transaction.
 
 use std::borrow::Cow;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use zeo_codec::call::{CheckCurrentSerial, DeleteObject, Restorea, Storea, TpcBegin, TxnId, Undoa};
@@ -82,7 +82,11 @@ impl Peer {
     }
 
     pub(super) fn delete_object(&mut self, args: DeleteObject) -> Result<Reply<'static>, CallError> {
-        self.attached()?.served.stats.stores.add();
+        let served = &self.attached()?.served;
+        served.stats.stores.add();
+        if !served.storage.features().external_gc {
+            return self.cannot(args.id, "deleteObject");
+        }
         self.collect(args.id, 0, Op::Delete { oid: args.oid, serial: args.serial })
     }
 
@@ -111,8 +115,8 @@ impl Peer {
 
     /// The storage has no such method; Python finds out at the vote.
     fn cannot(&mut self, id: TxnId, attribute: &'static str) -> Result<Reply<'static>, CallError> {
+        let type_name = self.attached()?.served.storage.features().python_class.to_owned();
         let transaction = self.transaction(id)?;
-        let type_name = "MappingStorage".to_owned();
         transaction.failure.get_or_insert(CallError::NoAttribute { type_name, attribute });
         Ok(Reply::None)
     }
@@ -198,7 +202,7 @@ impl Peer {
 
     fn start_lock_clock(&mut self) {
         let timeout = self.engine.options.transaction_timeout;
-        self.lock_deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        self.lock_deadline = timeout.and_then(|timeout| (self.clock)().checked_add(timeout));
     }
 
     /// The lock for which this connection queued is its own.

@@ -243,6 +243,34 @@ async fn who_leaves_too_many_commits_unread_is_expelled() {
     assert_eq!(status(&engine, "connections"), 1);
 }
 
+/// A commit lock may be held for a minute, by whoever has it, counted from when it was got.
+#[tokio::test(start_paused = true)]
+async fn the_clock_of_the_commit_lock_starts_with_the_lock_and_ends_with_it() {
+    let limit = Duration::from_secs(60);
+    let engine = engine(EngineOptions { transaction_timeout: Some(limit), ..EngineOptions::default() });
+    let options = ConnectionOptions::default();
+    let mut first = Client::registered(&engine, options).await;
+    let mut second = Client::registered(&engine, options).await;
+    for call in until_vote(1, LARGE, b"data") {
+        first.send(&call).await;
+    }
+    while !matches!(first.next_event().await, ClientEvent::Reply(_)) {}
+    for call in until_vote(1, LARGE, b"data") {
+        second.send(&call).await;
+    }
+    // It waits in the queue for longer than the limit would allow it to hold the lock after that.
+    sleep(Duration::from_secs(50)).await;
+    assert_eq!(status(&engine, "waiting"), 1);
+    let aborted = first.call(&Call::Transaction(Method::TpcAbort, TransactionRef { id: TxnId(1) })).await;
+    assert_eq!(aborted.method, Some(Method::TpcAbort));
+    while !matches!(second.next_event().await, ClientEvent::Reply(_)) {}
+    let (why, after) = second.end().await;
+    assert_eq!((why.as_str(), after), ("Transaction timeout after 60 seconds", limit));
+    // The first one has nothing any more that could be taken from it.
+    sleep(Duration::from_secs(600)).await;
+    assert!(!first.server.is_finished());
+}
+
 /// The two tasks of a connection wait for each other, and one of them may wait for a disk. That must not keep the
 /// thread on which others are served; here it is the only one.
 #[test]

@@ -5,6 +5,7 @@
 //! | [`mod@layout`] | names: oid and tid to path and back, no I/O |
 //! | `directory` | a blob directory: opening, reading, taking files in |
 //! | `staged` | files on their way in, and *what a crash leaves of them* |
+//! | `pack` | removing files with the records that name them |
 //! | `storage` | [`BlobStorage`]: any storage, with a blob directory beside it |
 //!
 //! Python has two ways to the same thing: `blob-dir` of a `<filestorage>` and `<blobstorage>` around any storage.

@@ -131,7 +131,8 @@ impl Storage for DemoStorage {
 
     fn features(&self) -> Features {
         let Features { undo, blobs, history, .. } = self.changes.features();
-        Features { undo, blobs, history, iteration: true, ..Features::default() }
+        let python_class = "DemoStorage";
+        Features { undo, blobs, history, iteration: true, python_class, ..Features::default() }
     }
 
     fn interfaces(&self) -> &'static [(&'static str, &'static str)] {

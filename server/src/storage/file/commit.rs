@@ -34,9 +34,6 @@ impl FileVoted {
             return Err(StorageError::QuotaExceeded { quota_bytes });
         }
         writer.reserve(&view, image.end_pos())?;
-        if let Some(oid) = image.record_positions.iter().map(|(oid, _)| *oid).max() {
-            shared.raise_last_oid(oid);
-        }
         Ok(Self { shared: shared.clone(), state: view.state.clone(), image })
     }
 }
@@ -66,6 +63,10 @@ impl Voted for FileVoted {
             last_tid: image.tid,
         });
         shared.view.store(view.clone());
+        // Not at the vote: an oid that is aborted must not spoil the sequence.
+        if let Some(oid) = image.record_positions.iter().map(|(oid, _)| *oid).max() {
+            shared.raise_last_oid(oid);
+        }
         Ok(view)
     }
 }

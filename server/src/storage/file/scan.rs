@@ -368,14 +368,42 @@ impl Progress {
     fn tell(&mut self, file: &str, pos: u64) {
         self.step_count = self.step_count.wrapping_add(1);
         // Asking for the time costs more than reading a small transaction.
-        if !self.step_count.is_multiple_of(256) || self.told.elapsed() < PROGRESS_INTERVAL {
-            return;
+        if self.step_count.is_multiple_of(256)
+            && let Some((percent, mib_per_second)) = self.at(pos, Instant::now())
+        {
+            Self::log(file, percent, mib_per_second);
         }
-        self.told = Instant::now();
+    }
+
+    /// How much has been done and how fast, if it is time to tell.
+    fn at(&mut self, pos: u64, now: Instant) -> Option<(u64, u64)> {
+        if now.saturating_duration_since(self.told) < PROGRESS_INTERVAL {
+            return None;
+        }
+        self.told = now;
         let done_len = pos - self.start_pos;
         let percent = done_len.saturating_mul(100) / (self.end_pos - self.start_pos).max(1);
-        let seconds = self.started.elapsed().as_secs().max(1);
-        let mib_per_second = (done_len >> 20) / seconds;
+        let seconds = now.saturating_duration_since(self.started).as_secs().max(1);
+        Some((percent, (done_len >> 20) / seconds))
+    }
+
+    fn log(file: &str, percent: u64, mib_per_second: u64) {
         tracing::info!(target: "ZODB.FileStorage", file, percent, mib_per_second, "building the index");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_scan_tells_from_time_to_time_how_far_it_is() {
+        let mut progress = Progress::new(4, 4 + (100 << 20));
+        let start = progress.started;
+        let after = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(progress.at(4 + (10 << 20), after(1)), None);
+        assert_eq!(progress.at(4 + (20 << 20), after(2)), Some((20, 10)));
+        assert_eq!(progress.at(4 + (30 << 20), after(3)), None);
+        assert_eq!(progress.at(4 + (90 << 20), after(9)), Some((90, 10)));
     }
 }

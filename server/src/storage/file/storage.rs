@@ -266,6 +266,7 @@ impl Storage for FileStorage {
             external_gc: true,
             blobs: false,
             history: HistoryShape::Merged,
+            python_class: "FileStorage",
         }
     }
 

@@ -137,7 +137,9 @@ fn oids_rise_above_all_stored_and_handed_out() {
     assert_eq!(file.new_oids(u32::MAX).unwrap(), Oid::from_u64(5_002));
     let mut transaction = random_transaction(&mut Random(2), Tid::from_u64(1 << 62), 0, 1);
     transaction.records = vec![NewRecord::with_data(Oid::from_u64(u64::MAX - 3), "x".into())];
-    drop(file.vote(transaction).unwrap());
+    drop(file.vote(transaction.clone()).unwrap());
+    assert!(file.new_oids(4).is_ok(), "what is aborted leaves no trace");
+    file.vote(transaction).unwrap().finish().unwrap();
     assert!(matches!(file.new_oids(4), Err(StorageError::OidsExhausted)));
     assert_eq!(file.new_oids(3).unwrap(), Oid::from_u64(u64::MAX - 2));
 }
