@@ -149,15 +149,18 @@ pub(crate) fn plan<'o>(
         conflicts: HashMap::new(),
         undone: Vec::new(),
     };
+    let mut result = Ok(());
     for op in ops {
-        match planning.apply(op) {
-            Ok(()) => {}
-            Err(error) if planning.conflicts.is_empty() => return Err(error),
-            // The conflict came first, and clients try again after one. If it can be resolved the error comes back.
-            Err(_) => break,
-        }
+        // To the end in any case: what resolves a conflict comes last.
+        let applied = planning.apply(op);
+        result = result.and(applied);
     }
     let Planning { records, conflicts, undone, .. } = planning;
+    if conflicts.is_empty() {
+        result?;
+    }
+    // Otherwise the client hears of the conflicts first, after which it tries again, or resolves them and votes again;
+    // then the error is still there.
     let records = records.into_records();
     let mut oids: Vec<Oid> = records.iter().map(|record| record.oid).collect();
     oids.sort_unstable();
@@ -225,4 +228,36 @@ fn once_each(records: &[NewRecord]) -> Vec<Oid> {
 
 fn existing(view: &dyn View, oid: Oid) -> Result<Current, CallError> {
     view.current(oid)?.ok_or(CallError::Storage(StorageError::NoSuchObject(oid)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::memory::MemoryStorage;
+    use crate::storage::{NewTransaction, Storage};
+
+    #[test]
+    fn a_conflict_is_heard_before_an_error_and_an_error_after_the_resolution() {
+        let storage = MemoryStorage::new("m");
+        let committed = Tid::from_u64(10);
+        let (oid, data, empty) = (Oid::from_u64(1), Bytes::from_static(b"x"), Bytes::new());
+        let transaction = NewTransaction {
+            tid: committed,
+            status: b' ',
+            user: empty.clone(),
+            description: empty.clone(),
+            extension: empty,
+            records: vec![NewRecord::with_data(oid, data.clone())],
+        };
+        storage.vote(transaction).unwrap().finish().unwrap();
+        let view = storage.view();
+        let store = |serial| Op::Store { oid, serial, data: data.clone() };
+        let missing = Op::Delete { oid: Oid::from_u64(9), serial: committed };
+        let planned = |ops: &[Op]| plan(ops.iter(), &*view, u64::MAX);
+        let stale = [store(Tid::ZERO), missing.clone()];
+        assert_eq!(planned(&stale).unwrap().conflicts.len(), 1);
+        let resolved = [store(Tid::ZERO), missing, store(committed)];
+        assert!(matches!(planned(&resolved), Err(CallError::Storage(StorageError::NoSuchObject(_)))));
+        assert!(planned(&[store(Tid::ZERO), store(committed)]).unwrap().conflicts.is_empty());
+    }
 }
