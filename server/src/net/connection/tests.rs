@@ -243,6 +243,32 @@ async fn who_leaves_too_many_commits_unread_is_expelled() {
     assert_eq!(status(&engine, "connections"), 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_idle_connection_keeps_no_room_of_large_messages() {
+    let (stream, far_end) = duplex(PIPE_LEN);
+    let connection = Connection::new(
+        far_end,
+        "client".to_owned(),
+        engine(EngineOptions::default()),
+        ConnectionOptions::default(),
+    );
+    let serving = Arc::clone(&connection);
+    let server = tokio::spawn(async move { serving.run().await });
+    let mut client = Client { stream, session: ClientSession::new(Limits::DEFAULT), server };
+    while !matches!(client.next_event().await, ClientEvent::Connected(_)) {}
+    client.call(&register()).await;
+    let data = vec![0; 4 * READ_LEN_KEPT];
+    let [begin, store, vote] = until_vote(1, LARGE, &data);
+    for call in [begin, store] {
+        client.send(&call).await;
+    }
+    client.call(&vote).await;
+    client.call(&Call::Transaction(Method::TpcAbort, TransactionRef { id: TxnId(1) })).await;
+    client.call(&Call::Plain(Method::Ping)).await;
+    let kept_len = connection.core().session.receive_buffer().capacity();
+    assert!(kept_len <= READ_LEN_KEPT, "{kept_len} bytes");
+}
+
 /// A commit lock may be held for a minute, by whoever has it, counted from when it was got.
 #[tokio::test(start_paused = true)]
 async fn the_clock_of_the_commit_lock_starts_with_the_lock_and_ends_with_it() {
