@@ -511,7 +511,7 @@ fn a_read_only_storage_is_read_and_left_alone() {
 }
 
 #[test]
-fn the_more_commits_wait_the_louder_is_the_log() {
+fn the_log_follows_the_commit_lock_and_is_the_louder_the_more_commits_wait() {
     let directory = tempfile::tempdir().unwrap();
     let eventlog = "<eventlog>\n  level debug\n  <logfile>\n    path zeo.log\n  </logfile>\n</eventlog>\n";
     write_config(directory.path(), &format!("{CONFIG}{eventlog}"));
@@ -535,6 +535,12 @@ fn the_more_commits_wait_the_louder_is_the_log() {
         let line = text.lines().find(|line| line.ends_with(&format!("waiting: {count}"))).unwrap();
         assert!(line.contains(&format!(" {level} ZEO.StorageServer (127.0.0.1:")), "{line}");
     }
+    drop(waiting.pop());
+    wait_for(&log, "('1') dequeue lock: transactions waiting: 9\n");
+    drop(holder);
+    wait_for(&log, "('1') unlock: transactions waiting: 9\n");
+    let text = wait_for(&log, "('1') lock: transactions waiting: 8\n");
+    assert_eq!(text.matches("('1') lock: transactions waiting: 0\n").count(), 1, "the first holder's");
 }
 
 /// A configuration whose storage holds a few revisions of the root, and a pack that waits for the commit lock.

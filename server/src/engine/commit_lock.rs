@@ -22,13 +22,22 @@ pub(crate) struct CommitLock {
 #[derive(Debug, Default)]
 struct State {
     holder: Option<Holder>,
-    waiting: VecDeque<(PeerId, Arc<Mailbox>)>,
+    waiting: VecDeque<Waiting>,
 }
 
 #[derive(Debug)]
 struct Holder {
     peer: PeerId,
     since: SystemTime,
+    /// What the client is called in the log.
+    label: String,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    peer: PeerId,
+    mailbox: Arc<Mailbox>,
+    label: String,
 }
 
 /// A place at or before the lock.
@@ -60,15 +69,16 @@ impl CommitLock {
     ) -> (Ticket, bool) {
         let ticket = Ticket { lock: Arc::clone(self), peer };
         let mut state = self.state();
-        if state.holder.is_none() {
-            state.holder = Some(Holder { peer, since: now });
-            return (ticket, true);
+        let is_held = state.holder.is_none();
+        if is_held {
+            state.holder = Some(Holder { peer, since: now, label: label.to_owned() });
+        } else {
+            state.waiting.push_back(Waiting { peer, mailbox: Arc::clone(mailbox), label: label.to_owned() });
         }
-        state.waiting.push_back((peer, Arc::clone(mailbox)));
         let waiting_count = state.waiting.len();
         drop(state);
-        self.log_waiting(label, "queue", waiting_count);
-        (ticket, false)
+        self.log_waiting(label, if is_held { "lock" } else { "queue lock" }, waiting_count);
+        (ticket, is_held)
     }
 
     /// When the present holder got the lock.
@@ -86,28 +96,39 @@ impl CommitLock {
         let name = &self.storage_name;
         match count {
             0..=3 => {
-                tracing::debug!(target: "ZEO.StorageServer", "({label}) ('{name}') {what} lock: transactions waiting: {count}");
+                tracing::debug!(target: "ZEO.StorageServer", "({label}) ('{name}') {what}: transactions waiting: {count}");
             }
             4..=9 => {
-                tracing::warn!(target: "ZEO.StorageServer", "({label}) ('{name}') {what} lock: transactions waiting: {count}");
+                tracing::warn!(target: "ZEO.StorageServer", "({label}) ('{name}') {what}: transactions waiting: {count}");
             }
             _ => {
-                tracing::error!(target: "ZEO.StorageServer", critical = true, "({label}) ('{name}') {what} lock: transactions waiting: {count}");
+                tracing::error!(target: "ZEO.StorageServer", critical = true, "({label}) ('{name}') {what}: transactions waiting: {count}");
             }
         }
     }
 
     fn give_up(&self, peer: PeerId, now: SystemTime) {
         let mut state = self.state();
-        if state.holder.as_ref().is_some_and(|holder| holder.peer == peer) {
-            state.holder = None;
-            if let Some((next, mailbox)) = state.waiting.pop_front() {
-                state.holder = Some(Holder { peer: next, since: now });
-                drop(state);
+        if let Some(holder) = state.holder.take_if(|holder| holder.peer == peer) {
+            let next = state.waiting.pop_front();
+            let waiting_count = state.waiting.len();
+            if let Some(Waiting { peer, label, .. }) = &next {
+                state.holder = Some(Holder { peer: *peer, since: now, label: label.clone() });
+            }
+            drop(state);
+            let before_count = waiting_count + usize::from(next.is_some());
+            self.log_waiting(&holder.label, "unlock", before_count);
+            if let Some(Waiting { mailbox, label, .. }) = next {
+                self.log_waiting(&label, "lock", waiting_count);
                 mailbox.put(Mail::LockGranted);
             }
-        } else {
-            state.waiting.retain(|(waiting, _)| *waiting != peer);
+        } else if let Some(at) = state.waiting.iter().position(|waiting| waiting.peer == peer) {
+            let gone = state.waiting.remove(at);
+            let waiting_count = state.waiting.len();
+            drop(state);
+            if let Some(Waiting { label, .. }) = gone {
+                self.log_waiting(&label, "dequeue lock", waiting_count);
+            }
         }
     }
 }
