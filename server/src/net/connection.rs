@@ -73,6 +73,8 @@ const READ_LEN: usize = 64 * 1024;
 const READ_LEN_MAX: usize = 4 * 1024 * 1024;
 /// Room that an idle connection keeps.
 const READ_LEN_KEPT: usize = 256 * 1024;
+/// Messages of one connection that are handled in a row while others may be waiting: some tenths of a millisecond.
+const TURN_LEN: u32 = 256;
 /// Output beyond which is written before more input is handled.
 const WRITE_LEN: usize = 1024 * 1024;
 /// How often pieces of blobs are produced before others get their turn.
@@ -119,6 +121,8 @@ struct Core<S> {
     began: Instant,
     /// A message that waits for the commit under way. Nothing is read until it is handled.
     blocked: Option<Message>,
+    /// How many messages may be handled before others have their turn.
+    turn_left: u32,
     read_len: usize,
     /// All that is left is to write the output.
     is_over: bool,
@@ -147,6 +151,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
             options,
             began: Instant::now(),
             blocked: None,
+            turn_left: TURN_LEN,
             read_len: READ_LEN_MIN,
             is_over: false,
             stuck_since: None,
@@ -244,6 +249,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
     /// Handles input and writes output until one of them has to be waited for.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), End>> {
         let mut rounds = 0;
+        self.turn_left = TURN_LEN;
         loop {
             if let Some(end) = self.ended.take() {
                 return Poll::Ready(Err(end));
@@ -256,6 +262,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
             }
             if self.is_over {
                 return Poll::Ready(Ok(()));
+            }
+            if self.turn_left == 0 {
+                // A client that asks without pause must not keep a thread to itself: others wait for it, commits too.
+                context.waker().wake_by_ref();
+                return Poll::Pending;
             }
             if !is_all {
                 continue;
@@ -308,7 +319,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
                     return Ok(true);
                 }
             }
-            if self.session.output_len() > WRITE_LEN {
+            self.turn_left = self.turn_left.saturating_sub(1);
+            if self.session.output_len() > WRITE_LEN || self.turn_left == 0 {
                 return Ok(false);
             }
         }

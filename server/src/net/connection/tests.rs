@@ -269,6 +269,40 @@ async fn an_idle_connection_keeps_no_room_of_large_messages() {
     assert!(kept_len <= READ_LEN_KEPT, "{kept_len} bytes");
 }
 
+#[tokio::test]
+async fn a_client_that_asks_without_pause_lets_others_have_their_turn() {
+    const CALL_COUNT: usize = 5_000;
+    let (stream, far_end) = duplex(16 << 20);
+    let options = ConnectionOptions::default();
+    let connection = Connection::new(far_end, "client".to_owned(), engine(EngineOptions::default()), options);
+    let server = tokio::spawn(async move { connection.run().await });
+    let mut client = Client { stream, session: ClientSession::new(Limits::DEFAULT), server };
+    while !matches!(client.next_event().await, ClientEvent::Connected(_)) {}
+    client.call(&register()).await;
+    for _ in 0..CALL_COUNT {
+        client.session.call(&Call::Plain(Method::Ping)).unwrap();
+    }
+    client.flush().await;
+    // There is one thread: the server has its turn now, and then this task.
+    let reading = tokio::spawn(async move {
+        let mut bytes = vec![0; 1 << 20];
+        let len = client.stream.read(&mut bytes).await.unwrap();
+        client.session.receive(&bytes[..len]);
+        client
+    });
+    let mut client = reading.await.unwrap();
+    let mut reply_count = 0;
+    while client.session.poll_event().unwrap().is_some() {
+        reply_count += 1;
+    }
+    assert!((1..=TURN_LEN as usize).contains(&reply_count), "{reply_count} replies");
+    // And the others come all the same.
+    while reply_count < CALL_COUNT {
+        client.next_event().await;
+        reply_count += 1;
+    }
+}
+
 /// A commit lock may be held for a minute, by whoever has it, counted from when it was got.
 #[tokio::test(start_paused = true)]
 async fn the_clock_of_the_commit_lock_starts_with_the_lock_and_ends_with_it() {
