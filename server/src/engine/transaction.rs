@@ -151,9 +151,13 @@ pub(crate) fn plan<'o>(
     };
     let mut result = Ok(());
     for op in ops {
-        // To the end in any case: what resolves a conflict comes last.
-        let applied = planning.apply(op);
-        result = result.and(applied);
+        match planning.apply(op) {
+            Ok(()) => {}
+            // The first of several errors counts.
+            Err(error) if planning.conflicts.is_empty() => return Err(result.err().unwrap_or(error)),
+            // A conflict came before it. What resolves that comes last.
+            Err(error) => result = result.and(Err(error)),
+        }
     }
     let Planning { records, conflicts, undone, .. } = planning;
     if conflicts.is_empty() {
@@ -259,5 +263,7 @@ mod tests {
         let resolved = [store(Tid::ZERO), missing, store(committed)];
         assert!(matches!(planned(&resolved), Err(CallError::Storage(StorageError::NoSuchObject(_)))));
         assert!(planned(&[store(Tid::ZERO), store(committed)]).unwrap().conflicts.is_empty());
+        let error_first = [Op::Delete { oid: Oid::from_u64(9), serial: committed }, store(Tid::ZERO)];
+        assert!(matches!(planned(&error_first), Err(CallError::Storage(StorageError::NoSuchObject(_)))));
     }
 }

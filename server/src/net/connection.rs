@@ -73,8 +73,8 @@ const READ_LEN: usize = 64 * 1024;
 const READ_LEN_MAX: usize = 4 * 1024 * 1024;
 /// Room that an idle connection keeps.
 const READ_LEN_KEPT: usize = 256 * 1024;
-/// Messages of one connection that are handled in a row while others may be waiting: some tenths of a millisecond.
-const TURN_LEN: u32 = 256;
+/// Messages of one connection that are handled in a row while others may be waiting: about a tenth of a millisecond.
+const TURN_LEN: u32 = 64;
 /// Output beyond which is written before more input is handled.
 const WRITE_LEN: usize = 1024 * 1024;
 /// How often pieces of blobs are produced before others get their turn.
