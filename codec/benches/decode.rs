@@ -6,7 +6,9 @@ mod common;
 
 use std::hint::black_box;
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use common::turns::nanoseconds_in_turns;
+use criterion::{Criterion, criterion_group};
+use zeo_codec::Dialect;
 use zeo_codec::handshake::Framing;
 
 type LoadBefore<'a> = ((&'a [u8], &'a [u8]), bool, &'a str, (&'a [u8], &'a [u8]));
@@ -54,5 +56,44 @@ fn decode(c: &mut Criterion) {
     }
 }
 
+/// What is aimed at: ten times the speed with which serde-pickle reads the same message as a pickle.
+fn ratios() {
+    println!("\nin turns                       zeo-codec   serde-pickle   ratio      rmpv   ratio");
+    for (framing, dialect) in &common::DIALECTS {
+        for (message, pickled) in common::all(dialect).iter().zip(common::all(&Dialect::Z5)) {
+            if !message.name.starts_with("loadBefore") {
+                continue;
+            }
+            let ours = || {
+                common::decode_with(black_box(message), dialect, |id, flag, typed| {
+                    black_box((&id, flag, &typed));
+                });
+            };
+            let [ours_ns, serde_pickle_ns] = nanoseconds_in_turns(ours, || {
+                let (payload, options) = (black_box(&pickled.payload), serde_pickle::DeOptions::new());
+                black_box(serde_pickle::value_from_slice(payload, options).unwrap());
+            });
+            let (name, ratio) = (&message.name, serde_pickle_ns / ours_ns);
+            print!("{framing:>7} {name:23} {ours_ns:5.0} ns {serde_pickle_ns:11.0} ns {ratio:7.1}");
+            if dialect.framing == Framing::Msgpack {
+                let [ours_ns, rmpv_ns] = nanoseconds_in_turns(ours, || {
+                    black_box(rmpv::decode::read_value(&mut black_box(&message.payload[..])).unwrap());
+                });
+                print!(" {rmpv_ns:6.0} ns {:7.1}", rmpv_ns / ours_ns);
+            }
+            println!();
+        }
+    }
+}
+
 criterion_group! { name = benches; config = common::criterion(); targets = decode }
-criterion_main!(benches);
+
+fn main() {
+    benches();
+    Criterion::default().configure_from_args().final_summary();
+    // Unless something else was asked for, or only whether it runs.
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments == ["--bench"] || arguments == ["ratios", "--bench"] {
+        ratios();
+    }
+}

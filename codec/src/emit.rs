@@ -6,6 +6,24 @@
 use crate::value::Value;
 use crate::{Oid, Tid};
 
+/// The places where a writer left out bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Holes {
+    pub(crate) count: usize,
+    /// Sum of their lengths.
+    pub(crate) len: usize,
+    /// Where in the buffer the last one is.
+    pub(crate) at: usize,
+}
+
+impl Holes {
+    pub(crate) const NONE: Self = Self { count: 0, len: 0, at: 0 };
+
+    pub(crate) const fn add(&mut self, at: usize, len: usize) {
+        *self = Self { count: self.count.saturating_add(1), len: self.len.saturating_add(len), at };
+    }
+}
+
 /// A value that a framing cannot express, for example an integer beyond 64 bits in msgpack. Python's
 /// server answers `ValueError("Couldn't pickle response")` in its place (protocol reference 5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -26,9 +44,9 @@ pub trait Emit: Sized {
     fn float(&mut self, number: f64);
     /// A byte string: oids, tids, records, metadata.
     fn bytes(&mut self, bytes: &[u8]);
-    /// A byte string of `len` zero bytes, to be filled in by the caller through the buffer; returns the
-    /// offset of its first byte in the output buffer.
-    fn bytes_hole(&mut self, len: usize) -> usize;
+    /// A byte string of `len` bytes that are not at hand yet: the message is written around them
+    /// ([`Output::message_around`](crate::session::Output::message_around)), and no other way.
+    fn bytes_hole(&mut self, len: usize);
     /// Text: method names, keys, messages.
     fn text(&mut self, text: &str);
     /// A tuple of `len` values, which `items` writes.

@@ -3,9 +3,10 @@
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
+use crate::abandoned::Abandoned;
 use crate::args::RawArgs;
 use crate::dialect::Dialect;
-use crate::emit::{Emit, EncodeError};
+use crate::emit::{Emit, EncodeError, Holes};
 use crate::error::{DecodeError, DecodeErrorKind};
 use crate::frame;
 use crate::handshake::Framing;
@@ -116,6 +117,8 @@ pub struct Envelope<'a> {
     /// Which pickler it came from, as far as its first bytes and the type of the name tell; under msgpack,
     /// [`PickleFlavor::Python2Protocol3`] stands for any Python 2 peer.
     pub flavor: PickleFlavor,
+    /// What stands in front of the message.
+    pub abandoned: Abandoned<'a>,
 }
 
 impl<'a> Envelope<'a> {
@@ -138,6 +141,7 @@ impl<'a> Envelope<'a> {
                     name: Cow::Borrowed(name),
                     args: RawArgs::Pickle { frame: payload, offset },
                     flavor,
+                    abandoned: Abandoned::NONE,
                 }),
                 None => Self::parse_any_pickle(payload, limits),
             },
@@ -163,9 +167,24 @@ impl<'a> Envelope<'a> {
     }
 
     fn parse_any_pickle(payload: &'a [u8], limits: &Limits) -> Result<Self, DecodeError> {
-        let value = pickle::decode(payload, limits)?;
         let is_protocol1 = payload.first() != Some(&code::PROTO);
+        if is_protocol1 && let Some(envelope) = Self::parse_behind_attempts(payload, limits) {
+            return Ok(envelope);
+        }
+        let value = pickle::decode(payload, limits)?;
         Self::from_value(value, is_protocol1).ok_or(DecodeError::new(0, DecodeErrorKind::NotAnEnvelope))
+    }
+
+    /// A message in protocol 1 with something in front of it. It is a pickle by itself; if what only looks like
+    /// that is a result, the opcodes that end it find too few marks.
+    fn parse_behind_attempts(payload: &'a [u8], limits: &Limits) -> Option<Self> {
+        let abandoned = Abandoned::in_front_of(payload);
+        if abandoned.is_empty() {
+            return None;
+        }
+        let message = payload.strip_prefix(abandoned.as_bytes())?;
+        let value = pickle::decode(message, limits).ok()?;
+        Some(Self { abandoned, ..Self::from_value(value, true)? })
     }
 
     fn from_value(value: Value<'a>, is_protocol1: bool) -> Option<Self> {
@@ -185,7 +204,8 @@ impl<'a> Envelope<'a> {
             Value::Native(name) | Value::Bytes(name) => (name, PickleFlavor::Python2Protocol3),
             _ => return None,
         };
-        Some(Self { id: id.into(), flag, name, args: RawArgs::Value(args), flavor })
+        let (id, args) = (id.into(), RawArgs::Value(args));
+        Some(Self { id, flag, name, args, flavor, abandoned: Abandoned::NONE })
     }
 
     fn parse_msgpack(payload: &'a [u8], limits: &Limits) -> Result<Self, DecodeError> {
@@ -217,7 +237,7 @@ impl<'a> Envelope<'a> {
             return Err(not_an_envelope);
         };
         let args = RawArgs::Msgpack { frame: payload, offset: reader.offset() };
-        Ok(Self { id, flag, name: Cow::Borrowed(name), args, flavor })
+        Ok(Self { id, flag, name: Cow::Borrowed(name), args, flavor, abandoned: Abandoned::NONE })
     }
 }
 
@@ -247,9 +267,7 @@ impl<'a> PlainHeader<'a> {
         if !lexer.eat(code::MARK) {
             return None;
         }
-        let id = if let Some(number) = lexer.eat_int() {
-            PlainId::Int(number)
-        } else if lexer.peek() == Some(code::SHORT_BINBYTES) {
+        let id = if lexer.peek()? == code::SHORT_BINBYTES {
             let oid = Oid::from_bytes(lexer.eat_eight()?);
             if lexer.peek()? != code::SHORT_BINBYTES {
                 return None;
@@ -259,6 +277,8 @@ impl<'a> PlainHeader<'a> {
                 return None;
             }
             PlainId::Load(oid, tid)
+        } else if let Some(number) = lexer.eat_int() {
+            PlainId::Int(number)
         } else {
             PlainId::Int(number(lexer.next_op().ok()?)?)
         };
@@ -276,7 +296,12 @@ impl<'a> PlainHeader<'a> {
             (name, PickleFlavor::Python3)
         } else {
             match lexer.next_op().ok()? {
-                Op::Native(Cow::Borrowed(name)) if header_len == 0 => (name, PickleFlavor::Python2Protocol1),
+                Op::Native(Cow::Borrowed(name)) if header_len == 0 => {
+                    if lexer.peek()? == code::MARK && !Abandoned::in_front_of(payload).is_empty() {
+                        return None;
+                    }
+                    (name, PickleFlavor::Python2Protocol1)
+                }
                 Op::Native(Cow::Borrowed(name)) => (name, PickleFlavor::Python2Protocol3),
                 Op::Text(Cow::Borrowed(name)) => (name.as_bytes(), PickleFlavor::Python3),
                 _ => return None,
@@ -347,7 +372,36 @@ pub fn write_message(
     name: &str,
     body: &impl Body,
 ) -> Result<(), EncodeError> {
-    write_frame(out, None, dialect, &Elements { id, flag, name, body })
+    write_message_behind(out, dialect, Abandoned::NONE, id, flag, name, body)
+}
+
+/// [`write_message`], with abandoned attempts in front of the message where the dialect is the one that has such;
+/// elsewhere they are left out.
+///
+/// # Errors
+/// As [`write_message`].
+pub fn write_message_behind(
+    out: &mut Vec<u8>,
+    dialect: &Dialect,
+    abandoned: Abandoned<'_>,
+    id: &MsgId<'_>,
+    flag: Flag,
+    name: &str,
+    body: &impl Body,
+) -> Result<(), EncodeError> {
+    write_frame(out, None, dialect, abandoned, &Elements { id, flag, name, body }, 0).map(|_| ())
+}
+
+/// [`write_message`] with exactly one [`Emit::bytes_hole`]; tells where.
+pub(crate) fn write_message_around(
+    out: &mut Vec<u8>,
+    dialect: &Dialect,
+    id: &MsgId<'_>,
+    flag: Flag,
+    name: &str,
+    body: &impl Body,
+) -> Result<Holes, EncodeError> {
+    write_frame(out, None, dialect, Abandoned::NONE, &Elements { id, flag, name, body }, 1)
 }
 
 /// [`write_message`], with records that stay where they are; on an error neither `out` nor they have changed.
@@ -360,25 +414,31 @@ pub(crate) fn write_message_sharing(
     name: &str,
     body: &impl Body,
 ) -> Result<(), EncodeError> {
-    write_frame(out, Some(sharing), dialect, &Elements { id, flag, name, body })
+    write_frame(out, Some(sharing), dialect, Abandoned::NONE, &Elements { id, flag, name, body }, 0)
+        .map(|_| ())
 }
 
 fn write_frame(
     out: &mut Vec<u8>,
     mut sharing: Option<Sharing<'_>>,
     dialect: &Dialect,
+    abandoned: Abandoned<'_>,
     message: &impl Body,
-) -> Result<(), EncodeError> {
+    hole_count: usize,
+) -> Result<Holes, EncodeError> {
     let start = frame::begin(out);
     let shared_before_len = sharing.as_ref().map_or(0, |sharing| sharing.shared.len);
     let writer_sharing = sharing.as_mut().map(Sharing::reborrow);
-    let result = match dialect.framing {
+    let (result, holes) = match dialect.framing {
         Framing::Pickle => {
+            if dialect.pickle == PickleFlavor::Python2Protocol1 {
+                out.extend_from_slice(abandoned.as_bytes());
+            }
             let mut writer = PickleWriter::with_sharing(out, dialect.pickle, writer_sharing);
             writer.start();
             let result = message.emit(&mut writer);
             writer.stop();
-            result
+            (result, writer.holes)
         }
         Framing::Msgpack => {
             let text_is_bin = match dialect.pickle {
@@ -386,20 +446,20 @@ fn write_frame(
                 // Either stands for any Python 2 peer here, as in `Envelope::flavor`.
                 PickleFlavor::Python2Protocol1 | PickleFlavor::Python2Protocol3 => true,
             };
-            message.emit(&mut MsgpackWriter::with_sharing(out, text_is_bin, writer_sharing))
+            let mut writer = MsgpackWriter::with_sharing(out, text_is_bin, writer_sharing);
+            (message.emit(&mut writer), writer.holes)
         }
     };
     let shared_len = sharing.as_ref().map_or(0, |sharing| sharing.shared.len - shared_before_len);
-    let result = match result {
-        Ok(()) if frame::finish_sharing(start, out, shared_len) => return Ok(()),
-        Ok(()) => Err(EncodeError),
-        Err(error) => Err(error),
-    };
+    let absent_len = shared_len.saturating_add(holes.len);
+    if result.is_ok() && holes.count == hole_count && frame::finish_without(start, out, absent_len) {
+        return Ok(holes);
+    }
     start.cancel(out);
     if let Some(sharing) = sharing {
         sharing.shared.cancel_to(shared_before_len);
     }
-    result
+    Err(EncodeError)
 }
 
 /// A whole message.

@@ -28,6 +28,7 @@
 
 extern crate alloc;
 
+mod abandoned;
 mod args;
 pub mod call;
 mod dialect;
@@ -47,11 +48,12 @@ mod share;
 pub mod show;
 mod value;
 
-pub use args::{Args, Count, RawArgs};
+pub use abandoned::Abandoned;
+pub use args::{Args, Count, PlainItems, RawArgs};
 pub use call::{Call, Method};
 pub use dialect::{Dialect, ErrorShape, Generation};
 pub use emit::{Emit, EncodeError};
-pub use envelope::{Body, Envelope, Flag, MsgId, REPLY, write_message};
+pub use envelope::{Body, Envelope, Flag, MsgId, REPLY, write_message, write_message_behind};
 pub use error::{DecodeError, DecodeErrorKind, Expected, MessageError, ShapeError};
 pub use id::{Oid, Tid};
 pub use limits::Limits;

@@ -14,7 +14,7 @@ pub struct Limits {
     pub depth: usize,
     /// Greatest number of values that one message may build as a [`Value`](crate::Value) tree. Typed calls
     /// and replies that hold only byte strings, numbers and lists of oids are not built as trees and do
-    /// not count.
+    /// not count. Each takes up to 150 bytes of memory, and less than 64 MiB all of them together by default.
     pub value_count: usize,
     /// Greatest number of calls of one connection that wait for their replies.
     pub pending_count: usize,
@@ -26,7 +26,7 @@ impl Limits {
         frame_bytes_before_register: 64 * 1024,
         frame_bytes: 1024 * 1024 * 1024,
         depth: 100,
-        value_count: 1_000_000,
+        value_count: 500_000,
         pending_count: 100_000,
     };
 }

@@ -109,6 +109,25 @@ impl<'a> Reply<'a> {
         }
     }
 
+    /// Copies whatever is borrowed.
+    #[must_use]
+    pub fn into_owned(self) -> Reply<'static> {
+        match self {
+            Self::None => Reply::None,
+            Self::Tid(tid) => Reply::Tid(tid),
+            Self::Loaded(loaded) => Reply::Loaded(loaded.into_owned()),
+            Self::Data(data) => Reply::Data(Cow::Owned(data.into_owned())),
+            Self::Invalidations(invalidations) => Reply::Invalidations(invalidations),
+            Self::Oids(oids) => Reply::Oids(oids),
+            Self::Voted(items) => Reply::Voted(items.into_iter().map(VoteItem::into_owned).collect()),
+            Self::IteratorId(id) => Reply::IteratorId(id),
+            Self::Transaction(transaction) => Reply::Transaction(transaction.into_owned()),
+            Self::Record(record) => Reply::Record(record.into_owned()),
+            Self::CurrentRecord(record) => Reply::CurrentRecord(record.into_owned()),
+            Self::Value(value) => Reply::Value(value.into_owned()),
+        }
+    }
+
     /// A result that is no tuple of several things.
     fn single<T>(
         result: RawArgs<'a>,
@@ -123,6 +142,7 @@ impl<'a> Reply<'a> {
         }
     }
 
+    #[inline]
     fn tuple<T: Arguments<'a>>(
         result: RawArgs<'a>,
         limits: &Limits,
@@ -165,6 +185,18 @@ fn vote_items(value: Value<'_>) -> Option<Vec<VoteItem<'_>>> {
 }
 
 impl<'a> VoteItem<'a> {
+    /// Copies whatever is borrowed.
+    #[must_use]
+    pub fn into_owned(self) -> VoteItem<'static> {
+        match self {
+            Self::Resolved(oid) => VoteItem::Resolved(oid),
+            Self::Conflict(Conflict { oid, committed, read, data }) => {
+                let data = Cow::Owned(data.into_owned());
+                VoteItem::Conflict(Conflict { oid, committed, read, data })
+            }
+        }
+    }
+
     fn from_value(value: Value<'a>) -> Option<Self> {
         if let Some(oid) = oid(&value) {
             return Some(Self::Resolved(oid));
@@ -240,6 +272,12 @@ impl<'a> RemoteError<'a> {
     /// [`MessageError::Shape`] if it is no pair of a name and something.
     pub fn parse(result: RawArgs<'a>, limits: &Limits) -> Result<Self, MessageError> {
         call::whole(result, limits)
+    }
+
+    /// Copies whatever is borrowed.
+    #[must_use]
+    pub fn into_owned(self) -> RemoteError<'static> {
+        RemoteError { class: Cow::Owned(self.class.into_owned()), detail: self.detail.into_owned() }
     }
 
     /// Reads the result of a ZEO 4 reply, if it is an error: a tuple that begins with an exception class

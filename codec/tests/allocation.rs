@@ -10,7 +10,7 @@ use bytes::Bytes;
 use common::messages;
 use zeo_codec::frame::{Deframer, MacBit, write_frame};
 use zeo_codec::session::Output;
-use zeo_codec::{Call, Dialect, Envelope, Limits, Method, MsgId, Reply};
+use zeo_codec::{Call, Dialect, Envelope, Limits, Method, MsgId, RawArgs, Reply};
 
 const DIALECTS: [Dialect; 2] = [Dialect::Z5, Dialect::M5];
 const LIMITS: Limits = Limits::DEFAULT;
@@ -146,4 +146,54 @@ fn deframing_takes_nothing_for_each_frame() {
         }
     });
     assert!(count <= 1, "{count}");
+}
+
+/// What [`Limits::value_count`] promises. These are the shapes that take the most for each byte, or value.
+#[test]
+fn a_message_takes_no_more_memory_than_is_said() {
+    // Within the limit, beside what stands around the arguments.
+    let many = LIMITS.value_count - 100;
+    let pickled = |args: &[u8]| [b"\x80\x03(K\x01\x89X\x0a\0\0\0loadBefore", args, b"t."].concat();
+    let pickles = [
+        ("values", [b"(".to_vec(), b"N".repeat(many), b"t".to_vec()].concat()),
+        ("lists in a tuple", [b"(".to_vec(), b"]".repeat(many), b"t".to_vec()].concat()),
+        ("lists with something in them", [b"(".to_vec(), b"]Na".repeat(many / 2), b"t".to_vec()].concat()),
+        ("pairs", [b"}(".to_vec(), b"N".repeat(many), b"u\x85".to_vec()].concat()),
+        ("calls", [b"cm\nn\nq\0)q\x01(".to_vec(), b"h\0h\x01R".repeat(many), b"t".to_vec()].concat()),
+        ("tuples in each other", [b")".to_vec(), b"\x85".repeat(many)].concat()),
+        ("memo entries", [b"N".to_vec(), b"\x94".repeat(many), b"\x85".to_vec()].concat()),
+        ("memo entries from the last", {
+            let puts = (0..u32::try_from(many).unwrap()).rev();
+            [b"N".to_vec(), puts.flat_map(|index| [&b"r"[..], &index.to_le_bytes()].concat()).collect()]
+                .concat()
+        }),
+        (
+            "a list that begins with itself at each depth",
+            [b"]q\0(".to_vec(), b"h\0".repeat(many), b"e\x85".to_vec()].concat(),
+        ),
+    ]
+    .map(|(what, args)| (what, pickled(&args), &DIALECTS[0]));
+    let array = |len: usize| [&[0xdd], &u32::try_from(len).unwrap().to_be_bytes()[..]].concat();
+    let packed = |args: &[u8]| [b"\x94\x01\xc2\xaaloadBefore", args].concat();
+    let packs = [
+        ("values", [array(many), vec![0xc0; many]].concat()),
+        ("empty arrays", [array(many), vec![0x90; many]].concat()),
+        ("arrays that begin with arrays", [array(many).repeat(90), vec![0xc0; many]].concat()),
+    ]
+    .map(|(what, args)| (what, packed(&args), &DIALECTS[1]));
+    for (what, payload, dialect) in pickles.into_iter().chain(packs) {
+        let memory = measure(|| {
+            // By the arguments of a call, and as a value; most are refused.
+            for into in [
+                |args, limits| Call::parse(Method::Pack, args, limits).is_ok(),
+                |args, limits| RawArgs::into_value(args, limits).is_ok(),
+            ] {
+                if let Ok(envelope) = Envelope::parse(&payload, dialect.framing, &LIMITS) {
+                    black_box(into(envelope.args, &LIMITS));
+                }
+            }
+        });
+        println!("{what}: {} bytes", memory.bytes_max);
+        assert!(memory.bytes_max < 64 << 20, "{what}: {} bytes", memory.bytes_max);
+    }
 }

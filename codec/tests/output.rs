@@ -6,11 +6,12 @@ mod common;
 use bytes::Bytes;
 use common::{arbitrary, messages};
 use proptest::prelude::*;
-use zeo_codec::call::Storea;
+use zeo_codec::call::{Loaded, Storea};
 use zeo_codec::frame::write_frame;
 use zeo_codec::session::{ClientSession, Output};
 use zeo_codec::{
-    Call, Dialect, Envelope, Flag, Limits, Method, MsgId, Oid, REPLY, Reply, Tid, Value, write_message,
+    Call, Dialect, Emit, EncodeError, Envelope, Flag, Limits, Method, MsgId, Oid, REPLY, Reply, Tid, Value,
+    write_message,
 };
 
 const LIMITS: Limits = Limits::DEFAULT;
@@ -167,5 +168,123 @@ fn a_client_sends_records_from_where_they_lie() {
         session.consume_output(session.output_len());
         session.call(&call).unwrap();
         assert_eq!(shared, session.output());
+    }
+}
+
+/// The reply to a `loadBefore`, with a hole in place of the data.
+struct Around(usize);
+
+impl zeo_codec::Body for Around {
+    fn emit(&self, out: &mut impl Emit) -> Result<(), EncodeError> {
+        out.tuple(3, |out| {
+            out.bytes_hole(self.0);
+            out.tid(Tid::from_u64(5));
+            out.none();
+        });
+        Ok(())
+    }
+}
+
+/// So many holes, which is right only if it is one.
+struct Holes(usize);
+
+impl zeo_codec::Body for Holes {
+    fn emit(&self, out: &mut impl Emit) -> Result<(), EncodeError> {
+        out.tuple(self.0, |out| (0..self.0).for_each(|_| out.bytes_hole(3)));
+        Ok(())
+    }
+}
+
+/// One load: what is read before its length is known, its length, and its id.
+fn load() -> impl Strategy<Value = (Option<usize>, usize, MsgId<'static>)> {
+    // Where the header of the data changes its length, in either framing.
+    let boundary = prop::sample::select(vec![0_usize, 255, 256, 4096, 65_535, 65_536]);
+    let data_len = prop_oneof![boundary.prop_flat_map(|len| len.saturating_sub(2)..len + 3), 0_usize..2000];
+    let id = prop_oneof![
+        Just(MsgId::Load(Oid::from_u64(9), Tid::MAX)),
+        any::<i64>().prop_map(MsgId::Int),
+        (0_usize..3000).prop_map(|len| MsgId::Other(Value::Text("x".repeat(len).into()))),
+    ];
+    let room_len = prop_oneof![
+        Just(None),
+        (0_usize..70_000).prop_map(|len| Some(Err(len))),
+        (0_usize..100).prop_map(|more| Some(Ok(more)))
+    ];
+    (room_len, data_len, id).prop_map(|(room_len, data_len, id)| {
+        // Any length, or a little more than the data.
+        (
+            room_len.map(|len| len.unwrap_or_else(|len| len).max(len.map_or(0, |more| data_len + more))),
+            data_len,
+            id,
+        )
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    /// Data that is read into its place leaves as data that was copied does, whatever stands around it and whatever
+    /// was guessed.
+    #[test]
+    fn messages_around_data_are_the_typed_messages(
+        dialect in prop_oneof![Just(Dialect::Z5), Just(Dialect::M5)],
+        loads in prop::collection::vec((load(), any::<u8>()), 1..12),
+    ) {
+        let mut output = Output::default();
+        let (mut written, mut expected) = (Vec::new(), Vec::new());
+        for (number, ((room_len, data_len, id), dice)) in (1_u32..).zip(loads) {
+            let data: Vec<u8> = (number..).flat_map(u32::to_be_bytes).take(data_len).collect();
+            if dice % 4 == 0 {
+                // Between two loads another message, which may follow a room that nobody used.
+                output.room(usize::from(dice)).fill(0xaa);
+                output.frame(b"between");
+                expected.extend_from_slice(b"\0\0\0\x07between");
+            }
+            let mut read_len = 0;
+            if let Some(room_len) = room_len {
+                let room = output.room(room_len);
+                prop_assert_eq!(room.len(), room_len);
+                room.fill(0xbb);
+                read_len = room_len.min(data_len);
+                room[..read_len].copy_from_slice(&data[..read_len]);
+            }
+            output.message_around(&dialect, &id, Flag::RESULT, REPLY, &Around(data_len)).unwrap();
+            prop_assert_eq!(output.data_mut().len(), data_len);
+            output.data_mut()[read_len..].copy_from_slice(&data[read_len..]);
+            let loaded = Loaded { data: data.into(), serial: Tid::from_u64(5), end: None };
+            expected.extend(frame(&dialect, &id, Flag::RESULT, REPLY, &loaded));
+            if dice % 3 == 0 {
+                let (content, _) = content(&output);
+                let len = content.len() * usize::from(dice) / 255;
+                written.extend_from_slice(&content[..len]);
+                output.consume(len);
+            }
+        }
+        written.extend(content(&output).0);
+        prop_assert!(written == expected, "{} and {} bytes", written.len(), expected.len());
+    }
+}
+
+#[test]
+fn a_message_around_data_has_one_hole_and_others_have_none() {
+    for dialect in [Dialect::Z5, Dialect::M5] {
+        let mut output = Output::default();
+        output.frame(b"before");
+        for count in 0..3 {
+            let id = MsgId::Int(1);
+            let around = |output: &mut Output| {
+                output.message_around(&dialect, &id, Flag::RESULT, REPLY, &Holes(count)).is_ok()
+            };
+            let mark = output.mark();
+            assert_eq!(around(&mut output), count == 1);
+            output.take_back(mark);
+            let plain = output.message(&dialect, &id, Flag::RESULT, REPLY, &Holes(count));
+            assert_eq!(plain.is_ok(), count == 0);
+            output.take_back(mark);
+            assert_eq!(output.unwritten(), b"\0\0\0\x06before");
+        }
+        let too_long = output.message_around(&dialect, &MsgId::Int(1), Flag::RESULT, REPLY, &Around(1 << 32));
+        assert!(too_long.is_err());
+        assert_eq!(output.unwritten(), b"\0\0\0\x06before");
     }
 }

@@ -10,11 +10,12 @@ use proptest::strategy::ValueTree as _;
 use zeo_codec::handshake::{Framing, Hello, Protocol, Version};
 use zeo_codec::pickle::{self, Lexer, Op, PickleFlavor, PickleWriter};
 use zeo_codec::{
-    Body, Call, Dialect, Emit as _, Envelope, Flag, Limits, MessageError, Method, MsgId, REPLY, RawArgs,
-    RemoteError, Reply, Value, msgpack, write_message,
+    Abandoned, Body, Call, Dialect, Emit as _, Envelope, Flag, Limits, MessageError, Method, MsgId, REPLY,
+    RawArgs, RemoteError, Reply, Value, msgpack, write_message, write_message_behind,
 };
 
 const LIMITS: Limits = Limits::DEFAULT;
+const PROTOCOL1: Dialect = Dialect::Z5.with_pickle(PickleFlavor::Python2Protocol1);
 
 fn encode(dialect: &Dialect, id: &MsgId<'_>, flag: Flag, name: &str, body: &impl Body) -> Vec<u8> {
     let mut out = Vec::new();
@@ -121,9 +122,30 @@ proptest! {
         prop_assert!(message.is_reply() && !message.flag.is_set());
         prop_assert_eq!(&message.id, &id);
         let parsed = Reply::parse(method, message.args.clone(), &LIMITS);
+        prop_assert_eq!(parsed.clone().map(Reply::into_owned), parsed.clone());
         prop_assert_eq!(parsed.as_ref(), Ok(&reply));
         let parsed = Reply::parse(method, generic(&message.args).unwrap(), &LIMITS);
         prop_assert_eq!(parsed.as_ref(), Ok(&reply));
+    }
+
+    /// F30: the message is read as if nothing stood in front of it, and written again with that.
+    #[test]
+    fn replies_behind_abandoned_attempts(
+        (id, (method, reply)) in (arbitrary::msg_id(PROTOCOL1), arbitrary::reply(PROTOCOL1)),
+        attempts in prop::collection::vec(arbitrary::attempt(), 1..4),
+    ) {
+        let abandoned = attempts.concat();
+        let message = encode(&PROTOCOL1, &id, Flag::RESULT, REPLY, &reply);
+        let payload = [&abandoned[..], &message].concat();
+        let abandoned = Abandoned::parse(&abandoned).unwrap();
+        let seen = envelope(&payload, &PROTOCOL1);
+        prop_assert_eq!((&seen.id, seen.abandoned), (&id, abandoned));
+        prop_assert_eq!(seen.abandoned.attempts().count(), attempts.len());
+        let parsed = Reply::parse(method, seen.args, &LIMITS);
+        prop_assert_eq!(parsed.as_ref(), Ok(&reply));
+        let mut out = Vec::new();
+        write_message_behind(&mut out, &PROTOCOL1, seen.abandoned, &id, seen.flag, REPLY, &reply).unwrap();
+        prop_assert_eq!(&out[4..], payload);
     }
 
     #[test]

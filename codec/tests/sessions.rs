@@ -71,7 +71,7 @@ fn are_written_again_to_the_same_bytes() {
         observe(&capture, |direction, _, seen, _| {
             let output = if direction == Direction::FromClient { &mut client } else { &mut server };
             match seen {
-                Observed::Hello(greeting) => zeo_codec::frame::write_frame(output.buffer(), greeting),
+                Observed::Hello(greeting) => output.frame(greeting),
                 Observed::Call { payload, method } => {
                     call_count += 1;
                     write_call(output, &dialect, payload, method.unwrap());
@@ -80,7 +80,10 @@ fn are_written_again_to_the_same_bytes() {
                     reply_count += 1;
                     write_reply(output, &dialect, payload, method.unwrap(), *is_error);
                 }
-                other @ (Observed::KeepAlive | Observed::Undecodable { .. } | Observed::Lost(_)) => {
+                other @ (Observed::KeepAlive
+                | Observed::Undecodable { .. }
+                | Observed::Lost(_)
+                | Observed::Skipped(_)) => {
                     panic!("{name}: {other:?}")
                 }
             }
@@ -145,7 +148,10 @@ fn our_client_stands_in_for_pythons() {
                     assert_eq!(reply.result(&LIMITS).unwrap().is_err(), *is_error, "{name}");
                     reply_count += 1;
                 }
-                other @ (Observed::KeepAlive | Observed::Undecodable { .. } | Observed::Lost(_)) => {
+                other @ (Observed::KeepAlive
+                | Observed::Undecodable { .. }
+                | Observed::Lost(_)
+                | Observed::Skipped(_)) => {
                     panic!("{name}: {other:?}")
                 }
             }
@@ -154,6 +160,47 @@ fn our_client_stands_in_for_pythons() {
         });
         assert_eq!(sent, side(&capture, Direction::FromClient), "{name}");
         assert!(reply_count > 40, "{name}: {reply_count}");
+    }
+}
+
+/// What an observer sees that joins at a place of the server's stream, after what the client has sent.
+fn seen_from(server: &[u8], client: Option<&[u8]>) -> Vec<Observed> {
+    let mut observer = Observer::joined(LIMITS);
+    let mut seen = Vec::new();
+    for (direction, bytes) in
+        [(Direction::FromClient, client.unwrap_or_default()), (Direction::FromServer, server)]
+    {
+        observer.receive(direction, bytes);
+        seen.clear();
+        seen.extend(std::iter::from_fn(|| observer.poll_event(direction)));
+    }
+    seen
+}
+
+/// Wherever a conversation is joined, no whole message after that place is missed, and nothing else is seen.
+#[test]
+fn can_be_joined_anywhere() {
+    for (name, text, _) in SESSIONS {
+        let capture = capture(text);
+        let (client, server) = (side(&capture, Direction::FromClient), side(&capture, Direction::FromServer));
+        let mut frames = vec![0];
+        while let Some(length) = server[*frames.last().unwrap()..].first_chunk::<4>() {
+            frames.push(frames.last().unwrap() + 4 + usize::try_from(u32::from_be_bytes(*length)).unwrap());
+        }
+        // With the client's direction replies have their methods; without, they are the same messages.
+        for client in [Some(&client[..]), None] {
+            let all = seen_from(&server, client);
+            assert_eq!(all.len(), frames.len() - 1, "{name}");
+            for at in 0..=frames[frames.len() - 2].min(20_000) {
+                let next = frames.iter().position(|frame| *frame >= at).unwrap();
+                let mut seen = seen_from(&server[at..], client);
+                if frames[next] > at {
+                    let skipped = Observed::Skipped((frames[next] - at) as u64);
+                    assert_eq!(seen.remove(0), skipped, "{name} from {at}");
+                }
+                assert_eq!(seen, all[next..], "{name} from {at}");
+            }
+        }
     }
 }
 

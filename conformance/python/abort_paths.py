@@ -18,11 +18,12 @@ def hold_lock(args, pipe):
     storage = common.open_storage(args)
     common.receive(pipe, "permission to vote")
     txn = TransactionMetaData(b"killed")
-    oid = storage.new_oid()
+    oids = storage.new_oid(), storage.new_oid()
     storage.tpc_begin(txn)
-    storage.store(oid, z64, DATA, "", txn)
+    for oid in oids:
+        storage.store(oid, z64, DATA, "", txn)
     storage.tpc_vote(txn)
-    pipe.send(oid)
+    pipe.send(oids)
     common.receive(pipe, "the end", common.SCRIPT_LIMIT_S)
 
 
@@ -63,13 +64,14 @@ def main():
                          (DATA, tid, None), "the next transaction's object")
 
         pipe.send("vote")
-        killed_oid = common.receive(pipe, "the vote of the other process")
+        wanted_oid, killed_oid = common.receive(pipe, "the vote of the other process")
         finished = []
 
         def commit():
+            # Not of any object: our server would not have it wait.
             finished.append(common.commit(
                 storage, TransactionMetaData(b"waiting"),
-                common.store(storage.new_oid(), z64, DATA)))
+                common.store(wanted_oid, z64, DATA)))
 
         waiting = threading.Thread(target=commit, daemon=True)
         waiting.start()

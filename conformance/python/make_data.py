@@ -13,16 +13,16 @@ from ZODB.utils import load_current
 
 OBJECTS = 30
 TRANSACTIONS = 300
-PACK_AFTER = 120
 
 
 def main():
-    args = common.arguments(__doc__, "file")
+    args = common.arguments(__doc__, "file", "transactions")
+    transactions = int(args.transactions or TRANSACTIONS)
     rng = random.Random(7)
     storage = FileStorage(args.file)
     db = ZODB.DB(storage)
     counts = dict.fromkeys(("commit", "undo", "delete"), 0)
-    for number in range(TRANSACTIONS):
+    for number in range(transactions):
         manager = transaction.TransactionManager()
         conn = db.open(manager)
         root = conn.root()
@@ -43,7 +43,7 @@ def main():
         manager.commit()
         conn.close()
         counts[kind] += 1
-        if number == PACK_AFTER:
+        if number == transactions * 2 // 5:
             storage.pack(TimeStamp(storage.lastTransaction()).timeTime(),
                          referencesf)
     # Some that nobody refers to are deleted by hand.

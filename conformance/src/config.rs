@@ -94,10 +94,10 @@ pub fn blob_dir(path: &Path) -> String {
     format!("  blob-dir {}\n", path.display())
 }
 
-/// `<blobstorage 1>` around the section of another storage.
+/// `<blobstorage NAME>` around the section of another storage.
 #[must_use]
-pub fn blob_section(blobs: &Path, inner: &str) -> String {
-    format!("<blobstorage 1>\n{}{inner}</blobstorage>\n", blob_dir(blobs))
+pub fn blob_section(name: &str, blobs: &Path, inner: &str) -> String {
+    format!("<blobstorage {name}>\n{}{inner}</blobstorage>\n", blob_dir(blobs))
 }
 
 #[cfg(test)]
@@ -129,6 +129,6 @@ mod tests {
         assert!(config.text(8100).ends_with(&format!("</zeo>\n\n{expected}")));
         let expected = "<blobstorage 1>\n  blob-dir /tmp/x/blobs\n<filestorage >\n  path /tmp/x/Data.fs\n\
                         </filestorage>\n</blobstorage>\n";
-        assert_eq!(blob_section(blobs, &file_section("", path, "")), expected);
+        assert_eq!(blob_section("1", blobs, &file_section("", path, "")), expected);
     }
 }

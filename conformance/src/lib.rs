@@ -13,14 +13,33 @@
 //!
 //! [`suite`] runs the test suites that come with Python's ZEO against a server, likewise without knowing the protocol.
 //!
+//! [`differential`] does the same to a server and to Python's, and has both compared.
+//!
 //! [`bench`](mod@bench) measures servers against each other and against the machine; it speaks the protocol
-//! through the codec. So does [`stress`], which lets many clients loose on a server and judges what they saw.
+//! through the codec. So do [`stress`], which lets many clients loose on a server and judges what they saw, and
+//! [`siege`], which does the same with strangers.
+//!
+//! [`capture`] is a file format for what peers said to each other, [`record`](mod@record) a proxy that writes it;
+//! [`scenarios`] are what Python's peers play for captures, and [`commands`] the subcommands of `zeo-conformance`, which
+//! make captures and work on them. [`decode`] reads captures message by message,
+//! [`sniff`] prints them, also from files of packets, which [`packets`] reads and writes.
 
 pub mod bench;
+pub mod capture;
+pub mod check;
+pub mod commands;
 pub mod config;
+pub mod decode;
+pub mod differential;
+pub mod packets;
 pub mod peers;
 pub mod process;
+pub mod record;
+pub mod replay;
+pub mod scenarios;
 pub mod script;
 pub mod server;
+pub mod siege;
+pub mod sniff;
 pub mod stress;
 pub mod suite;

@@ -4,23 +4,14 @@
 //! the baselines of ZEO's own test suite were measured with, so that a difference between two runs is never a
 //! difference between two versions of somebody else's package.
 
-use std::ffi::OsString;
-use std::fs::{self, File, TryLockError};
-use std::io;
-use std::ops::RangeInclusive;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::OnceLock;
-use std::time::Duration;
+use std::process::Command;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use crate::process::{Process, ProcessError, poll_until, read_lossy};
+use self::make::Recipe;
 
-/// Longest wait for another process that is making the same environment.
-const LOCK_LIMIT: Duration = Duration::from_secs(300);
-/// Longest time for `python -m venv`.
-const VENV_LIMIT: Duration = Duration::from_secs(60);
-/// Longest time for installing all packages.
-const INSTALL_LIMIT: Duration = Duration::from_secs(200);
+mod make;
 
 /// Pins of the versions that run on a current Python.
 const CURRENT_PINS: &[&str] = &[
@@ -38,7 +29,7 @@ const CURRENT_PINS: &[&str] = &[
 ];
 
 /// A version of Python's ZEO that the tests talk to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PeerVersion {
     /// ZEO 6.2 with ZODB 6.4 and a compiled msgpack.
     Zeo62,
@@ -94,21 +85,102 @@ impl PeerVersion {
         }
     }
 
-    /// Everything that is asked of pip, in one line each.
-    fn pins(self) -> impl Iterator<Item = &'static str> {
-        let others = match self {
-            Self::Zeo62 | Self::Zeo541 => CURRENT_PINS,
-            Self::Zeo523 => &[],
+    fn recipe(self) -> Recipe {
+        let (others, needs_python) = match self {
+            Self::Zeo62 | Self::Zeo541 => (CURRENT_PINS, (3, 9)..=(3, u32::MAX)),
+            Self::Zeo523 => (&[][..], (3, 9)..=(3, 9)),
         };
-        self.own_pins().iter().chain(others).copied()
+        let pins = self.own_pins().iter().chain(others).copied().collect();
+        Recipe { name: self.name(), pins, needs_python }
+    }
+}
+
+/// A version of ZEO that is only a peer in captures: it speaks another protocol, or runs on another Python.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum OldVersion {
+    /// ZEO 5.4.1 with ZODB 5.8.1 on Python 2.7: the same protocol in other bytes.
+    Zeo541Python2,
+    /// ZEO 4.3.1 with ZODB 4.4.5 on Python 3.6.
+    Zeo431,
+    /// The same on Python 2.7, where most of its users were.
+    Zeo431Python2,
+}
+
+/// Pins of all of them.
+const OLD_PINS: &[&str] = &[
+    "BTrees==4.11.3",
+    "persistent==4.9.3",
+    "cffi==1.15.1",
+    "pycparser==2.21",
+    "six==1.17.0",
+    "ZConfig==3.6.1",
+    "zdaemon==4.4",
+    "zodbpickle==2.6",
+    "zope.interface==5.5.2",
+];
+
+impl OldVersion {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Zeo541Python2, Self::Zeo431, Self::Zeo431Python2];
+
+    /// The version of ZEO, and of Python if it is 2; as in directories.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Zeo541Python2 => "5.4.1-py2",
+            Self::Zeo431 => "4.3.1",
+            Self::Zeo431Python2 => "4.3.1-py2",
+        }
     }
 
-    /// The versions of Python that it works with.
-    fn needs_python(self) -> RangeInclusive<(u32, u32)> {
-        match self {
-            Self::Zeo62 | Self::Zeo541 => (3, 9)..=(3, u32::MAX),
-            Self::Zeo523 => (3, 9)..=(3, 9),
-        }
+    /// It runs on Python 2.
+    #[must_use]
+    pub const fn is_python2(self) -> bool {
+        matches!(self, Self::Zeo541Python2 | Self::Zeo431Python2)
+    }
+
+    /// It speaks `Z4`.
+    #[must_use]
+    pub const fn is_zeo4(self) -> bool {
+        matches!(self, Self::Zeo431 | Self::Zeo431Python2)
+    }
+
+    fn recipe(self) -> Recipe {
+        const ZEO4: [&str; 3] = ["ZEO==4.3.1", "ZODB==4.4.5", "transaction==1.7.0"];
+        let (own, python): (&[&str], _) = match self {
+            Self::Zeo541Python2 => (
+                &[
+                    "ZEO==5.4.1",
+                    "ZODB==5.8.1",
+                    "transaction==3.1.0",
+                    "msgpack==0.6.2",
+                    "futures==3.4.0",
+                    "trollius==2.2.1",
+                    "zc.lockfile==2.0",
+                ],
+                (2, 7),
+            ),
+            Self::Zeo431 => (&[ZEO4.as_slice(), &["zc.lockfile==3.0"]].concat(), (3, 6)),
+            Self::Zeo431Python2 => (&[ZEO4.as_slice(), &["zc.lockfile==2.0"]].concat(), (2, 7)),
+        };
+        let pins = own.iter().chain(OLD_PINS).copied().collect();
+        Recipe { name: self.name(), pins, needs_python: python..=python }
+    }
+}
+
+/// A program of others that stands on ZEO 6.2 and ZODB 6.4; each in an environment of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Application {
+    /// Zope 6.3, the web application server.
+    Zope,
+}
+
+impl Application {
+    fn recipe(self) -> Recipe {
+        let (name, pins, needs_python) = match self {
+            Self::Zope => ("zope-6.3", include_str!("peers/zope.txt"), (3, 11)..=(3, u32::MAX)),
+        };
+        Recipe { name, pins: pins.lines().collect(), needs_python }
     }
 }
 
@@ -121,7 +193,7 @@ pub struct Unavailable {
 }
 
 impl Unavailable {
-    fn new(what: &str, detail: impl std::fmt::Display) -> Self {
+    pub(crate) fn new(what: &str, detail: impl std::fmt::Display) -> Self {
         Self { reason: format!("{what}: {detail}") }
     }
 }
@@ -129,8 +201,9 @@ impl Unavailable {
 /// A Python environment that is complete.
 #[derive(Debug, Clone)]
 pub struct Peer {
-    version: PeerVersion,
+    name: &'static str,
     root: PathBuf,
+    pins: Vec<&'static str>,
 }
 
 impl Peer {
@@ -143,56 +216,80 @@ impl Peer {
     /// # Errors
     /// [`Unavailable`] without a usable Python, its `venv` module, or a package registry, within five minutes.
     pub fn ensure(version: PeerVersion) -> Result<Self, Unavailable> {
-        static ANSWERS: [OnceLock<Result<Peer, Unavailable>>; PeerVersion::ALL.len()] =
-            [const { OnceLock::new() }; PeerVersion::ALL.len()];
-        let [zeo62, zeo541, zeo523] = &ANSWERS;
-        let answer = match version {
-            PeerVersion::Zeo62 => zeo62,
-            PeerVersion::Zeo541 => zeo541,
-            PeerVersion::Zeo523 => zeo523,
-        };
-        answer.get_or_init(|| provide(version, &target_dir().join("peers"))).clone()
+        Self::of(&version.recipe())
     }
 
-    /// Which version of ZEO it has.
+    /// The environment of an old version, in the same way.
+    ///
+    /// # Errors
+    /// As for [`ensure`](Self::ensure).
+    pub fn ensure_old(version: OldVersion) -> Result<Self, Unavailable> {
+        Self::of(&version.recipe())
+    }
+
+    /// The environment of an application, in the same way.
+    ///
+    /// # Errors
+    /// As for [`ensure`](Self::ensure).
+    pub fn ensure_application(application: Application) -> Result<Self, Unavailable> {
+        Self::of(&application.recipe())
+    }
+
+    fn of(recipe: &Recipe) -> Result<Self, Unavailable> {
+        type Answer = Arc<OnceLock<Result<PathBuf, Unavailable>>>;
+        static ANSWERS: Mutex<BTreeMap<&'static str, Answer>> = Mutex::new(BTreeMap::new());
+        let answer = {
+            let mut answers = ANSWERS.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(answers.entry(recipe.name).or_default())
+        };
+        let root = answer.get_or_init(|| make::provide(recipe, &target_dir().join("peers"))).clone()?;
+        Ok(Self { name: recipe.name, root, pins: recipe.pins.clone() })
+    }
+
+    /// What it has: the version of ZEO, or the application with its version.
     #[must_use]
-    pub fn version(&self) -> PeerVersion {
-        self.version
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The version of a package that it was told to have.
+    #[must_use]
+    pub fn pinned(&self, package: &str) -> Option<&'static str> {
+        let versions = self.pins.iter().filter_map(|pin| pin.split_once("=="));
+        versions.filter(|(name, _)| *name == package).map(|(_, version)| version).next()
+    }
+
+    /// The version of its interpreter, as in `3.11.7`; `None` if it does not say.
+    #[must_use]
+    pub fn python_version(&self) -> Option<String> {
+        let output = self.python().args(["-c", "import platform; print(platform.python_version())"]).output();
+        let version = String::from_utf8_lossy(&output.ok()?.stdout).trim().to_owned();
+        (!version.is_empty()).then_some(version)
     }
 
     /// A command for its interpreter, in an environment without anything that changes what Python or ZEO do.
     #[must_use]
     pub fn python(&self) -> Command {
-        clean(Command::new(self.interpreter()))
+        make::clean(Command::new(self.interpreter()))
     }
 
     /// Where its interpreter lies.
     #[must_use]
     pub fn interpreter(&self) -> PathBuf {
-        python_of(&self.root)
+        make::python_of(&self.root)
     }
 
     /// The server that comes with it.
     #[must_use]
     pub fn runzeo(&self) -> PathBuf {
-        self.root.join("bin").join("runzeo")
+        self.program("runzeo")
     }
-}
 
-/// Removes from the environment of `command` what would change the behaviour of Python or ZEO in it.
-fn clean(mut command: Command) -> Command {
-    for (name, _) in std::env::vars_os() {
-        if name.to_str().is_some_and(|name| name.starts_with("PYTHON") || name.starts_with("ZEO_")) {
-            command.env_remove(name);
-        }
+    /// Where one of its programs lies.
+    #[must_use]
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.root.join("bin").join(name)
     }
-    // The scripts lie in the source tree; leave no compiled files there.
-    command.env("PYTHONDONTWRITEBYTECODE", "1");
-    command
-}
-
-fn python_of(root: &Path) -> PathBuf {
-    root.join("bin").join("python")
 }
 
 /// The directory that cargo builds into, found from where this program lies by what cargo puts there; else next
@@ -206,185 +303,16 @@ fn target_dir() -> PathBuf {
         .unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join("target"))
 }
 
-fn provide(version: PeerVersion, peers: &Path) -> Result<Peer, Unavailable> {
-    let io_error = |error: io::Error| Unavailable::new(&peers.display().to_string(), error);
-    fs::create_dir_all(peers).map_err(io_error)?;
-    let lock_path = peers.join(format!("{}.lock", version.name()));
-    // The lock is given back when the file is closed: here, or by the system if this process dies.
-    let lock_file = File::create(&lock_path).map_err(io_error)?;
-    lock(&lock_file, &lock_path)?;
-
-    let root = peers.join(version.name());
-    let marker = root.join("complete.txt");
-    let pins = version.pins().collect::<Vec<_>>().join("\n");
-    if read_lossy(&marker) != pins || !python_of(&root).is_file() {
-        if root.exists() {
-            fs::remove_dir_all(&root).map_err(io_error)?;
-        }
-        make(version, &root, peers)?;
-        // Last, and not sooner: a torn marker differs from the pins, and the environment is made again.
-        fs::write(&marker, &pins).map_err(io_error)?;
-    }
-    Ok(Peer { version, root })
-}
-
-/// Locks `file`; several test processes may be after the same environment.
-fn lock(file: &File, path: &Path) -> Result<(), Unavailable> {
-    let locked = poll_until(LOCK_LIMIT, || match file.try_lock() {
-        Ok(()) => Some(Ok(())),
-        Err(TryLockError::WouldBlock) => None,
-        Err(TryLockError::Error(error)) => Some(Err(error.to_string())),
-    });
-    locked
-        .unwrap_or_else(|| Err("still locked by another process".to_owned()))
-        .map_err(|detail| Unavailable::new(&path.display().to_string(), detail))
-}
-
-fn make(version: PeerVersion, root: &Path, peers: &Path) -> Result<(), Unavailable> {
-    let python = interpreter(version)?;
-    let log = peers.join(format!("{}.log", version.name()));
-    let mut venv = clean(Command::new(python));
-    venv.arg("-m").arg("venv").arg(root);
-    run_tool("venv", &mut venv, &log, VENV_LIMIT)?;
-    let mut pip = clean(Command::new(python_of(root)));
-    // A registry that does not answer is to be found out soon: one retry, fifteen seconds each.
-    pip.args(["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"])
-        .args(["--retries", "1", "--timeout", "15"])
-        .args(version.pins());
-    run_tool("pip", &mut pip, &log, INSTALL_LIMIT)
-}
-
-/// Prints major and minor version.
-const VERSION_SCRIPT: &str = "import sys; print(*sys.version_info[:2])";
-
-/// The Python to make an environment with: the first of [`candidates`] that is new, or old, enough.
-fn interpreter(version: PeerVersion) -> Result<OsString, Unavailable> {
-    let needed = version.needs_python();
-    let mut found = Vec::new();
-    for python in candidates(version) {
-        let name = python.to_string_lossy().into_owned();
-        let output = clean(Command::new(&python)).args(["-c", VERSION_SCRIPT]).stdin(Stdio::null()).output();
-        let answer = match &output {
-            Ok(output) => String::from_utf8_lossy(&output.stdout).trim().to_owned(),
-            Err(error) => error.to_string(),
-        };
-        let numbers = answer
-            .split_once(' ')
-            .and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
-        if numbers.is_some_and(|numbers| needed.contains(&numbers)) {
-            return Ok(python);
-        }
-        found.push(format!("{name} ({answer})"));
-    }
-    let needed = if needed.contains(&(3, u32::MAX)) { "Python 3.9 or newer" } else { "Python 3.9" };
-    Err(Unavailable::new(&format!("{needed} is needed"), found.join(", ")))
-}
-
-/// Where a Python for `version` may be: what `ZEO_TEST_PYTHON` says or `python3`, and for the version that needs an
-/// old one also under its own name and where pyenv and uv keep theirs.
-fn candidates(version: PeerVersion) -> Vec<OsString> {
-    let mut candidates =
-        vec![std::env::var_os("ZEO_TEST_PYTHON").unwrap_or_else(|| OsString::from("python3"))];
-    if version == PeerVersion::Zeo523 {
-        candidates.push(OsString::from("python3.9"));
-        let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
-        let pyenv = std::env::var_os("PYENV_ROOT").map_or_else(|| home.join(".pyenv"), PathBuf::from);
-        for (dir, prefix) in
-            [(pyenv.join("versions"), "3.9."), (home.join(".local/share/uv/python"), "cpython-3.9.")]
-        {
-            let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-            let of_version = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix));
-            candidates.extend(of_version.map(|entry| entry.path().join("bin/python3.9").into_os_string()));
-        }
-    }
-    candidates
-}
-
-/// Runs one step of making an environment; what it says goes to `log`.
-fn run_tool(name: &str, command: &mut Command, log: &Path, limit: Duration) -> Result<(), Unavailable> {
-    let _ = fs::remove_file(log);
-    let stdout = File::options().create(true).append(true).open(log);
-    command.stdin(Stdio::null()).stdout(stdout.map_or_else(|_| Stdio::null(), Stdio::from));
-    let mut run = || {
-        let mut process = Process::spawn(name, command, log.to_owned())?;
-        let status = process.wait(limit)?;
-        Ok((status, process.log_text()))
-    };
-    match run() {
-        Ok((status, _)) if status.success() => Ok(()),
-        Ok((status, text)) => {
-            Err(Unavailable::new(name, first_error(&text).unwrap_or_else(|| status.to_string())))
-        }
-        Err::<_, ProcessError>(error) => Err(Unavailable::new(name, error)),
-    }
-}
-
-/// The line of a tool's output that says what is wrong: pip's about a lost connection, because its later errors
-/// are only consequences of that; else the first that calls itself an error; else the first.
-fn first_error(text: &str) -> Option<String> {
-    if let Some((_, detail)) = text.split_once("after connection broken by ") {
-        let detail = detail.lines().next().unwrap_or_default();
-        return Some(format!("no registry: {detail}"));
-    }
-    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let first = lines.clone().next();
-    lines.find(|line| line.to_ascii_lowercase().starts_with("error")).or(first).map(str::to_owned)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_first_error_line_is_the_reason() {
-        let reason = |text| first_error(text).unwrap_or_default();
-        let text = "WARNING: slow\n\nERROR: No matching distribution\nERROR: later\n";
-        assert_eq!(reason(text), "ERROR: No matching distribution");
-        assert_eq!(reason("\nno module named venv\n"), "no module named venv");
-        let text = "WARNING: Retrying after connection broken by 'refused': /zeo/\nERROR: No such version\n";
-        assert_eq!(reason(text), "no registry: 'refused': /zeo/");
-        assert_eq!(first_error(""), None);
-    }
-
-    #[test]
     fn the_python_of_an_environment_is_one_that_its_zeo_works_with() {
-        let suits = |version: PeerVersion, python| version.needs_python().contains(&python);
+        let suits = |version: PeerVersion, python| version.recipe().needs_python.contains(&python);
         assert!(suits(PeerVersion::Zeo62, (3, 9)) && suits(PeerVersion::Zeo541, (3, 14)));
         assert!(!suits(PeerVersion::Zeo62, (3, 8)) && !suits(PeerVersion::Zeo62, (2, 7)));
         assert!(suits(PeerVersion::Zeo523, (3, 9)));
         assert!(!suits(PeerVersion::Zeo523, (3, 10)) && !suits(PeerVersion::Zeo523, (3, 8)));
-    }
-
-    #[test]
-    fn a_tool_that_fails_gives_its_own_words() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut command = Command::new("sh");
-        command.args(["-c", "echo 'ERROR: no registry' >&2; exit 3"]);
-        let error = run_tool("pip", &mut command, &dir.path().join("log"), VENV_LIMIT).unwrap_err();
-        assert_eq!(error.reason, "pip: ERROR: no registry");
-    }
-
-    #[test]
-    fn a_tool_that_hangs_is_given_up() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut command = Command::new("sleep");
-        command.arg("60");
-        let limit = Duration::from_millis(50);
-        let error = run_tool("pip", &mut command, &dir.path().join("log"), limit).unwrap_err();
-        assert!(error.reason.contains("took longer"), "{error}");
-    }
-
-    #[test]
-    fn a_complete_environment_is_not_made_again_and_another_one_is() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = dir.path().join("6.2");
-        fs::create_dir_all(root.join("bin")).unwrap();
-        fs::write(python_of(&root), "").unwrap();
-        let pins = PeerVersion::Zeo62.pins().collect::<Vec<_>>().join("\n");
-        fs::write(root.join("complete.txt"), pins).unwrap();
-        let peer = provide(PeerVersion::Zeo62, dir.path()).unwrap();
-        assert_eq!(peer.root, root);
-        let held = File::open(dir.path().join("6.2.lock")).unwrap();
-        assert!(held.try_lock().is_ok(), "the lock is given back");
     }
 }

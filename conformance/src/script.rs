@@ -76,6 +76,14 @@ impl Script {
         Err(self.unexpected(format!("said {value}, expected step {step:?}")))
     }
 
+    /// What the script says next: a step, or its result.
+    ///
+    /// # Errors
+    /// [`ProcessError`] if it says nothing in time, no JSON, or ends.
+    pub fn next_step(&mut self) -> Result<Value, ProcessError> {
+        self.next_value()
+    }
+
     /// Answers the script, which waits for a line.
     ///
     /// # Errors
@@ -96,15 +104,24 @@ impl Script {
     /// [`ProcessError`] if there is no result, or the exit status is not 0.
     pub fn finish(mut self) -> Result<Value, ProcessError> {
         let value = self.next_value()?;
-        let status = self.process.wait(LINE_LIMIT)?;
-        if !status.success() {
-            let name = self.process.name().to_owned();
-            return Err(ProcessError::Exit { name, what: "exit status".to_owned(), status });
-        }
+        self.expect_end()?;
         if value.get("result").and_then(Value::as_bool) == Some(true) {
             return Ok(value);
         }
         Err(self.unexpected(format!("said {value}, expected its result")))
+    }
+
+    /// Waits for the end of the script, which has said its result.
+    ///
+    /// # Errors
+    /// [`ProcessError`] if it goes on, or its exit status is not 0.
+    pub fn expect_end(&mut self) -> Result<(), ProcessError> {
+        let status = self.process.wait(LINE_LIMIT)?;
+        if status.success() {
+            return Ok(());
+        }
+        let name = self.process.name().to_owned();
+        Err(ProcessError::Exit { name, what: "exit status".to_owned(), status })
     }
 
     fn next_value(&mut self) -> Result<Value, ProcessError> {

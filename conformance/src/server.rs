@@ -9,7 +9,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use crate::config::{Framing, ServerConfig};
+use crate::config::ServerConfig;
 use crate::process::{Process, ProcessError, poll_until};
 
 /// Longest time from the start of a server until it greets.
@@ -61,6 +61,23 @@ impl ServerCommand {
     }
 }
 
+/// What a server is started with.
+#[derive(Clone, Copy)]
+pub struct Startup<'a> {
+    /// The text of its configuration, for a server that is to listen on this port; 0 for any.
+    pub text: &'a dyn Fn(u16) -> String,
+    /// The port to use; without one any is good.
+    pub port: Option<u16>,
+    /// What its first frame has to be, if that can be seen.
+    pub greeting: Option<&'a str>,
+}
+
+impl std::fmt::Debug for Startup<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Startup").field("port", &self.port).finish_non_exhaustive()
+    }
+}
+
 /// A running server. Dropping it kills it.
 #[derive(Debug)]
 pub struct Server {
@@ -81,34 +98,54 @@ impl Server {
         config: &ServerConfig,
         dir: &Path,
     ) -> Result<Self, ProcessError> {
+        let startup = Startup {
+            text: &|port| config.text(port),
+            port: config.port,
+            // With TLS it says nothing before it is spoken to.
+            greeting: config.ssl.is_empty().then(|| config.framing.greeting()),
+        };
+        Self::start_with(name, server_command, &startup, dir)
+    }
+
+    /// The same, with any configuration.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start).
+    pub fn start_with(
+        name: &str,
+        server_command: &ServerCommand,
+        startup: &Startup<'_>,
+        dir: &Path,
+    ) -> Result<Self, ProcessError> {
         let io_error = |source| ProcessError::Io { name: name.to_owned(), source };
         let config_path = dir.join(format!("{name}.conf"));
         let stdout_path = dir.join(format!("{name}.out"));
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let port = match (config.port, server_command.ready) {
+            let port = match (startup.port, server_command.ready) {
                 (Some(port), _) => port,
                 (None, Ready::Line) => 0,
                 (None, Ready::Greeting) => free_port(),
             };
-            fs::write(&config_path, config.text(port)).map_err(io_error)?;
+            fs::write(&config_path, (startup.text)(port)).map_err(io_error)?;
             let stdout = fs::File::create(&stdout_path).map_err(io_error)?;
             let mut command = server_command.command(&config_path);
             // Python's server resolves conflicts of the classes that it can import.
             command.current_dir(dir).env("PYTHONPATH", crate::script::scripts_dir());
+            command.env("PYTHONDONTWRITEBYTECODE", "1");
             command.stdin(Stdio::null()).stdout(stdout);
             let mut process = Process::spawn(name, &mut command, dir.join(format!("{name}.log")))?;
             match wait_until_ready(&mut process, server_command.ready, port, &stdout_path) {
                 Ok(address) => {
-                    if config.ssl.is_empty() {
-                        expect_greeting(name, address, config.framing)?;
+                    if let Some(greeting) = startup.greeting {
+                        expect_greeting(name, address, greeting)?;
                     }
                     return Ok(Self { process, address, is_python: server_command.is_python });
                 }
                 // Between the choice of the port and its use by the server somebody else took it.
                 Err(ProcessError::Exit { .. })
-                    if config.port.is_none()
+                    if startup.port.is_none()
                         && attempts < START_ATTEMPTS
                         && process.log_text().contains("Address already in use") => {}
                 Err(error) => return Err(error),
@@ -120,6 +157,12 @@ impl Server {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Its number in the system.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// Ends it as a crash would, with SIGKILL.
@@ -213,17 +256,14 @@ pub fn parse_ready_line(text: &str) -> Option<SocketAddr> {
 }
 
 /// Reads the first frame that the server sends, without answering.
-fn expect_greeting(name: &str, address: SocketAddr, framing: Framing) -> Result<(), ProcessError> {
+fn expect_greeting(name: &str, address: SocketAddr, greeting: &str) -> Result<(), ProcessError> {
     let io_error = |source| ProcessError::Io { name: name.to_owned(), source };
     let mut stream = TcpStream::connect(address).map_err(io_error)?;
     stream.set_read_timeout(Some(START_LIMIT)).map_err(io_error)?;
-    let mut frame = [0; 6];
+    let mut expected = Vec::new();
+    zeo_codec::frame::write_frame(&mut expected, greeting.as_bytes());
+    let mut frame = vec![0; expected.len()];
     stream.read_exact(&mut frame).map_err(io_error)?;
-    let mut expected = [0, 0, 0, 2, 0, 0];
-    let [.., letter, digit] = &mut expected;
-    if let [framing_letter, version] = framing.greeting().as_bytes() {
-        (*letter, *digit) = (*framing_letter, *version);
-    }
     if frame == expected {
         return Ok(());
     }

@@ -15,17 +15,7 @@ use bytes::Bytes;
 use zeo_codec::{Oid, Tid};
 use zeo_server::storage::file::{FileStorage, FileStorageOptions};
 use zeo_server::storage::tid::next_tid;
-use zeo_server::storage::{DataSink, NewRecord, NewTransaction, Storage};
-
-#[derive(Default)]
-struct Reused(Vec<u8>);
-
-impl DataSink for Reused {
-    fn accept(&mut self, _serial: Tid, _end: Option<Tid>, data_len: usize) -> &mut [u8] {
-        self.0.resize(data_len, 0);
-        &mut self.0
-    }
-}
+use zeo_server::storage::{LoadedRevision, NewRecord, NewTransaction, Storage};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -90,7 +80,7 @@ fn fill(
 
 fn read(storage: &FileStorage) -> Result<(), Box<dyn Error>> {
     let view = storage.view();
-    let mut sink = Reused::default();
+    let mut sink = LoadedRevision::default();
     let count = view.object_count();
     let load_count = 1_000_000;
     let started = Instant::now();

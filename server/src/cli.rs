@@ -40,7 +40,11 @@ is refused by file and line:
                          one of them named \"changes\"
   <eventlog>             level
     <logfile>            path (or STDOUT, STDERR), level, format, dateformat,
-                         max-size, old-files
+                         style (classic, format, template, safe-template),
+                         old-files with max-size, or with when (S, M, H, D,
+                         midnight, W0 to W6) and interval; delay
+    <syslog>             address (localhost:514, or a path such as /dev/log),
+                         facility (user), level, format, dateformat, style
 Also %define, %include, %import, and $(VARIABLE) in values. A storage without
 a name is called 1.
 

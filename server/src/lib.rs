@@ -12,4 +12,5 @@ pub mod logging;
 pub mod net;
 pub mod process;
 pub mod storage;
-pub mod zconfig;
+
+pub use zeo_client::zconfig;

@@ -5,6 +5,7 @@ mod ready;
 
 use std::ffi::OsString;
 use std::fmt;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::storage::blob::{BlobDirectory, BlobDirectoryOptions, BlobStorage};
 use crate::storage::demo::DemoStorage;
 use crate::storage::file::{FileStorage, FileStorageOptions};
 use crate::storage::memory::MemoryStorage;
+use crate::storage::relay::RelayStorage;
 use crate::storage::{Storage, StorageError};
 use crate::zconfig::System;
 use pid_file::PidFile;
@@ -54,7 +56,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let log = match logging::install(&config.log) {
         Ok(log) => log,
         Err(error) => {
-            eprintln!("Error: {error}");
+            complain(&error);
             return EXIT_FAILED.into();
         }
     };
@@ -77,7 +79,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// Says why there is no server: in the log, and to whoever has started it and does not look there.
 fn fail(error: &dyn std::error::Error) {
     tracing::error!(target: "ZEO.runzeo", critical = true, "{error}");
-    eprintln!("Error: {error}");
+    complain(error);
+}
+
+/// Says it on the terminal, if there is one: the exit status says it in any case.
+fn complain(error: &dyn std::error::Error) {
+    let _ = writeln!(std::io::stderr(), "Error: {error}");
 }
 
 /// Why the server could not start, or not stop in order.
@@ -155,6 +162,7 @@ fn open_kind(kind: &StorageKind) -> Result<Arc<dyn Storage>, OpenError> {
     Ok(match kind {
         StorageKind::Mapping { name } => Arc::new(MemoryStorage::new(name)),
         StorageKind::File(file) => open_file(file)?,
+        StorageKind::Client { config, .. } => Arc::new(RelayStorage::open(config)?),
         StorageKind::Blob { blob_dir, base } => {
             let base = open_kind(base)?;
             let options = BlobDirectoryOptions { create: false, read_only: base.is_read_only() };

@@ -12,14 +12,16 @@ mod support;
 
 use std::io::Write;
 use std::net::Shutdown;
+use std::sync::Arc;
 use std::time::Duration;
 
-use support::{Client, TestServer, begin, transaction};
+use support::{Client, TestServer, base64, begin, transaction};
 use zeo_codec::call::{LoadBefore, Storea, TxnId};
 use zeo_codec::handshake::Protocol;
 use zeo_codec::{Body, Call, Dialect, Flag, Limits, Method, MsgId, Oid, Tid, Value, write_message};
 use zeo_server::engine::EngineOptions;
 use zeo_server::net::ConnectionOptions;
+use zeo_server::storage::file::{FileStorage, FileStorageOptions};
 
 /// A message as no typed call would make it.
 fn message(id: i64, one_way: bool, name: &str, args: &impl Body) -> Vec<u8> {
@@ -177,6 +179,45 @@ fn a_transaction_beyond_the_limit_fails_at_the_vote() {
         assert_eq!(client.transaction(Method::Vote, 1), "ZODB.POSException.StorageError");
     }
     client.commit(2, 1);
+}
+
+/// So do undos, and the records that they take back.
+#[test]
+fn undos_beyond_the_limit_fail_at_the_vote() {
+    const OBJECTS: u64 = 700;
+    let folder = tempfile::tempdir().unwrap();
+    let storage = FileStorage::open(folder.path().join("Data.fs"), FileStorageOptions::default()).unwrap();
+    let options = EngineOptions { transaction_bytes: 100_000, ..EngineOptions::default() };
+    let server = TestServer::serving(Arc::new(storage), options, ConnectionOptions::default());
+    let mut client = server.register();
+    let mut tids = Vec::new();
+    // 700 objects are 89,600 bytes, and come through; 1,000 are too many to be undone at once.
+    for (id, oids) in [(1, 0..OBJECTS), (2, OBJECTS..1_000)] {
+        oids.clone().for_each(|oid| client.store(id, oid, Tid::ZERO, b"x"));
+        assert_eq!(client.transaction(Method::Vote, id), "Voted([])");
+        assert!(client.transaction(Method::TpcFinish, id).starts_with("Tid"));
+        tids.push(client.current(oids.start));
+    }
+    let vote = |client: &mut Client, undone: &mut dyn Iterator<Item = Tid>| {
+        client.send(&begin(3));
+        for tid in undone {
+            let undo_id = base64(tid.as_bytes());
+            let undo = zeo_codec::call::Undoa { undo_id: undo_id.as_slice().into(), id: TxnId(3) };
+            client.session.call(&Call::Undoa(undo)).unwrap();
+        }
+        client.flush();
+        let answer = client.transaction(Method::Vote, 3);
+        assert_eq!(client.transaction(Method::TpcAbort, 3), "None");
+        answer
+    };
+    // There is no such transaction, but nobody looks for it any more.
+    let mut many = std::iter::repeat_n(Tid::from_u64(1), 1_000);
+    assert_eq!(vote(&mut client, &mut many), "ZODB.POSException.StorageError");
+    assert_eq!(vote(&mut client, &mut tids.iter().copied()), "ZODB.POSException.StorageError");
+    for tid in tids {
+        assert!(vote(&mut client, &mut [tid].into_iter()).starts_with("Voted([Resolved("));
+    }
+    assert_eq!(server.status("active_txns"), 0);
 }
 
 /// All later tids have to be greater (`guarantees.md` 5).

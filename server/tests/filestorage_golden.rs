@@ -16,7 +16,7 @@ use zeo_server::storage::file::{CutTail, FileStorage, FileStorageOptions, IndexU
 use zeo_server::storage::past::{PastTransaction, UndoError};
 use zeo_server::storage::tid::unix_seconds_from_tid;
 use zeo_server::storage::{
-    DataSink, NewRecord, NewTransaction, Pending, RecordData, Storage, StorageError, View,
+    LoadedRevision, NewRecord, NewTransaction, Pending, RecordData, Storage, StorageError, View,
 };
 
 const READ_ONLY: FileStorageOptions = FileStorageOptions {
@@ -59,23 +59,9 @@ fn tid(hex: &Value) -> Tid {
     Tid::from_slice(&bytes(hex)).unwrap()
 }
 
-#[derive(Default)]
-struct Sink {
-    data: Vec<u8>,
-    serial: Tid,
-    end: Option<Tid>,
-}
-
-impl DataSink for Sink {
-    fn accept(&mut self, serial: Tid, end: Option<Tid>, data_len: usize) -> &mut [u8] {
-        *self = Self { data: vec![0; data_len], serial, end };
-        &mut self.data
-    }
-}
-
 /// A `loadBefore` reply in the form of `expected.json`.
 fn load_before(view: &dyn View, oid: Oid, before: Tid) -> Value {
-    let mut sink = Sink::default();
+    let mut sink = LoadedRevision::default();
     match view.load_before(oid, before, &mut sink) {
         Ok(true) => {
             let end = sink.end.map_or(Value::Null, |end| end.to_string().into());
@@ -101,7 +87,7 @@ fn assert_reads_as(storage: &FileStorage, expected: &Value) {
         assert_eq!(load_before(&*view, oid(&case[0]), tid(&case[1])), case[2], "loadBefore {case}");
     }
     for case in expected["load_serial"].as_array().unwrap() {
-        let mut sink = Sink::default();
+        let mut sink = LoadedRevision::default();
         view.load_serial(oid(&case[0]), tid(&case[1]), &mut sink).unwrap();
         assert_eq!(hex(&sink.data), case[2], "loadSerial {case}");
         assert_eq!((sink.serial, sink.end), (tid(&case[1]), None));
@@ -191,7 +177,7 @@ fn assert_past_is_as(view: &dyn View, expected: &Value) {
     let mut start = Oid::ZERO;
     for case in expected["current"].as_array().unwrap() {
         let found = view.object_from(start).unwrap().unwrap();
-        let mut sink = Sink::default();
+        let mut sink = LoadedRevision::default();
         assert!(view.load_before(found.oid, Tid::MAX, &mut sink).unwrap());
         let next = found.next.map_or(Value::Null, |next| next.to_string().into());
         let shown: Value =
@@ -395,7 +381,7 @@ fn the_hint_of_a_copied_record_is_used_only_where_it_says_the_same() {
     })
     .unwrap();
     let oldest = *history.last().unwrap();
-    let mut sink = Sink::default();
+    let mut sink = LoadedRevision::default();
     view.load_serial(one, oldest, &mut sink).unwrap();
     let restored = |data: &[u8], hint| {
         let data = Some(data.to_vec().into());

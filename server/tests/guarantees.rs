@@ -27,7 +27,8 @@ fn every_guarantee_is_shown_by_tests_that_exist() {
         // Every second piece stands between backticks.
         let citations: Vec<&str> = shown.split('`').skip(1).step_by(2).collect();
         assert!(!citations.is_empty() || shown.contains("not yet"), "{rule} shows nothing");
-        for citation in citations {
+        // Programs for long runs stand there by their command lines.
+        for citation in citations.into_iter().filter(|citation| !citation.starts_with("zeo-")) {
             let (file, test) = citation.split_once("::").unwrap_or_else(|| panic!("{rule}: {citation}"));
             let path = root.join(file);
             let source = std::fs::read_to_string(&path);
@@ -35,7 +36,8 @@ fn every_guarantee_is_shown_by_tests_that_exist() {
             assert!(has(&source, test), "{rule}: no {test} in {file}");
         }
     }
-    let expected =
-        (1..=11).map(|number| format!("S{number}")).chain((1..=30).map(|number| number.to_string()));
-    assert_eq!(rules, expected.collect::<Vec<_>>());
+    let rows = |letter: &str, count: u32| -> Vec<String> {
+        (1..=count).map(|number| format!("{letter}{number}")).collect()
+    };
+    assert_eq!(rules, [rows("S", 11), rows("", 30), rows("O", 17)].concat());
 }

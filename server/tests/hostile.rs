@@ -10,7 +10,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use support::{Client, TestServer, begin};
+use support::{Client, TestServer, base64, begin};
 use tempfile::TempDir;
 use zeo_codec::call::{
     History, IteratorGc, IteratorNext, IteratorRecordStart, IteratorStart, Register, Storea, TxnId, UndoInfo,
@@ -218,17 +218,6 @@ fn who_may_only_read_changes_nothing() {
         assert_eq!(ask(&mut reader(&served.server), Method::Pack), READ_ONLY);
         assert_eq!(served.file(), packed);
     }
-}
-
-/// As `undoLog` encodes ids, for bytes of any number.
-fn base64(bytes: &[u8]) -> Vec<u8> {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let group = |three: &[u8]| {
-        let number = three.iter().chain([&0, &0]).take(3).fold(0, |sum, byte| sum << 8 | usize::from(*byte));
-        let characters = (0..4).map(move |place| ALPHABET[number >> (18 - 6 * place) & 63]);
-        characters.take(three.len() + 1).chain([b'='; 4]).take(4).collect::<Vec<_>>()
-    };
-    bytes.chunks(3).flat_map(group).collect()
 }
 
 /// A transaction as it stands in a file at `pos`, which deletes object 1, and says that it is committed

@@ -10,7 +10,7 @@ use std::path::Path;
 use zeo_codec::{Oid, Tid};
 use zeo_server::storage::file::format::{DataHeader, MAGIC_PYTHON3, TransactionHeader};
 use zeo_server::storage::file::{FileStorage, FileStorageOptions, IndexUse};
-use zeo_server::storage::{DataSink, NewRecord, NewTransaction, Pending, Storage, View};
+use zeo_server::storage::{LoadedRevision, NewRecord, NewTransaction, Pending, Storage, View};
 
 const HOLE_LEN: u64 = 5 << 30;
 const FIRST: u64 = 0x040d_2400_0000_0000;
@@ -38,16 +38,6 @@ fn make(path: &Path) {
     file.write_all(&len.to_be_bytes()).unwrap();
 }
 
-#[derive(Default)]
-struct Sink(Vec<u8>);
-
-impl DataSink for Sink {
-    fn accept(&mut self, _: Tid, _: Option<Tid>, data_len: usize) -> &mut [u8] {
-        self.0 = vec![0; data_len];
-        &mut self.0
-    }
-}
-
 fn commit(storage: &FileStorage, number: u64, records: Vec<NewRecord>) -> Tid {
     let tid = Tid::from_u64(FIRST + number);
     let [user, description, extension] = Default::default();
@@ -57,9 +47,9 @@ fn commit(storage: &FileStorage, number: u64, records: Vec<NewRecord>) -> Tid {
 }
 
 fn data_before(view: &dyn View, before: Tid) -> Vec<u8> {
-    let mut sink = Sink::default();
+    let mut sink = LoadedRevision::default();
     assert!(view.load_before(Oid::from_u64(1), before, &mut sink).unwrap());
-    sink.0
+    sink.data
 }
 
 #[test]

@@ -180,11 +180,19 @@ fn owned(item: VoteItem<'_>) -> VoteItem<'static> {
 
 #[test]
 fn every_client_walks_through_the_commits_one_by_one() {
-    let server = TestServer::start();
+    walk_through_commits(&TestServer::start());
+}
+
+/// Where transactions of different objects are voted on beside each other.
+#[test]
+fn every_client_walks_through_the_commits_to_a_file_one_by_one() {
+    walk_through_commits(&TestServer::with_file());
+}
+
+fn walk_through_commits(server: &TestServer) {
     let records: Vec<Vec<Event>> = std::thread::scope(|scope| {
         let threads: Vec<_> = (1..=CLIENT_COUNT)
             .map(|number| {
-                let server = &server;
                 scope.spawn(move || {
                     let mut dice = Dice(number);
                     let mut record = Vec::new();

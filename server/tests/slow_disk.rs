@@ -11,8 +11,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use support::{Client, TestServer, begin, transaction};
-use zeo_codec::call::LoadBefore;
-use zeo_codec::{Call, Method, Oid, Tid};
+use zeo_codec::call::{History, LoadBefore};
+use zeo_codec::{Call, Method, Oid, Tid, Value};
 use zeo_server::engine::EngineOptions;
 use zeo_server::net::ConnectionOptions;
 use zeo_server::storage::file::disk::{Disk, MemoryDisk};
@@ -193,6 +193,10 @@ impl Gate {
         self.changed.notify_all();
     }
 
+    fn waiting_count(&self) -> usize {
+        self.state.lock().unwrap().waiting_count
+    }
+
     fn wait_for_waiting(&self, count: usize) {
         let state = self.state.lock().unwrap();
         let missing = |state: &mut GateState| state.waiting_count != count;
@@ -311,5 +315,35 @@ fn replies_that_wait_for_such_loads_keep_no_other_client() {
         let replies = [client.next_reply(), client.next_reply()];
         assert!(replies.iter().any(|reply| reply.starts_with("Loaded")), "{replies:?}");
         assert!(replies.iter().any(|reply| reply.starts_with("Tid")), "{replies:?}");
+    }
+}
+
+/// Four long questions of each connection may be under way; of all connections together no more than leave threads for
+/// those who commit and load.
+#[test]
+fn long_questions_of_many_clients_do_not_take_all_threads() {
+    const LONG_MAX: usize = 64;
+    let (server, disk) = start_gated();
+    let mut clients: Vec<Client> = (0..50).map(|_| server.register()).collect();
+    let mut other = server.register();
+    disk.reads.set_shut(true);
+    let oid = Value::Bytes(Oid::from_u64(1).as_bytes().to_vec().into());
+    for client in &mut clients {
+        for _ in 0..4 {
+            client.send(&Call::History(History { oid: oid.clone(), size: None }));
+        }
+    }
+    disk.reads.wait_for_waiting(LONG_MAX);
+    // All of them have been asked by now.
+    for client in &mut clients {
+        assert_eq!(client.plain(Method::Ping), "None");
+    }
+    other.commit(2, 2);
+    assert_eq!(disk.reads.waiting_count(), LONG_MAX);
+    disk.reads.set_shut(false);
+    for client in &mut clients {
+        for _ in 0..4 {
+            assert!(client.next_reply().starts_with("Value"));
+        }
     }
 }

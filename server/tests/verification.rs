@@ -68,6 +68,27 @@ fn the_queue_answers_as_far_as_it_reaches_and_the_storage_if_allowed() {
     assert_eq!(ask(&server, Tid::from_u64(1)), "None", "too long ago");
 }
 
+/// A client is not told more than memory is worth.
+#[test]
+fn who_has_missed_too_much_has_to_drop_its_cache() {
+    let directory = tempfile::tempdir().unwrap();
+    let storage = FileStorage::open(directory.path().join("Data.fs"), FileStorageOptions::default()).unwrap();
+    let options = EngineOptions {
+        queue_limits: QueueLimits::exactly(1),
+        invalidation_age: Some(Duration::from_secs(3600)),
+        missed_oid_count: 3,
+        ..EngineOptions::default()
+    };
+    let server = TestServer::serving(Arc::new(storage), options, ConnectionOptions::default());
+    let mut tids = Vec::new();
+    for number in 1..=5 {
+        server.register().commit(1, number);
+        tids.push(last_tid(&server));
+    }
+    assert_eq!(ask(&server, tids[1]).matches("Oid(").count(), 3);
+    assert_eq!(ask(&server, tids[0]), "None");
+}
+
 #[test]
 fn a_checkpoint_saves_the_index_while_the_server_runs() {
     let directory = tempfile::tempdir().unwrap();

@@ -9,6 +9,7 @@ pub mod fixture;
 pub mod messages;
 #[path = "../../tests/common/notation.rs"]
 pub mod notation;
+pub mod turns;
 
 use std::time::Duration;
 

@@ -6,9 +6,12 @@
 //! together).
 
 mod direct;
+mod plain;
 mod raw;
 mod take;
 
+pub use plain::PlainItems;
+pub(crate) use plain::{plain_msgpack, plain_pickle};
 pub use raw::RawArgs;
 pub(crate) use raw::msgpack_items;
 

@@ -4,7 +4,7 @@ use alloc::borrow::Cow;
 use core::fmt;
 
 use super::Arguments;
-use crate::args::{Args, Count};
+use crate::args::{Args, Count, PlainItems};
 use crate::emit::{Emit, EncodeError};
 use crate::envelope::Body;
 use crate::error::MessageError;
@@ -101,6 +101,14 @@ impl<'a> Arguments<'a> for Storea<'a> {
 
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
         Ok(Self { oid: args.oid()?, serial: args.serial()?, data: args.bytes()?, id: txn_id(args)? })
+    }
+
+    #[inline]
+    fn plain(items: &mut impl PlainItems<'a>) -> Option<Self> {
+        let oid = items.eight().map(Oid::from_bytes)?;
+        let serial = items.eight().map(Tid::from_bytes)?;
+        let data = items.bytes().map(Cow::Borrowed)?;
+        Some(Self { oid, serial, data, id: items.uint().map(TxnId)? })
     }
 }
 

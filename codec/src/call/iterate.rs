@@ -49,6 +49,14 @@ pub struct CurrentRecord<'a> {
     pub next: Option<Oid>,
 }
 
+impl CurrentRecord<'_> {
+    /// Copies whatever is borrowed.
+    #[must_use]
+    pub fn into_owned(self) -> CurrentRecord<'static> {
+        CurrentRecord { data: Cow::Owned(self.data.into_owned()), ..self }
+    }
+}
+
 impl<'a> Arguments<'a> for CurrentRecord<'a> {
     const COUNT: Count = Count::exactly(4);
 
@@ -137,6 +145,20 @@ pub struct TransactionInfo<'a> {
     pub extension: Value<'a>,
 }
 
+impl TransactionInfo<'_> {
+    /// Copies whatever is borrowed.
+    #[must_use]
+    pub fn into_owned(self) -> TransactionInfo<'static> {
+        TransactionInfo {
+            tid: self.tid,
+            status: Cow::Owned(self.status.into_owned()),
+            user: Cow::Owned(self.user.into_owned()),
+            description: Cow::Owned(self.description.into_owned()),
+            extension: self.extension.into_owned(),
+        }
+    }
+}
+
 impl<'a> Arguments<'a> for TransactionInfo<'a> {
     const COUNT: Count = Count::exactly(5);
 
@@ -204,6 +226,14 @@ pub struct RecordInfo<'a> {
     pub data: Option<Cow<'a, [u8]>>,
     /// The transaction whose record holds the data, if this one only points there.
     pub data_txn: Option<Tid>,
+}
+
+impl RecordInfo<'_> {
+    /// Copies whatever is borrowed.
+    #[must_use]
+    pub fn into_owned(self) -> RecordInfo<'static> {
+        RecordInfo { data: self.data.map(|data| Cow::Owned(data.into_owned())), ..self }
+    }
 }
 
 impl<'a> Arguments<'a> for RecordInfo<'a> {

@@ -4,7 +4,7 @@ use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
 use super::Arguments;
-use crate::args::{Args, Count};
+use crate::args::{Args, Count, PlainItems};
 use crate::emit::{Emit, EncodeError};
 use crate::envelope::Body;
 use crate::error::MessageError;
@@ -25,6 +25,11 @@ impl<'a> Arguments<'a> for LoadBefore {
 
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
         Ok(Self { oid: args.oid()?, before: args.tid()? })
+    }
+
+    #[inline]
+    fn plain(items: &mut impl PlainItems<'a>) -> Option<Self> {
+        Some(Self { oid: items.eight().map(Oid::from_bytes)?, before: items.eight().map(Tid::from_bytes)? })
     }
 }
 
@@ -49,11 +54,27 @@ pub struct Loaded<'a> {
     pub end: Option<Tid>,
 }
 
+impl Loaded<'_> {
+    /// Copies whatever is borrowed.
+    #[must_use]
+    pub fn into_owned(self) -> Loaded<'static> {
+        Loaded { data: Cow::Owned(self.data.into_owned()), ..self }
+    }
+}
+
 impl<'a> Arguments<'a> for Loaded<'a> {
     const COUNT: Count = Count::exactly(3);
 
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError> {
         Ok(Self { data: args.bytes()?, serial: args.tid()?, end: args.optional_tid()? })
+    }
+
+    #[inline]
+    fn plain(items: &mut impl PlainItems<'a>) -> Option<Self> {
+        let data = items.bytes().map(Cow::Borrowed)?;
+        let serial = items.eight().map(Tid::from_bytes)?;
+        let end = items.optional_eight()?.map(Tid::from_bytes);
+        Some(Self { data, serial, end })
     }
 }
 

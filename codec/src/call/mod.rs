@@ -31,7 +31,7 @@ pub use notify::{Info, InvalidateTransaction};
 pub use register::{Register, SetClientLabel};
 pub use undo::{UndoInfo, UndoLog};
 
-use crate::args::{Args, Count, RawArgs, msgpack_items};
+use crate::args::{Args, Count, PlainItems, RawArgs, msgpack_items, plain_msgpack, plain_pickle};
 use crate::emit::{Emit, EncodeError};
 use crate::envelope::Body;
 use crate::error::MessageError;
@@ -48,6 +48,14 @@ pub trait Arguments<'a>: Body + Sized {
     /// # Errors
     /// See [`Args`].
     fn parse(args: &mut Args<'a>) -> Result<Self, MessageError>;
+
+    /// Takes all items if each has the form in which most peers write it. What there are thousands of in a
+    /// second is read so; `None` sends the reader to [`parse`](Self::parse). A type need not have this way.
+    #[must_use]
+    #[inline]
+    fn plain(_items: &mut impl PlainItems<'a>) -> Option<Self> {
+        None
+    }
 }
 
 /// A call in either direction.
@@ -245,11 +253,24 @@ impl<'a> Call<'a> {
 }
 
 /// Takes the arguments and nothing behind them.
-///
+#[inline]
+pub(crate) fn whole<'a, T: Arguments<'a>>(args: RawArgs<'a>, limits: &Limits) -> Result<T, MessageError> {
+    let plain = match args {
+        RawArgs::Pickle { frame, offset } => plain_pickle(frame, offset),
+        RawArgs::Msgpack { frame, offset } => plain_msgpack(frame, offset),
+        RawArgs::Value(_) => None,
+    };
+    match plain {
+        Some(plain) => Ok(plain),
+        None => with_cursor(args, limits),
+    }
+}
+
 /// A pickle that holds the wrong thing where it is read directly may still hold the right one for Python: a
 /// string that seemed to be an argument can be wrapped or dropped by later opcodes. So the error of the direct
 /// way is never final.
-pub(crate) fn whole<'a, T: Arguments<'a>>(args: RawArgs<'a>, limits: &Limits) -> Result<T, MessageError> {
+#[inline(never)]
+fn with_cursor<'a, T: Arguments<'a>>(args: RawArgs<'a>, limits: &Limits) -> Result<T, MessageError> {
     #[inline(always)]
     fn all<'a, T: Arguments<'a>>(args: &mut Args<'a>) -> Result<T, MessageError> {
         args.expect(T::COUNT)?;
@@ -263,13 +284,17 @@ pub(crate) fn whole<'a, T: Arguments<'a>>(args: RawArgs<'a>, limits: &Limits) ->
             let (reader, left) = msgpack_items(frame, offset)?;
             all(&mut Args::of_msgpack(reader, left, limits))
         }
-        RawArgs::Pickle { frame, offset } => match all(&mut Args::of_pickle(frame, offset, limits)) {
-            Err(MessageError::Shape(_)) => {
-                let value = RawArgs::Pickle { frame, offset }.into_value(limits)?;
-                all(&mut RawArgs::Value(value).into_args(limits)?)
+        RawArgs::Pickle { frame, offset } => {
+            // What this cursor has built is gone before the second reading builds it again.
+            let direct = all(&mut Args::of_pickle(frame, offset, limits));
+            match direct {
+                Err(MessageError::Shape(_)) => {
+                    let value = RawArgs::Pickle { frame, offset }.into_value(limits)?;
+                    all(&mut RawArgs::Value(value).into_args(limits)?)
+                }
+                other => other,
             }
-            other => other,
-        },
+        }
         value @ RawArgs::Value(_) => all(&mut value.into_args(limits)?),
     }
 }

@@ -58,6 +58,19 @@ impl Deframer {
         self.buffer.len()
     }
 
+    /// The bytes that have arrived, but not yet been handed out.
+    #[must_use]
+    pub fn buffered(&self) -> &[u8] {
+        &self.buffer
+    }
+
+    /// Drops up to `len` of them, to go on behind.
+    pub fn discard(&mut self, len: usize) {
+        let len = len.min(self.buffer.len());
+        self.buffer.advance(len);
+        self.consumed_len = self.consumed_len.saturating_add(len as u64);
+    }
+
     /// How many bytes are missing until the frame at the front is complete, if that can be told and it is
     /// not complete yet.
     #[must_use]

@@ -27,13 +27,13 @@ pub fn begin(out: &mut Vec<u8>) -> FrameStart {
 /// again and gives `false`: no peer could read it.
 #[must_use]
 pub fn finish(start: FrameStart, out: &mut Vec<u8>) -> bool {
-    finish_sharing(start, out, 0)
+    finish_without(start, out, 0)
 }
 
-/// [`finish`], where `shared_len` bytes of the payload are not in `out`.
+/// [`finish`], where `absent_len` bytes of the payload are not in `out`.
 #[must_use]
-pub(crate) fn finish_sharing(start: FrameStart, out: &mut Vec<u8>, shared_len: usize) -> bool {
-    let payload_len = out.len().saturating_sub(start.0 + LENGTH_LEN).saturating_add(shared_len);
+pub(crate) fn finish_without(start: FrameStart, out: &mut Vec<u8>, absent_len: usize) -> bool {
+    let payload_len = out.len().saturating_sub(start.0 + LENGTH_LEN).saturating_add(absent_len);
     let Ok(length) = u32::try_from(payload_len) else {
         start.cancel(out);
         return false;

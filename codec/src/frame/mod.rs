@@ -14,7 +14,7 @@ mod deframe;
 mod enframe;
 
 pub use deframe::{Deframer, MacBit};
-pub(crate) use enframe::finish_sharing;
+pub(crate) use enframe::finish_without;
 pub use enframe::{FrameStart, begin, finish, write_frame};
 
 use bytes::Bytes;

@@ -252,13 +252,13 @@ impl<'a> MsgpackReader<'a> {
     /// # Errors
     /// Anything a [`DecodeError`] can say.
     pub fn value(&mut self, limits: &Limits) -> Result<Value<'a>, DecodeError> {
-        let mut budget = limits.value_count;
+        let mut budget = limits.value_count.saturating_sub(1);
         self.nested(limits.depth, &mut budget)
     }
 
+    /// `budget` is how many values may stand within this one.
     fn nested(&mut self, depth: usize, budget: &mut usize) -> Result<Value<'a>, DecodeError> {
         let at = self.offset();
-        *budget = budget.checked_sub(1).ok_or_else(|| DecodeError::new(at, Kind::TooManyValues))?;
         let inner = || depth.checked_sub(1).ok_or_else(|| DecodeError::new(at, Kind::TooDeep));
         Ok(match self.marker()? {
             Marker::Null => Value::None,
@@ -312,7 +312,8 @@ impl<'a> MsgpackReader<'a> {
     }
 
     fn items(&mut self, len: usize, depth: usize, budget: &mut usize) -> Result<Value<'a>, DecodeError> {
-        let len = self.within(len, *budget)?;
+        let len = self.plausible(len)?;
+        self.charge(len, budget)?;
         let mut items = Vec::with_capacity(len);
         for _ in 0..len {
             items.push(self.nested(depth, budget)?);
@@ -321,7 +322,8 @@ impl<'a> MsgpackReader<'a> {
     }
 
     fn pairs(&mut self, len: usize, depth: usize, budget: &mut usize) -> Result<Value<'a>, DecodeError> {
-        let len = self.within(len, *budget)?;
+        let len = self.plausible(len)?;
+        self.charge(len.saturating_mul(2), budget)?;
         let mut pairs = Vec::with_capacity(len);
         for _ in 0..len {
             let key = self.nested(depth, budget)?;
@@ -330,9 +332,11 @@ impl<'a> MsgpackReader<'a> {
         Ok(Value::Dict(pairs))
     }
 
-    /// Checks a count before memory is taken for it.
-    fn within(&self, len: usize, budget: usize) -> Result<usize, DecodeError> {
-        if len > budget { Err(self.error(Kind::TooManyValues)) } else { self.plausible(len) }
+    /// All at once, before memory is taken: were each counted when it comes, arrays that begin with long arrays would
+    /// each take memory for as many as the whole message may have.
+    fn charge(&self, count: usize, budget: &mut usize) -> Result<(), DecodeError> {
+        *budget = budget.checked_sub(count).ok_or_else(|| self.error(Kind::TooManyValues))?;
+        Ok(())
     }
 }
 

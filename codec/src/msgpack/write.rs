@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use rmp::encode;
 
-use crate::emit::{Emit, EncodeError};
+use crate::emit::{Emit, EncodeError, Holes};
 use crate::share::{Sharing, put};
 use crate::value::Value;
 
@@ -14,6 +14,7 @@ pub struct MsgpackWriter<'o> {
     out: &'o mut Vec<u8>,
     text_is_bin: bool,
     sharing: Option<Sharing<'o>>,
+    pub(crate) holes: Holes,
 }
 
 /// Writing to a `Vec` cannot fail, and `rmp` says so in its types only without `std`.
@@ -43,7 +44,7 @@ impl<'o> MsgpackWriter<'o> {
         text_is_bin: bool,
         sharing: Option<Sharing<'o>>,
     ) -> Self {
-        Self { out, text_is_bin, sharing }
+        Self { out, text_is_bin, sharing, holes: Holes::NONE }
     }
 
     fn str(&mut self, text: &str) {
@@ -84,11 +85,9 @@ impl Emit for MsgpackWriter<'_> {
         self.out.extend_from_slice(&[0xc4, 8, a, b, c, d, e, f, g, h]);
     }
 
-    fn bytes_hole(&mut self, len: usize) -> usize {
+    fn bytes_hole(&mut self, len: usize) {
         written(encode::write_bin_len(self.out, len32(len)));
-        let start = self.out.len();
-        self.out.resize(start + len, 0);
-        start
+        self.holes.add(self.out.len(), len);
     }
 
     fn text(&mut self, text: &str) {

@@ -1,5 +1,6 @@
 //! The client's side of a connection.
 
+use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
 use bytes::{Bytes, BytesMut};
@@ -10,7 +11,7 @@ use crate::dialect::{Dialect, ErrorShape};
 use crate::emit::EncodeError;
 use crate::envelope::{Envelope, Flag, MsgId, REPLY};
 use crate::error::MessageError;
-use crate::frame::{Deframer, MacBit, write_frame};
+use crate::frame::{Deframer, MacBit};
 use crate::handshake::{Framing, Protocol, Version, client_choice};
 use crate::limits::Limits;
 use crate::reply::{RemoteError, Reply};
@@ -40,6 +41,13 @@ pub struct ClientReply {
 }
 
 impl ClientReply {
+    /// `data`, which [`result`](Self::result) lent, to keep: a large one shares the memory of the frame, a small one
+    /// is copied.
+    #[must_use]
+    pub fn keep(&self, data: Cow<'_, [u8]>) -> Bytes {
+        super::kept(&self.payload, data)
+    }
+
     /// The result, typed by the call's method, or the server's error.
     ///
     /// # Errors
@@ -115,6 +123,12 @@ impl ClientSession {
         self.deframer.buffer()
     }
 
+    /// Bytes that are missing until the frame at hand is complete, if that is known.
+    #[must_use]
+    pub fn missing_len(&self) -> Option<usize> {
+        self.deframer.missing_len()
+    }
+
     /// The rules of this session; not yet decided before [`ClientEvent::Connected`].
     #[must_use]
     pub const fn dialect(&self) -> &Dialect {
@@ -165,7 +179,7 @@ impl ClientSession {
         let protocol = client_choice(greeting, &self.versions).ok_or(SessionError::BadHandshake)?;
         let mut answer = Vec::new();
         protocol.write(&mut answer);
-        write_frame(self.output.buffer(), &answer);
+        self.output.frame(&answer);
         self.state = State::Open;
         self.dialect = protocol.dialect();
         self.next_id = i64::from(self.dialect.first_message_id);
@@ -271,7 +285,7 @@ impl ClientSession {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::call::LoadBefore;
+    use crate::call::{LoadBefore, LoadSerial};
     use crate::{Oid, Tid};
 
     fn connected() -> ClientSession {
@@ -295,6 +309,27 @@ mod tests {
         let Ok(Some(ClientEvent::Reply(reply))) = session.poll_event() else { panic!("no reply") };
         assert_eq!(reply.method, Some(Method::Ping));
         assert_eq!(reply.result(&Limits::DEFAULT), Ok(Ok(Reply::None)));
+    }
+
+    #[test]
+    fn keeps_large_parts_where_they_lie_and_copies_small_ones() {
+        for (data_len, is_shared) in [(20_000, true), (100, false)] {
+            let mut session = ClientSession::new(Limits::DEFAULT);
+            session.receive(b"\0\0\0\x02M5");
+            session.poll_event().unwrap();
+            session.call(&Call::LoadSerial(LoadSerial { oid: Oid::ZERO, serial: Tid::ZERO })).unwrap();
+            let mut server = Output::default();
+            let data = alloc::vec![7; data_len];
+            let answer = Reply::Data(Cow::Borrowed(&data));
+            server.message(session.dialect(), &MsgId::Int(1), Flag::RESULT, REPLY, &answer).unwrap();
+            session.receive(server.unwritten());
+            let Ok(Some(ClientEvent::Reply(reply))) = session.poll_event() else { panic!("no reply") };
+            let Ok(Ok(Reply::Data(lent))) = reply.result(&Limits::DEFAULT) else { panic!("no data") };
+            let place = lent.as_ptr();
+            let kept = reply.keep(lent);
+            assert_eq!(kept, data);
+            assert_eq!(kept.as_ptr() == place, is_shared);
+        }
     }
 
     #[test]

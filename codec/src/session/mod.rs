@@ -46,17 +46,21 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod beginning;
 mod client;
 mod observer;
 mod output;
 mod pending;
 mod server;
 
+pub use beginning::{Beginning, find_beginning};
 pub use client::{ClientEvent, ClientReply, ClientSession};
 pub use observer::{Direction, Observed, Observer};
-pub use output::Output;
+pub use output::{Mark, Output};
 pub use pending::PendingCalls;
 pub use server::{ServerEvent, ServerSession};
+
+use alloc::borrow::Cow;
 
 use bytes::Bytes;
 
@@ -119,7 +123,33 @@ pub enum Incoming<'a> {
     Reply(Envelope<'a>),
 }
 
+/// From this length on a part of a frame keeps the whole frame rather than being copied out of it: frames that
+/// arrived together share their memory, and a small part must not keep all of it.
+const SHARED_LEN_MIN: usize = 16 * 1024;
+
+/// `data`, which is a part of `payload` or was made for it, to keep.
+fn kept(payload: &Bytes, data: Cow<'_, [u8]>) -> Bytes {
+    match data {
+        Cow::Owned(data) => Bytes::from(data),
+        Cow::Borrowed(data) => {
+            let (frame, part) = (payload.as_ptr_range(), data.as_ptr_range());
+            if data.len() >= SHARED_LEN_MIN && frame.start <= part.start && part.end <= frame.end {
+                payload.slice_ref(data)
+            } else {
+                Bytes::copy_from_slice(data)
+            }
+        }
+    }
+}
+
 impl Message {
+    /// `data`, which was parsed from this message, to keep: a large one shares the memory of the frame, a small one
+    /// is copied.
+    #[must_use]
+    pub fn keep(&self, data: Cow<'_, [u8]>) -> Bytes {
+        kept(&self.payload, data)
+    }
+
     /// Reads the message as far as is needed to route it.
     ///
     /// # Errors

@@ -1,9 +1,11 @@
 //! Both directions of a connection at once, for sniffers and proxies. An observer never ends a session: it
-//! reports what it cannot read and goes on with the next frame, as long as frames can be told apart.
+//! reports what it cannot read and goes on with the next frame, as long as frames can be told apart. Where bytes
+//! are missing, at the beginning or later, it searches for the next message ([`Observer::joined`],
+//! [`Observer::skip`]).
 
 use bytes::Bytes;
 
-use super::PendingCalls;
+use super::{Beginning, PendingCalls, find_beginning};
 use crate::call::Method;
 use crate::dialect::{Dialect, ErrorShape};
 use crate::envelope::{Envelope, MsgId};
@@ -51,8 +53,10 @@ pub enum Observed {
         /// Why.
         error: DecodeError,
     },
-    /// Frames cannot be told apart any more in this direction. Reported once.
+    /// Frames cannot be told apart any more in this direction. Reported once; [`Observer::skip`] makes it go on.
     Lost(FrameError),
+    /// So many bytes were passed over before the next message, since they are part of none that is whole.
+    Skipped(u64),
 }
 
 /// A state machine: `receive`, then drain `poll_event` of that direction.
@@ -71,12 +75,37 @@ struct Half {
     deframer: Deframer,
     has_greeted: bool,
     is_lost: bool,
+    /// While the next message is searched for: how much was passed over.
+    searched_len: Option<u64>,
 }
 
 impl Half {
     fn new(limits: &Limits) -> Self {
         let deframer = Deframer::new(limits.frame_bytes, MacBit::Announces);
-        Self { deframer, has_greeted: false, is_lost: false }
+        Self { deframer, has_greeted: false, is_lost: false, searched_len: None }
+    }
+
+    /// Drops what is under way, and searches for the next message from here on.
+    fn skip(&mut self) {
+        self.has_greeted = true;
+        self.is_lost = false;
+        self.searched_len.get_or_insert(0);
+        self.pass_over(self.deframer.buffered_len());
+    }
+
+    fn pass_over(&mut self, len: usize) {
+        self.deframer.discard(len);
+        self.searched_len = self.searched_len.map(|passed_len| passed_len.saturating_add(len as u64));
+    }
+
+    /// Goes on to the next message; `None` until it has come.
+    fn find(&mut self, framing: Option<Framing>, limits: &Limits) -> Option<Beginning> {
+        let found = find_beginning(self.deframer.buffered(), framing, limits.frame_bytes);
+        let (Ok((len, _)) | Err(len)) = found;
+        self.pass_over(len);
+        let (_, beginning) = found.ok()?;
+        self.has_greeted = !beginning.is_greeting;
+        Some(beginning)
     }
 }
 
@@ -91,6 +120,33 @@ impl Observer {
             is_probe: false,
             pending: PendingCalls::new(limits.pending_count),
             limits,
+        }
+    }
+
+    /// Watches a connection whose beginning is missing, or may be: in each direction the first message is searched
+    /// for, and tells how the others are to be read.
+    #[must_use]
+    pub fn joined(limits: Limits) -> Self {
+        let mut observer = Self::new(limits);
+        observer.client.skip();
+        observer.server.skip();
+        observer
+    }
+
+    /// Bytes that went this way are missing here, or what has come last cannot be read. The message under way is
+    /// dropped, and the next one searched for.
+    ///
+    /// If the client's greeting is among what is missing, the next message of either side stands in for it.
+    pub fn skip(&mut self, direction: Direction) {
+        self.half(direction).skip();
+    }
+
+    /// Bytes of messages in this direction that are not complete, or wait for the client's greeting.
+    #[must_use]
+    pub fn buffered_len(&self, direction: Direction) -> usize {
+        match direction {
+            Direction::FromClient => self.client.deframer.buffered_len(),
+            Direction::FromServer => self.server.deframer.buffered_len(),
         }
     }
 
@@ -120,6 +176,16 @@ impl Observer {
     /// Messages of the server wait until the client's greeting was polled: only that tells how they are
     /// encoded. Poll the client's direction first.
     pub fn poll_event(&mut self, direction: Direction) -> Option<Observed> {
+        if self.dialect.is_none() && self.client.searched_len.is_some() && self.server.has_greeted {
+            // The client's greeting may never come. If it has not by now, the server's message tells as much.
+            self.server.searched_len.get_or_insert(0);
+        }
+        if self.half(direction).searched_len.is_some() {
+            let searched_len = self.search(direction)?;
+            if searched_len > 0 {
+                return Some(Observed::Skipped(searched_len));
+            }
+        }
         let has_dialect = self.dialect.is_some() || self.is_probe;
         let half = self.half(direction);
         if half.is_lost || (half.has_greeted && !has_dialect) {
@@ -142,6 +208,19 @@ impl Observer {
         }
     }
 
+    /// Searches for the next message, and gives the length of what was passed over before it.
+    fn search(&mut self, direction: Direction) -> Option<u64> {
+        let framing = self.dialect.map(|dialect| dialect.framing);
+        let limits = self.limits;
+        let half = self.half(direction);
+        let beginning = half.find(framing, &limits)?;
+        let searched_len = half.searched_len.take();
+        if !beginning.is_greeting && self.dialect.is_none() {
+            self.set_protocol(beginning.protocol);
+        }
+        searched_len
+    }
+
     fn client_greeted(&mut self, payload: &[u8]) {
         let protocol = match Hello::parse(payload) {
             Hello::Zeo(protocol) => protocol,
@@ -152,6 +231,10 @@ impl Observer {
             // Whatever follows is most likely read best as the oldest common form.
             Hello::Unknown(_) => Protocol::Z5,
         };
+        self.set_protocol(protocol);
+    }
+
+    fn set_protocol(&mut self, protocol: Protocol) {
         self.dialect = Some(protocol.dialect());
         if protocol.version == Version::V5 {
             self.client.deframer.set_mac_bit(MacBit::IsLength);
@@ -205,5 +288,87 @@ mod tests {
         assert!(matches!(observer.poll_event(FromClient), Some(Observed::Undecodable { .. })));
         let reply = observer.poll_event(FromServer);
         assert!(matches!(reply, Some(Observed::Reply { method: Some(Method::Ping), is_error: false, .. })));
+    }
+
+    /// Call and reply of a `ping`, under msgpack.
+    const CALL: &[u8] = b"\0\0\0\x09\x94\x01\xc2\xa4ping\x90";
+    const REPLY: &[u8] = b"\0\0\0\x0b\x94\x01\x00\xa6.reply\xc0";
+
+    fn is_ping_reply(seen: Option<Observed>) -> bool {
+        matches!(seen, Some(Observed::Reply { method: Some(Method::Ping), .. }))
+    }
+
+    #[test]
+    fn a_conversation_is_joined_in_the_middle() {
+        let mut observer = Observer::joined(Limits::DEFAULT);
+        observer.receive(FromClient, b"\0\0\x02end of a record");
+        assert_eq!(observer.poll_event(FromClient), None);
+        observer.receive(FromClient, CALL);
+        assert_eq!(observer.poll_event(FromClient), Some(Observed::Skipped(18)));
+        assert!(matches!(
+            observer.poll_event(FromClient),
+            Some(Observed::Call { method: Some(Method::Ping), .. })
+        ));
+        assert_eq!(observer.dialect(), Some(&Dialect::M5));
+        observer.receive(FromServer, REPLY);
+        assert!(is_ping_reply(observer.poll_event(FromServer)), "nothing to pass over");
+    }
+
+    #[test]
+    fn the_greetings_of_a_joined_conversation_count() {
+        let mut observer = Observer::joined(Limits::DEFAULT);
+        observer.receive(FromServer, b"\0\0\0\x02M5");
+        assert!(matches!(observer.poll_event(FromServer), Some(Observed::Hello(_))));
+        assert_eq!(observer.dialect(), None);
+        observer.receive(FromClient, b"\0\0\0\x02Z4");
+        assert!(matches!(observer.poll_event(FromClient), Some(Observed::Hello(_))));
+        assert_eq!(observer.dialect(), Some(&Dialect::Z4), "the client's decides");
+    }
+
+    #[test]
+    fn goes_on_behind_a_gap() {
+        let mut observer = Observer::new(Limits::DEFAULT);
+        observer.receive(FromServer, b"\0\0\0\x02M5");
+        observer.receive(FromServer, &REPLY[..7]);
+        assert!(matches!(observer.poll_event(FromServer), Some(Observed::Hello(_))));
+        assert_eq!(observer.poll_event(FromServer), None);
+        // The client's greeting is lost, and a part of the server's reply.
+        observer.skip(FromClient);
+        observer.skip(FromServer);
+        observer.receive(FromClient, CALL);
+        observer.receive(FromServer, &[&REPLY[9..], REPLY].concat());
+        assert!(matches!(
+            observer.poll_event(FromClient),
+            Some(Observed::Call { method: Some(Method::Ping), .. })
+        ));
+        assert_eq!(observer.buffered_len(FromServer), 6 + REPLY.len());
+        assert_eq!(observer.poll_event(FromServer), Some(Observed::Skipped(7 + 6)));
+        assert!(is_ping_reply(observer.poll_event(FromServer)));
+        assert_eq!(observer.buffered_len(FromServer), 0);
+    }
+
+    #[test]
+    fn the_server_alone_tells_enough() {
+        let mut observer = Observer::new(Limits::DEFAULT);
+        observer.receive(FromServer, b"\0\0\0\x02M5");
+        observer.receive(FromServer, REPLY);
+        assert!(matches!(observer.poll_event(FromServer), Some(Observed::Hello(_))));
+        assert_eq!(observer.poll_event(FromServer), None);
+        observer.skip(FromClient);
+        assert!(matches!(observer.poll_event(FromServer), Some(Observed::Reply { method: None, .. })));
+    }
+
+    #[test]
+    fn a_direction_that_was_lost_is_found_again() {
+        let mut observer = Observer::new(Limits { frame_bytes: 1000, ..Limits::DEFAULT });
+        observer.receive(FromClient, b"\0\0\0\x02M5\0\0\x7f\xff a record beyond the limit");
+        assert!(matches!(observer.poll_event(FromClient), Some(Observed::Hello(_))));
+        assert!(matches!(observer.poll_event(FromClient), Some(Observed::Lost(_))));
+        observer.receive(FromClient, CALL);
+        assert_eq!(observer.poll_event(FromClient), None, "until told to go on");
+        observer.skip(FromClient);
+        observer.receive(FromClient, CALL);
+        assert!(matches!(observer.poll_event(FromClient), Some(Observed::Skipped(_))));
+        assert!(matches!(observer.poll_event(FromClient), Some(Observed::Call { .. })));
     }
 }

@@ -1,37 +1,62 @@
 //! Bytes that wait to be written.
 
 use alloc::vec::Vec;
+use core::mem;
+use core::ops::Range;
 
 use bytes::{Buf as _, Bytes};
 
 use crate::dialect::Dialect;
-use crate::emit::EncodeError;
-use crate::envelope::{Body, Flag, MsgId, write_message, write_message_sharing};
+use crate::emit::{EncodeError, Holes};
+use crate::envelope::{Body, Flag, MsgId, write_message, write_message_around, write_message_sharing};
+use crate::frame::write_frame;
 use crate::share::{Shared, Sharing};
 
 /// Capacity beyond which an empty buffer is given back.
 const KEPT_CAPACITY_LEN: usize = 256 * 1024;
+/// More bytes than mostly stand around the data of a message.
+const AROUND_LEN: usize = 1024;
 
 /// One growing buffer, written from its front, and between its bytes large records that stay where they are.
 ///
 /// ```text
-///  bytes   | written | header of a frame |  rest of it, more frames  |
-///                                        ^
-///  shared                                `- at: a record of 1 MB
+///  bytes   | written | header of a frame |  rest of it, more frames  | room |
+///                                        ^                           ^
+///  shared                                `- at: a record of 1 MB     `- filled_len
 /// ```
+///
+/// The room is memory that holds old bytes, or zeros. It is kept from one batch of messages to the next, so that what
+/// is read straight into it need not be cleared first.
 #[derive(Debug, Default)]
 pub struct Output {
     bytes: Vec<u8>,
+    filled_len: usize,
     written_len: usize,
     shared: Shared,
+    read_ahead: ReadAhead,
 }
+
+/// Data that may have been read before its message is written.
+#[derive(Debug, Default)]
+struct ReadAhead {
+    /// Where it is in the buffer; empty if there is none.
+    data: Range<usize>,
+    /// Number of bytes that stood before the data in the last such message; the next one is mostly alike.
+    before_len: usize,
+    /// What stands before and behind the data of a message; here only while that is put together.
+    around: Vec<u8>,
+}
+
+/// A place in an output, until something of it is written.
+#[derive(Debug, Clone, Copy)]
+pub struct Mark(usize);
 
 impl Output {
     /// The first contiguous part of what has not been written yet; empty only if nothing is left.
     #[must_use]
     pub fn unwritten(&self) -> &[u8] {
         match self.shared.parts.front() {
-            None => self.bytes.get(self.written_len..).unwrap_or_default(),
+            None => self.bytes.get(self.written_len..self.filled_len).unwrap_or_default(),
             Some(part) if part.at <= self.written_len => &part.data,
             Some(part) => self.bytes.get(self.written_len..part.at).unwrap_or_default(),
         }
@@ -46,13 +71,15 @@ impl Output {
             [before, &*part.data]
         });
         let last = self.shared.parts.back().map_or(0, |part| part.at).max(self.written_len);
-        mixed.chain([self.bytes.get(last..).unwrap_or_default()]).filter(|slice| !slice.is_empty())
+        mixed
+            .chain([self.bytes.get(last..self.filled_len).unwrap_or_default()])
+            .filter(|slice| !slice.is_empty())
     }
 
     /// Number of bytes that have not been written yet.
     #[must_use]
     pub const fn len(&self) -> usize {
-        self.bytes.len().saturating_sub(self.written_len).saturating_add(self.shared.len)
+        self.filled_len.saturating_sub(self.written_len).saturating_add(self.shared.len)
     }
 
     /// Whether everything has been written.
@@ -76,17 +103,19 @@ impl Output {
             }
             self.shared.parts.pop_front();
         }
-        self.written_len = self.written_len.saturating_add(len).min(self.bytes.len());
+        self.written_len = self.written_len.saturating_add(len).min(self.filled_len);
         self.forget_written();
     }
 
     fn forget_written(&mut self) {
+        self.read_ahead.data = 0..0;
         if self.is_empty() {
-            self.written_len = 0;
-            self.bytes.clear();
+            (self.written_len, self.filled_len) = (0, 0);
+            self.bytes.truncate(KEPT_CAPACITY_LEN);
             self.bytes.shrink_to(KEPT_CAPACITY_LEN);
-        } else if self.written_len > self.bytes.len() / 2 && self.written_len > KEPT_CAPACITY_LEN {
+        } else if self.written_len > self.filled_len / 2 && self.written_len > KEPT_CAPACITY_LEN {
             self.bytes.drain(..self.written_len);
+            self.filled_len -= self.written_len;
             for part in &mut self.shared.parts {
                 part.at -= self.written_len;
             }
@@ -94,10 +123,23 @@ impl Output {
         }
     }
 
-    /// The buffer, for appending. Offsets into it hold until the next [`consume`](Self::consume). What was in
-    /// it when this was called must stay.
-    pub const fn buffer(&mut self) -> &mut Vec<u8> {
-        &mut self.bytes
+    /// Lets `write` append to the buffer.
+    fn append<T>(&mut self, write: impl FnOnce(&mut Vec<u8>, &mut Shared) -> T) -> T {
+        self.read_ahead.data = 0..0;
+        self.bytes.truncate(self.filled_len);
+        let result = write(&mut self.bytes, &mut self.shared);
+        self.filled_len = self.bytes.len();
+        result
+    }
+
+    /// Appends a frame; one beyond 4 GiB is left out.
+    pub fn frame(&mut self, payload: &[u8]) {
+        self.append(|bytes, _| write_frame(bytes, payload));
+    }
+
+    /// Appends frames that were encoded before.
+    pub fn frames(&mut self, frames: &[u8]) {
+        self.append(|bytes, _| bytes.extend_from_slice(frames));
     }
 
     /// Appends a message as a whole frame; see [`write_message`].
@@ -113,7 +155,7 @@ impl Output {
         name: &str,
         body: &impl Body,
     ) -> Result<(), EncodeError> {
-        write_message(&mut self.bytes, dialect, id, flag, name, body)
+        self.append(|bytes, _| write_message(bytes, dialect, id, flag, name, body))
     }
 
     /// Appends a message as a whole frame. Records of 2 KiB and more that lie inside `memory` are not copied:
@@ -130,7 +172,90 @@ impl Output {
         body: &impl Body,
         memory: &Bytes,
     ) -> Result<(), EncodeError> {
-        let sharing = Sharing { memory, shared: &mut self.shared };
-        write_message_sharing(&mut self.bytes, sharing, dialect, id, flag, name, body)
+        self.append(|bytes, shared| {
+            let sharing = Sharing { memory, shared };
+            write_message_sharing(bytes, sharing, dialect, id, flag, name, body)
+        })
+    }
+
+    /// `len` bytes to read data into before its message can be written, with anything in them. They lie where the
+    /// data of a message like the last such one goes. They are part of the output only when
+    /// [`message_around`](Self::message_around) makes them so; all other writing forgets them.
+    pub fn room(&mut self, len: usize) -> &mut [u8] {
+        let at = self.filled_len.saturating_add(self.read_ahead.before_len);
+        self.read_ahead.data = at..at.saturating_add(len);
+        self.reach(self.read_ahead.data.end);
+        self.data_mut()
+    }
+
+    /// Makes the buffer at least `len` bytes long.
+    fn reach(&mut self, len: usize) {
+        if self.bytes.len() < len {
+            self.bytes.resize(len, 0);
+        }
+    }
+
+    /// Appends a message in which one byte string is left out, by [`Emit::bytes_hole`](crate::Emit::bytes_hole). As far
+    /// as its bytes have been read into the [`room`](Self::room) they are there; the rest is to be put into
+    /// [`data_mut`](Self::data_mut).
+    ///
+    /// # Errors
+    /// As [`message`](Self::message), and if `body` leaves out none or several byte strings; the room is as it was.
+    pub fn message_around(
+        &mut self,
+        dialect: &Dialect,
+        id: &MsgId<'_>,
+        flag: Flag,
+        name: &str,
+        body: &impl Body,
+    ) -> Result<(), EncodeError> {
+        let mut around = mem::take(&mut self.read_ahead.around);
+        around.clear();
+        let written = write_message_around(&mut around, dialect, id, flag, name, body);
+        let placed = written.map(|hole| self.place(&around, &hole));
+        around.shrink_to(AROUND_LEN);
+        self.read_ahead.around = around;
+        placed
+    }
+
+    /// The data of the message that [`message_around`](Self::message_around) has just appended.
+    pub fn data_mut(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(self.read_ahead.data.clone()).unwrap_or_default()
+    }
+
+    /// Puts a message around the data that has been read.
+    fn place(&mut self, around: &[u8], hole: &Holes) {
+        let (before, behind) = around.split_at_checked(hole.at).unwrap_or_default();
+        let data_at = self.filled_len + before.len();
+        let data_end = data_at + hole.len;
+        let end = data_end + behind.len();
+        self.reach(end);
+        let room = mem::replace(&mut self.read_ahead.data, data_at..data_end);
+        if room.start != data_at {
+            let read_end = room.end.min(room.start.saturating_add(hole.len));
+            self.bytes.copy_within(room.start..read_end, data_at);
+        }
+        let mut put = |range, bytes: &[u8]| {
+            if let Some(place) = self.bytes.get_mut::<Range<usize>>(range) {
+                place.copy_from_slice(bytes);
+            }
+        };
+        put(self.filled_len..data_at, before);
+        put(data_end..end, behind);
+        self.read_ahead.before_len = before.len().min(AROUND_LEN);
+        self.filled_len = end;
+    }
+
+    /// Where the output ends now.
+    #[must_use]
+    pub const fn mark(&self) -> Mark {
+        Mark(self.filled_len)
+    }
+
+    /// Takes back the messages that were appended behind `mark`, of which nothing has been written yet and no record
+    /// is shared: those of [`message_around`](Self::message_around) whose data could not be had.
+    pub fn take_back(&mut self, mark: Mark) {
+        self.read_ahead.data = 0..0;
+        self.filled_len = self.filled_len.min(mark.0.max(self.written_len));
     }
 }

@@ -9,7 +9,7 @@ use crate::call::Method;
 use crate::dialect::Dialect;
 use crate::emit::EncodeError;
 use crate::envelope::{Body, Flag, MsgId, REPLY};
-use crate::frame::{Deframer, MacBit, write_frame};
+use crate::frame::{Deframer, MacBit};
 use crate::handshake::{Hello, Protocol, Version, server_accepts};
 use crate::limits::Limits;
 use crate::reply::RemoteError;
@@ -63,7 +63,7 @@ impl ServerSession {
         };
         let mut greeting = alloc::vec::Vec::new();
         protocol.write(&mut greeting);
-        write_frame(session.output.buffer(), &greeting);
+        session.output.frame(&greeting);
         session
     }
 
@@ -169,7 +169,7 @@ impl ServerSession {
 
     /// Answers a `ruok` probe with JSON. The session is over; write out the output and hang up.
     pub fn finish_ruok(&mut self, json: &str) {
-        write_frame(self.output.buffer(), json.as_bytes());
+        self.output.frame(json.as_bytes());
     }
 
     /// Answers a call.
@@ -228,10 +228,10 @@ impl ServerSession {
 
     /// Appends frames that were encoded before, in this session's dialect.
     pub fn send_frames(&mut self, frames: &[u8]) {
-        self.output.buffer().extend_from_slice(frames);
+        self.output.frames(frames);
     }
 
-    /// The output, for writing replies whose data is filled in afterwards.
+    /// The output, for replies that are written around their data ([`Output::message_around`]).
     pub const fn output_mut(&mut self) -> &mut Output {
         &mut self.output
     }

@@ -33,6 +33,16 @@ fn is_msgpack(dialect: Dialect) -> bool {
     dialect.framing == Framing::Msgpack
 }
 
+/// An attempt at a reply, as `cPickle` of Python 2 leaves it.
+pub fn attempt() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        any::<u8>().prop_map(|id| vec![b'K', id]),
+        any::<[u8; 2]>().prop_map(|[low, high]| vec![b'M', low, high]),
+        any::<[u8; 16]>().prop_map(|pair| [b"(U\x08", &pair[..8], b"U\x08", &pair[8..], b"t"].concat()),
+    ]
+    .prop_map(|id| [b"(", &id[..], b"K\x00U\x06.reply"].concat())
+}
+
 pub fn oid() -> impl Strategy<Value = Oid> + Clone {
     any::<[u8; 8]>().prop_map(Oid::from_bytes)
 }

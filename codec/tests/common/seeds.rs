@@ -66,7 +66,7 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
 }
 
 /// A conversation as each side sees it, and as an observer does.
-fn sessions(hello: &str, texts: &[&str]) -> [Vec<u8>; 3] {
+fn sessions(hello: &str, texts: &[&str]) -> [Vec<u8>; 4] {
     let frame = |payload: &[u8]| [&u32::try_from(payload.len()).unwrap().to_be_bytes()[..], payload].concat();
     let side = |from_client: bool| {
         let own = examples(texts)
@@ -79,5 +79,6 @@ fn sessions(hello: &str, texts: &[&str]) -> [Vec<u8>; 3] {
         [&[0, 100][..], &client].concat(),
         [&[1, 3][..], &server].concat(),
         [&[2, 7, share][..], &server, &client].concat(),
+        [&[3, 99][..], server.get(20..).unwrap_or_default(), &client].concat(),
     ]
 }

@@ -12,7 +12,7 @@ use zeo_codec::handshake::{Framing, Hello, Version, client_choice, server_accept
 use zeo_codec::pickle::{self, Lexer, Op, PickleFlavor, PickleWriter};
 use zeo_codec::{
     Call, Dialect, Emit as _, Envelope, Limits, Method, MsgId, RawArgs, RemoteError, Reply, Value, msgpack,
-    write_message,
+    write_message, write_message_behind,
 };
 
 const LIMITS: Limits = Limits::DEFAULT;
@@ -218,8 +218,8 @@ pub fn reply_roundtrip(input: &[u8]) {
         assert_eq!(format!("{:?}", whole.unwrap().unwrap()), format!("{reply:?}"));
         let dialect = dialect.with_pickle(envelope.flavor);
         let mut out = Vec::new();
-        let written =
-            write_message(&mut out, &dialect, &envelope.id, envelope.flag, zeo_codec::REPLY, &reply);
+        let (abandoned, id, flag) = (envelope.abandoned, &envelope.id, envelope.flag);
+        let written = write_message_behind(&mut out, &dialect, abandoned, id, flag, zeo_codec::REPLY, &reply);
         if written.is_err() {
             continue;
         }
@@ -229,6 +229,7 @@ pub fn reply_roundtrip(input: &[u8]) {
             assert!(again.args.into_value(&LIMITS).is_err());
             continue;
         }
+        assert_eq!(again.abandoned, abandoned);
         let reply_again = Reply::parse(method, again.args, &LIMITS).unwrap();
         if envelope.flavor == PickleFlavor::Python3 {
             assert_eq!(format!("{reply_again:?}"), format!("{reply:?}"));

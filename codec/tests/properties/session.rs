@@ -6,7 +6,8 @@ use std::fmt::Debug;
 use zeo_codec::call::LoadBefore;
 use zeo_codec::handshake::{Protocol, Version};
 use zeo_codec::session::{
-    ClientEvent, ClientSession, Direction, Incoming, Observer, ServerEvent, ServerSession, SessionError,
+    ClientEvent, ClientSession, Direction, Incoming, Observed, Observer, ServerEvent, ServerSession,
+    SessionError,
 };
 use zeo_codec::{Call, Limits, Method, Oid, Tid};
 
@@ -16,10 +17,11 @@ const LIMITS: Limits =
 /// The first byte picks the side, the second the chunks; the rest is the stream.
 pub fn session(input: &[u8]) {
     let [side, seed, stream @ ..] = input else { return };
-    let run = match side % 3 {
+    let run = match side % 4 {
         0 => server,
         1 => client,
-        _ => observer,
+        2 => observer,
+        _ => return interrupted(stream, usize::from(*seed) + 1),
     };
     let whole = run(stream, stream.len().max(1));
     let cut = run(stream, usize::from(*seed) + 1);
@@ -92,6 +94,28 @@ fn observer(stream: &[u8], chunk_len: usize) -> Vec<String> {
         }
     }
     seen
+}
+
+/// A conversation that is joined in the middle, and loses every eighth chunk: no more is passed over than there was.
+fn interrupted(stream: &[u8], chunk_len: usize) {
+    let mut observer = Observer::joined(LIMITS);
+    let mut skipped_len = 0;
+    for (index, chunk) in stream.chunks(chunk_len).enumerate() {
+        let direction = if index % 2 == 0 { Direction::FromServer } else { Direction::FromClient };
+        if index % 8 == 7 {
+            observer.skip(direction);
+        } else {
+            observer.receive(direction, chunk);
+        }
+        for direction in [Direction::FromClient, Direction::FromServer] {
+            while let Some(event) = observer.poll_event(direction) {
+                if let Observed::Skipped(len) = event {
+                    skipped_len += len;
+                }
+            }
+        }
+    }
+    assert!(skipped_len <= stream.len() as u64, "{skipped_len} of {}", stream.len());
 }
 
 fn note(seen: &mut Vec<String>, event: &impl Debug) {

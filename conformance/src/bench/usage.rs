@@ -60,6 +60,14 @@ pub fn memory(pid: u32) -> io::Result<Memory> {
     Ok(Memory { resident_kib: field("VmRSS:"), peak_kib: field("VmHWM:") })
 }
 
+/// How many descriptors a process has open.
+///
+/// # Errors
+/// If there is no such process.
+pub fn descriptor_count(pid: u32) -> io::Result<usize> {
+    Ok(std::fs::read_dir(format!("/proc/{pid}/fd"))?.count())
+}
+
 /// What the run took place on.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Machine {
@@ -119,6 +127,8 @@ mod tests {
         assert!(machine_cpu_time().unwrap() >= used);
         let memory = memory(std::process::id()).unwrap();
         assert!(0 < memory.resident_kib && memory.resident_kib <= memory.peak_kib);
+        let files = [std::fs::File::open("/dev/null").unwrap(), std::fs::File::open("/dev/null").unwrap()];
+        assert!(descriptor_count(std::process::id()).unwrap() >= files.len());
     }
 
     #[test]

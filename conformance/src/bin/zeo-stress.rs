@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
 use zeo_conformance::config::Framing;
 use zeo_conformance::server::{Ready, ServerCommand};
 use zeo_conformance::stress::check::Leniency;
-use zeo_conformance::stress::{Plan, StressError, run};
+use zeo_conformance::stress::{Plan, StressError, run, soak};
 
 /// Checks the order of messages, and that nothing is lost, on a record of many clients at once.
 #[derive(Debug, Parser)]
@@ -26,6 +26,13 @@ struct Options {
     /// How often the server is killed (SIGKILL) and started again.
     #[arg(long, default_value_t = 0)]
     kills: u64,
+    /// How often the server is stopped (SIGTERM) and started again.
+    #[arg(long, default_value_t = 0)]
+    restarts: u64,
+    /// Instead of a number of commits: so many minutes at half load, with a pack each minute, and a look at the memory
+    /// and the descriptors of the server twice a second. Nothing is recorded.
+    #[arg(long, conflicts_with_all = ["commits", "kills", "restarts", "packs"])]
+    minutes: Option<f64>,
     /// How often the database is packed.
     #[arg(long, default_value_t = 0)]
     packs: u64,
@@ -52,6 +59,15 @@ struct Options {
 enum FramingChoice {
     Pickle,
     Msgpack,
+}
+
+impl From<FramingChoice> for Framing {
+    fn from(choice: FramingChoice) -> Self {
+        match choice {
+            FramingChoice::Pickle => Self::Pickle,
+            FramingChoice::Msgpack => Self::Msgpack,
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -90,17 +106,18 @@ fn stress(options: &Options) -> Result<bool, Box<dyn std::error::Error>> {
             (guard.path().to_owned(), Some(guard))
         }
     };
+    if let Some(minutes) = options.minutes {
+        return soak(options, minutes, server, dir, seed);
+    }
     let plan = Plan {
         server,
-        framing: match options.framing {
-            FramingChoice::Pickle => Framing::Pickle,
-            FramingChoice::Msgpack => Framing::Msgpack,
-        },
+        framing: options.framing.into(),
         dir,
         client_count: options.clients,
         object_count: options.objects,
         commit_count: options.commits,
         kill_count: options.kills,
+        restart_count: options.restarts,
         pack_count: options.packs,
         seed,
         leniency: Leniency { deletions_unannounced: options.lenient, ahead: options.lenient, packed: false },
@@ -115,10 +132,11 @@ fn stress(options: &Options) -> Result<bool, Box<dyn std::error::Error>> {
         }
     };
     println!(
-        "seed {seed}: {} commits, {} refused, {} connections broken off, {} packs, {} events in {:.1} s",
+        "seed {seed}: {} commits, {} refused, {} connections broken off, {} caches verified, {} packs, {} events in {:.1} s",
         outcome.commit_count,
         outcome.refused_count,
         outcome.broken_off_count,
+        outcome.verified_count,
         outcome.pack_count,
         outcome.event_count,
         began.elapsed().as_secs_f64(),
@@ -134,6 +152,31 @@ fn stress(options: &Options) -> Result<bool, Box<dyn std::error::Error>> {
         }
     }
     Ok(outcome.findings.is_empty())
+}
+
+/// Runs at half load, and judges what grows.
+fn soak(
+    options: &Options,
+    minutes: f64,
+    server: ServerCommand,
+    dir: PathBuf,
+    seed: u64,
+) -> Result<bool, Box<dyn std::error::Error>> {
+    let soak = soak::run(&soak::Plan {
+        server,
+        framing: options.framing.into(),
+        dir,
+        client_count: options.clients,
+        object_count: options.objects,
+        time: Duration::try_from_secs_f64(minutes * 60.0)?,
+        look_interval: Duration::from_millis(500),
+        pack_interval: Duration::from_secs(60),
+        seed,
+    })?;
+    let findings = soak.findings();
+    println!("{soak}");
+    findings.iter().for_each(|finding| println!("{finding}"));
+    Ok(findings.is_empty())
 }
 
 /// Says where the files are of a run that failed.

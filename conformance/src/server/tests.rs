@@ -2,6 +2,7 @@ use std::io::Write;
 use std::thread;
 
 use super::*;
+use crate::config::Framing;
 
 /// A shell script in place of a server.
 fn shell(script: &str, ready: Ready) -> ServerCommand {

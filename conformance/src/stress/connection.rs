@@ -109,6 +109,12 @@ impl Connection {
         Ok(connection)
     }
 
+    /// The socket, for somebody who looks at what comes in another way, or not at all.
+    #[must_use]
+    pub fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
     /// Makes a call and leaves it under way.
     ///
     /// # Errors

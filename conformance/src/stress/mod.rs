@@ -15,6 +15,7 @@ pub mod check;
 pub mod connection;
 pub mod data;
 pub mod record;
+pub mod soak;
 pub mod worker;
 
 use std::net::SocketAddr;
@@ -28,7 +29,7 @@ use zeo_codec::{Call, Method, Oid, Tid};
 
 use self::check::{Finding, Leniency, check};
 use self::connection::{Answer, Connection, Lost};
-use self::record::{Attempt, Layout, Op, Record, Serials, Value};
+use self::record::{Attempt, Event, Layout, Op, Record, Serials, Value};
 use self::worker::Worker;
 use crate::config::{Framing, ServerConfig};
 use crate::process::ProcessError;
@@ -54,6 +55,8 @@ pub struct Plan {
     pub commit_count: u64,
     /// How often the server is killed and started again, spread over the run.
     pub kill_count: u64,
+    /// How often the server is stopped (SIGTERM) and started again, likewise.
+    pub restart_count: u64,
     /// How often the database is packed, spread over the run.
     pub pack_count: u64,
     /// The same number gives the same dice, though not the same run.
@@ -73,6 +76,8 @@ pub struct Outcome {
     pub refused_count: u64,
     /// Connections that clients broke off inside a transaction.
     pub broken_off_count: u64,
+    /// How often a client that came back was told what it had missed, and so kept its cache.
+    pub verified_count: u64,
     /// Events written down.
     pub event_count: u64,
     /// Packs that went through.
@@ -126,16 +131,18 @@ pub fn run(plan: &Plan) -> Result<Outcome, StressError> {
             })
             .collect();
         let packs = scope.spawn(|| pack_now_and_then(plan, address, &commit_count, &is_over));
-        for kill in 1..=plan.kill_count {
-            let at = plan.commit_count * kill / (plan.kill_count + 1);
+        for (number, Interruption { at, is_kill }) in (1..).zip(interruptions(plan)) {
             while commit_count.load(Ordering::Relaxed) < at
                 && !workers.iter().all(|worker| worker.is_finished())
             {
                 std::thread::sleep(Duration::from_millis(2));
             }
-            // Dropping kills, and the next one needs its port.
-            drop(server.take());
-            server = Some(start(kill)?);
+            match server.take() {
+                Some(server) if !is_kill => server.stop()?,
+                // Dropping kills, and the next one needs its port.
+                server => drop(server),
+            }
+            server = Some(start(number)?);
         }
         let workers: Vec<Worker> = workers
             .into_iter()
@@ -162,9 +169,30 @@ pub fn run(plan: &Plan) -> Result<Outcome, StressError> {
         }),
         refused_count: count(|record| record.refused_count),
         broken_off_count: count(|record| record.broken_off_count),
+        verified_count: count(|record| {
+            let events = record.connections.iter().flatten();
+            events.filter(|event| matches!(event, Event::CaughtUp { oids: Some(_), .. })).count() as u64
+        }),
         event_count: count(|record| record.connections.iter().map(|events| events.len() as u64).sum()),
         pack_count,
     })
+}
+
+/// The server goes, and comes back.
+struct Interruption {
+    /// After so many commits.
+    at: u64,
+    is_kill: bool,
+}
+
+/// All of a run, in order.
+fn interruptions(plan: &Plan) -> Vec<Interruption> {
+    let spread = |count: u64, is_kill: bool| {
+        (1..=count).map(move |number| Interruption { at: plan.commit_count * number / (count + 1), is_kill })
+    };
+    let mut all: Vec<_> = spread(plan.kill_count, true).chain(spread(plan.restart_count, false)).collect();
+    all.sort_by_key(|interruption| interruption.at);
+    all
 }
 
 fn work(mut worker: Worker, goal: u64) -> Result<Worker, StressError> {
@@ -173,7 +201,7 @@ fn work(mut worker: Worker, goal: u64) -> Result<Worker, StressError> {
 }
 
 /// Stores a root and all objects.
-fn set_up(address: SocketAddr, layout: Layout) -> Result<Record, Lost> {
+pub(crate) fn set_up(address: SocketAddr, layout: Layout) -> Result<Record, Lost> {
     let mut connection = Connection::open(address, None, Serials::new())?;
     let id = TxnId(1);
     connection.send(&Call::TpcBegin(TpcBegin {

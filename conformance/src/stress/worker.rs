@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -149,6 +149,30 @@ impl Worker {
             }
         }
         Ok(())
+    }
+
+    /// Makes transactions until `is_over`, with a pause after each that is as long as it took, and keeps no record.
+    ///
+    /// # Errors
+    /// If the server breaks the protocol, or does not come back.
+    pub fn work_at_half_load(&mut self, is_over: &AtomicBool) -> Result<(), Lost> {
+        while !is_over.load(Ordering::Relaxed) {
+            let since = Instant::now();
+            // Those of one transaction, after which there is always one that is known.
+            self.work(self.commit_count.load(Ordering::Relaxed) + 1)?;
+            self.forget();
+            std::thread::sleep(since.elapsed());
+        }
+        Ok(())
+    }
+
+    /// Forgets what was written down.
+    fn forget(&mut self) {
+        let Record { refused_count, broken_off_count, .. } = self.record;
+        self.record = Record { refused_count, broken_off_count, ..Record::default() };
+        if let Some(connection) = &mut self.connection {
+            connection.events.clear();
+        }
     }
 
     /// Asks for the last transaction, with which everything before it comes, and ends.

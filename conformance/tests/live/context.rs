@@ -9,7 +9,8 @@ use std::process::ExitStatus;
 use serde_json::Value;
 use tempfile::TempDir;
 use zeo_conformance::config::{Framing, ServerConfig};
-use zeo_conformance::peers::{Peer, PeerVersion};
+use zeo_conformance::differential::{self, Plan};
+use zeo_conformance::peers::{Application, Peer, PeerVersion};
 use zeo_conformance::process::{ProcessError, read_lossy};
 use zeo_conformance::script::{Script, scripts_dir};
 use zeo_conformance::server::{self, Ready, Server, ServerCommand};
@@ -107,8 +108,22 @@ pub(crate) struct Context {
 impl Context {
     /// Prepares a trial; the error is the reason why it cannot take place here.
     pub(crate) fn new(subject: &Subject, version: PeerVersion, framing: Framing) -> Result<Self, String> {
-        let server_command = subject.server_command()?;
         let peer = Peer::ensure(version).map_err(|error| error.to_string())?;
+        Self::with_peer(subject, peer, framing)
+    }
+
+    /// The same, with the Python of an application.
+    pub(crate) fn of_application(
+        subject: &Subject,
+        application: Application,
+        framing: Framing,
+    ) -> Result<Self, String> {
+        let peer = Peer::ensure_application(application).map_err(|error| error.to_string())?;
+        Self::with_peer(subject, peer, framing)
+    }
+
+    fn with_peer(subject: &Subject, peer: Peer, framing: Framing) -> Result<Self, String> {
+        let server_command = subject.server_command()?;
         let dir = TempDir::with_prefix("zeo-live-").map_err(|error| error.to_string())?;
         let is_ours = matches!(subject, Subject::Ours | Subject::Runzeo);
         Ok(Self { peer, framing, server_command, is_ours, dir, started: Cell::new(0) })
@@ -117,6 +132,11 @@ impl Context {
     /// The server under test is Python's.
     pub(crate) fn on_python_server(&self) -> bool {
         self.server_command.is_python
+    }
+
+    /// How messages are encoded.
+    pub(crate) fn framing(&self) -> Framing {
+        self.framing
     }
 
     /// A file of the trial.
@@ -191,6 +211,25 @@ impl Context {
         fs::copy(from, to).map(drop).map_err(|source| ProcessError::Io { name, source })
     }
 
+    /// One run of the same operations on the server under test and on Python's.
+    pub(crate) fn differential(&self, seed: u64, step_count: u32) -> Result<(), ProcessError> {
+        let dir = self.path(&format!("seed-{seed}"));
+        fs::create_dir(&dir)
+            .map_err(|source| ProcessError::Io { name: dir.display().to_string(), source })?;
+        let plan = Plan {
+            peer: &self.peer,
+            framing: self.framing,
+            server: &self.server_command,
+            dir: &dir,
+            seed,
+            step_count,
+        };
+        differential::run(&plan).map(drop).map_err(|error| {
+            let what = format!("{error}\n{}", logs(&dir));
+            ProcessError::Unexpected { name: format!("seed {seed}"), what }
+        })
+    }
+
     /// Has Python check the file that a server has left: that it opens, `fstest`, `fsrefs`, and that it holds
     /// what the journal says, if there is one.
     pub(crate) fn check_file(
@@ -215,29 +254,7 @@ impl Context {
 
     /// The ends of all logs, for the report of a failure.
     pub(crate) fn logs(&self) -> String {
-        let mut text = String::new();
-        let mut paths: Vec<_> = fs::read_dir(self.dir.path())
-            .into_iter()
-            .flatten()
-            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-            .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
-            .collect();
-        paths.sort();
-        for path in paths {
-            let log = read_lossy(&path);
-            let lines: Vec<_> = log.lines().collect();
-            let tail = lines.get(lines.len().saturating_sub(LOG_LINES)..).unwrap_or_default();
-            let name = path.file_name().unwrap_or_default().display();
-            // Writing to a String cannot fail.
-            let _ = write!(
-                text,
-                "--- {name}, last {} of {} lines\n{}\n",
-                tail.len(),
-                lines.len(),
-                tail.join("\n")
-            );
-        }
-        text
+        logs(self.dir.path())
     }
 
     fn label(&self, name: &str) -> String {
@@ -245,4 +262,26 @@ impl Context {
         self.started.set(number);
         format!("{number:02}-{name}")
     }
+}
+
+/// The ends of all logs in a directory.
+fn logs(dir: &Path) -> String {
+    let mut text = String::new();
+    let mut paths: Vec<_> = fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
+        .collect();
+    paths.sort();
+    for path in paths {
+        let log = read_lossy(&path);
+        let lines: Vec<_> = log.lines().collect();
+        let tail = lines.get(lines.len().saturating_sub(LOG_LINES)..).unwrap_or_default();
+        let name = path.file_name().unwrap_or_default().display();
+        // Writing to a String cannot fail.
+        let _ =
+            write!(text, "--- {name}, last {} of {} lines\n{}\n", tail.len(), lines.len(), tail.join("\n"));
+    }
+    text
 }

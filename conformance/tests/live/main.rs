@@ -4,6 +4,7 @@
 //! `live::6.2::msgpack::basic`. A trial whose Python cannot be had is *ignored*, with the reason, and never
 //! passed. What the trials start and where, and how to run one of them, is in `conformance/README.md`.
 
+mod captures;
 mod context;
 mod faults;
 mod runzeo;
@@ -14,7 +15,8 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use zeo_conformance::config::Framing;
-use zeo_conformance::peers::PeerVersion;
+use zeo_conformance::peers::{Application, PeerVersion};
+use zeo_conformance::process::ProcessError;
 
 use crate::context::{Context, Subject};
 use crate::scenarios::{SCENARIOS, Scenario};
@@ -49,9 +51,15 @@ fn main() -> ExitCode {
             let mut trials = trials(&Subject::Ours, &VERSIONS, |_| true);
             // Once in each framing: the same code in the binary that operators have.
             trials.extend(self::trials(&Subject::Runzeo, &[PeerVersion::Zeo62], |name| name == "basic"));
+            trials.extend(zope_trials(&Subject::Ours));
+            trials.extend(captures::trials(std::env::var_os(REQUIRE_VARIABLE).is_some()));
             trials
         }
-        Some(subject) => trials(&subject, &VERSIONS, |_| true),
+        Some(subject) => {
+            let mut trials = trials(&subject, &VERSIONS, |_| true);
+            trials.extend(zope_trials(&subject));
+            trials
+        }
     };
     libtest_mimic::run(&arguments, trials).exit_code()
 }
@@ -79,20 +87,42 @@ fn trials(subject: &Subject, versions: &[PeerVersion], is_wanted: impl Fn(&str) 
     trials
 }
 
+/// Zope in front of the server, once in each framing. With half a minute they are no part of the everyday tests:
+/// `--ignored` or `--include-ignored` runs them.
+fn zope_trials(subject: &Subject) -> Vec<Trial> {
+    let trial = |framing: Framing| {
+        let name = format!("{}::zope-6.3::{}::zope", subject.prefix(), framing.name());
+        let subject = subject.clone();
+        let run = move || {
+            let context = Context::of_application(&subject, Application::Zope, framing);
+            finish_trial(context, scenarios::zope)
+        };
+        Trial::ignorable_test(name, run).with_ignored_flag(true)
+    };
+    Framing::ALL.map(trial).into()
+}
+
 fn run_trial(
     subject: &Subject,
     version: PeerVersion,
     framing: Framing,
     scenario: Scenario,
 ) -> Result<Completion, Failed> {
-    let context = match Context::new(subject, version, framing) {
+    finish_trial(Context::new(subject, version, framing), scenario.run)
+}
+
+fn finish_trial(
+    context: Result<Context, String>,
+    run: fn(&Context) -> Result<(), ProcessError>,
+) -> Result<Completion, Failed> {
+    let context = match context {
         Ok(context) => context,
         Err(reason) if std::env::var_os(REQUIRE_VARIABLE).is_none() => {
             return Ok(Completion::ignored_with(reason));
         }
         Err(reason) => return Err(reason.into()),
     };
-    match (scenario.run)(&context) {
+    match run(&context) {
         Ok(()) => Ok(Completion::Completed),
         Err(error) => Err(format!("{error}\n{}", context.logs()).into()),
     }

@@ -7,14 +7,18 @@ mod blobs;
 mod demo;
 
 use std::path::Path;
+use std::time::SystemTime;
 
 use serde_json::{Value, json};
-use zeo_conformance::config::ServerConfig;
+use zeo_conformance::config::{Framing, ServerConfig};
 use zeo_conformance::process::ProcessError;
 use zeo_conformance::server::free_port;
 
 use self::blobs::Around;
 use crate::context::Context;
+
+/// Steps on each storage in one run of `differential`; `zeo-differential` makes longer ones.
+const DIFFERENTIAL_STEPS: u32 = 40;
 
 /// One scenario.
 #[derive(Clone, Copy)]
@@ -53,16 +57,21 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario::new("demo", demo::over_a_file),
     Scenario::new("demo_blobs", demo::with_blobs),
     Scenario::new("demo_default", demo::in_memory),
+    Scenario::new("demo_mixed", demo::in_memory_over_a_file),
+    Scenario::new("differential", differential),
     Scenario::new("history", history),
     Scenario::new("invalidations", |context| one_script(context, "invalidations")),
     Scenario { name: "lock", has_messages: false, run: lock },
     Scenario::new("metadata_too_long", |context| one_script(context, "metadata_too_long")),
     Scenario::new("methods", methods),
     Scenario::new("pack", |context| one_script(context, "pack")),
+    Scenario::new("pack_undo", |context| one_script(context, "pack_undo")),
+    Scenario::new("races", |context| one_script(context, "races")),
     Scenario::new("read_conflict", |context| one_script(context, "read_conflict")),
     Scenario::new("read_only", read_only),
     Scenario::new("reconnect", reconnect),
     Scenario::new("repozo", repozo),
+    Scenario::new("restored", restored),
     Scenario::new("served_file", served_file),
     Scenario::new("tls", tls),
 ];
@@ -80,8 +89,21 @@ fn one_script(context: &Context, name: &str) -> Result<(), ProcessError> {
 /// An application of several processes goes on while its server is restarted, and killed in the end.
 fn application(context: &Context) -> Result<(), ProcessError> {
     let config = ServerConfig { port: Some(free_port()), ..context.config() };
-    let mut server = context.start_server(&config)?;
-    let mut client = context.start_client("application", &server, &[])?;
+    through_restarts(context, &config, "application")
+}
+
+/// The same with Zope: two instances, and blobs.
+pub(crate) fn zope(context: &Context) -> Result<(), ProcessError> {
+    let config = blobs::config(context, Around::Nothing);
+    through_restarts(context, &ServerConfig { port: Some(free_port()), ..config }, "zope_site")?;
+    context.check_blobs(&context.path("Data.fs"), "check,files")?;
+    Ok(())
+}
+
+/// A script works, while the server is restarted twice and killed once.
+fn through_restarts(context: &Context, config: &ServerConfig, script: &str) -> Result<(), ProcessError> {
+    let mut server = context.start_server(config)?;
+    let mut client = context.start_client(script, &server, &[])?;
     for is_killed in [false, false, true] {
         client.expect_step("working")?;
         if is_killed {
@@ -89,7 +111,7 @@ fn application(context: &Context) -> Result<(), ProcessError> {
         } else {
             server.stop()?;
         }
-        server = context.start_server(&config)?;
+        server = context.start_server(config)?;
         client.tell("restarted")?;
     }
     client.finish()?;
@@ -137,6 +159,18 @@ fn history(context: &Context) -> Result<(), ProcessError> {
         context.run_client("history", &server, &["--twin", &twin.display().to_string(), "--seed", seed])?;
         server.stop()?;
         same_files(&config.storage_path, &twin)?;
+    }
+    Ok(())
+}
+
+/// Random operations on this server and on Python's: the same answers, the same files. With a seed that is always the
+/// same, and one that is new each time.
+fn differential(context: &Context) -> Result<(), ProcessError> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    // Conflicts are resolved in one way with odd seeds, in the other with even ones.
+    let known = if context.framing() == Framing::Pickle { 1 } else { 2 };
+    for seed in [known, u64::from(now.subsec_nanos())] {
+        context.differential(seed, DIFFERENTIAL_STEPS)?;
     }
     Ok(())
 }
@@ -226,6 +260,29 @@ fn repozo(context: &Context) -> Result<(), ProcessError> {
         [&config.storage_path, &context.path("backups")].map(|path| path.display().to_string());
     context.run_client("repozo_backups", &server, &["--file", &file, "--directory", &directory])?;
     server.stop()?;
+    Ok(())
+}
+
+/// A server is given an old copy of its file: a client that knows more stays away.
+fn restored(context: &Context) -> Result<(), ProcessError> {
+    let config = ServerConfig { port: Some(free_port()), ..context.config() };
+    let [backup, cache] = [context.path("backup.fs"), context.path("cache.zec")];
+    let server = context.start_server(&config)?;
+    let mut client = context.start_client("restored", &server, &["--cache", &cache.display().to_string()])?;
+    client.expect_step("backed up")?;
+    server.stop()?;
+    context.copy_file(&config.storage_path, &backup)?;
+    let server = context.start_server(&config)?;
+    client.tell("go on")?;
+    client.expect_step("ahead")?;
+    server.stop()?;
+    // The index stays, as it would: it is that of another file now.
+    context.copy_file(&backup, &config.storage_path)?;
+    let server = context.start_server(&config)?;
+    client.tell("restored")?;
+    client.finish()?;
+    server.stop()?;
+    context.check_file(&config.storage_path, None)?;
     Ok(())
 }
 

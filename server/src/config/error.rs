@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::logging::FormatError;
 use crate::zconfig::value::ValueError;
-use crate::zconfig::{self, Position};
+use crate::zconfig::{self, Position, Suggestion};
 
 /// A configuration that cannot be used, and where.
 #[derive(Debug)]
@@ -39,16 +39,6 @@ impl std::error::Error for ConfigError {}
 impl From<zconfig::Error> for ConfigError {
     fn from(error: zconfig::Error) -> Self {
         Self { at: Some(error.at), kind: ErrorKind::Syntax(error.kind) }
-    }
-}
-
-/// A name near the one that is not known, for the end of a message; or nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Suggestion(pub Option<&'static str>);
-
-impl fmt::Display for Suggestion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.map_or(Ok(()), |name| write!(f, "; did you mean {name:?}?"))
     }
 }
 
@@ -175,11 +165,22 @@ pub enum ErrorKind {
         /// What would make sense.
         expected: &'static str,
     },
+    /// A section for another server that cannot be used.
+    #[error(transparent)]
+    Client(zeo_client::config::ErrorKind),
     /// Something that Python's server has and this one does not have yet.
     #[error("{what} is not supported yet")]
     NotSupportedYet {
         /// The key or section, and the section it stands in.
         what: String,
+    },
+    /// Something that Python's server has and this one will not have.
+    #[error("{what} is not supported: {reason}")]
+    NotSupported {
+        /// The section, and the one it stands in.
+        what: String,
+        /// Why, and what to do about it.
+        reason: &'static str,
     },
     /// Something that only Python can do, since its value names Python code.
     #[error("{what} names Python code, which this server cannot run; {instead}")]
@@ -196,6 +197,16 @@ pub enum ErrorKind {
         package: String,
         /// The packages whose sections are known.
         known: String,
+    },
+    /// A name of something in Python, in a key where some of them are known.
+    #[error("{key}: {value:?} names Python code, which this server cannot run; {instead}")]
+    PythonName {
+        /// The key.
+        key: &'static str,
+        /// The name.
+        value: String,
+        /// What to do about it.
+        instead: &'static str,
     },
     /// A combination of keys of `<logfile>` that contradicts itself.
     #[error("{reason}")]

@@ -3,10 +3,9 @@
 use std::collections::HashMap;
 
 use super::schema::{Schema, check_supported, removed};
-use super::suggest::suggest;
 use super::{ConfigError, ErrorKind};
 use crate::zconfig::value::{ValueError, basic_key};
-use crate::zconfig::{Entry, Position, Section};
+use crate::zconfig::{Entry, Position, Section, suggest};
 
 /// The keys of a section.
 pub(super) struct Fields<'d> {

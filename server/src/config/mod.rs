@@ -4,7 +4,7 @@
 //! ([`Config::from_overrides`]), or from both, where the command line wins. The schema is that of ZEO 6.2
 //! (`ZEO/schema.xml`, `ZEO/server.xml`), ZODB 6.4 (`ZODB/component.xml`) and ZConfig 4.3 (its `logger`
 //! component). What Python accepts and this server cannot do (yet) is refused by name and line, see
-//! `NOT_YET` in `config/schema.rs`: a server that ignores an option does something else than its operator
+//! `REFUSED` in `config/schema.rs`: a server that ignores an option does something else than its operator
 //! thinks.
 //!
 //! This module opens nothing: it asks its [`Environment`] for variables and for directories to exist.
@@ -15,7 +15,6 @@ mod log;
 mod read;
 mod schema;
 mod storages;
-mod suggest;
 #[cfg(test)]
 mod tests;
 
@@ -25,10 +24,13 @@ use std::time::Duration;
 
 use zeo_codec::Limits;
 
-pub use error::{ConfigError, ErrorKind, Suggestion};
+pub use error::{ConfigError, ErrorKind};
 pub(crate) use read::duration;
+pub use zeo_client::ClientConfig;
+pub use zeo_client::tls::Password;
 
 use crate::logging::LogConfig;
+pub use crate::zconfig::Suggestion;
 use crate::zconfig::value::SocketAddress;
 use crate::zconfig::{Document, Environment, Position};
 
@@ -90,8 +92,8 @@ impl fmt::Display for Address {
 pub struct ServerOptions {
     /// `read-only`, default false: refuse all writing, except packing.
     pub read_only: bool,
-    /// `invalidation-queue-size`: how many transactions are remembered for clients that return. Python's default is
-    /// 100; without the key we keep more, see [`QueueLimits::DEFAULT`](crate::engine::QueueLimits::DEFAULT).
+    /// `invalidation-queue-size`: how many transactions are remembered for clients that return; 0 is taken for 1. (With 0, or
+    /// less, the first commit fails in Python's server: ZEO 6.2, `StorageServer.invalidate`.) Its default is 100; without the key we keep more, see [`QueueLimits::DEFAULT`](crate::engine::QueueLimits::DEFAULT).
     pub invalidation_queue_size: Option<usize>,
     /// `invalidation-age`, default none: clients that were away for less are told what changed from the
     /// storage itself if the queue does not reach back far enough. Python takes 0 for none, and so is it here.
@@ -145,15 +147,6 @@ pub struct SslOptions {
     pub authenticate: Authenticate,
 }
 
-/// Where a password is kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Password {
-    /// `password-file`: all of the file, except for a newline at its end.
-    File(PathBuf),
-    /// `password-env`: the value of an environment variable.
-    Variable(String),
-}
-
 /// Which clients are let in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Authenticate {
@@ -192,6 +185,13 @@ pub enum StorageKind {
         /// The storage for everything else, required.
         base: Box<Self>,
     },
+    /// `<clientstorage>`, `<zeoclient>`: another server's.
+    Client {
+        /// How to reach it, and everything else that the section says.
+        config: Box<ClientConfig>,
+        /// Whether it is a `<zeoclient>`.
+        is_zeoclient: bool,
+    },
     /// `<demostorage>`
     Demo {
         /// `name`, default none: what the storage calls itself, if not after the two below.
@@ -213,6 +213,8 @@ impl StorageKind {
             Self::Mapping { .. } => "MappingStorage",
             Self::Blob { .. } => "BlobStorage",
             Self::Demo { .. } => "DemoStorage",
+            Self::Client { is_zeoclient: false, .. } => "ClientStorageConfig",
+            Self::Client { is_zeoclient: true, .. } => "ZEOClient",
         }
     }
 }

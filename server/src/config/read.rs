@@ -171,12 +171,19 @@ fn ssl(section: &Section, environment: &dyn Environment) -> Result<SslOptions, C
         password: password(&fields, environment)?,
         authenticate: match authenticate.value.as_str() {
             "-" | "SIGNED" => Authenticate::Signed,
-            // A word in the code of ZEO 6.2 for a server that trusts nobody until its program says more.
-            "DYNAMIC" => return Err(range(authenticate, "authenticate", "a file, a directory, or SIGNED")),
+            // Python's server starts, and lets nobody in (ZEO 6.2, `zconfig.py:ssl_config`): it trusts no certificate
+            // until a program that runs it has its TLS context load some.
+            "DYNAMIC" => {
+                let kind = ErrorKind::NotSupported { what: "authenticate DYNAMIC".into(), reason: DYNAMIC };
+                return Err(ConfigError::at(&authenticate.at, kind));
+            }
             path => Authenticate::Path(path.into()),
         },
     })
 }
+
+const DYNAMIC: &str = "it trusts no certificate, so that no client could connect; name a file or a directory, or say \
+                       SIGNED";
 
 fn password(fields: &Fields<'_>, environment: &dyn Environment) -> Result<Option<Password>, ConfigError> {
     let path = |path: &str| existing_dirpath(path, environment).map(PathBuf::from);

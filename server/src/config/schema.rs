@@ -126,25 +126,27 @@ pub(super) const LOGFILE: Schema = Schema {
     sections: &[],
 };
 
+/// `<syslog>` (`ZConfig/components/logger/handlers.xml`).
+pub(super) const SYSLOG: Schema = Schema {
+    keys: &["address", "facility", "level", "format", "dateformat", "style", "formatter", "arbitrary-fields"],
+    sections: &[],
+};
+
 /// Packages whose `%import` changes nothing, since their sections are known anyway.
 pub(super) const IMPORTS: &[&str] = &["ZEO", "ZODB", "zdaemon", "ZConfig.components.logger"];
 
-/// What Python's server can do and this one cannot, yet: the section, and the key or `<section>` in it.
-/// Implementing one means deleting its row and reading it. Storages are not listed here: `config/storages.rs`
-/// refuses those that it does not read, and the process those that it cannot open.
-pub(super) const NOT_YET: &[(&str, &str)] = &[
-    ("eventlog", "<syslog>"),
-    ("eventlog", "<win32-eventlog>"),
-    ("eventlog", "<http-logger>"),
-    ("eventlog", "<email-notifier>"),
-    ("logfile", "when"),
-    ("logfile", "interval"),
+/// Sections of Python's server that have no place in this one: where they stand, which they are, and why.
+pub(super) const REFUSED: &[(&str, &str, &str)] = &[
+    ("eventlog", "<win32-eventlog>", "there is such a log on Windows only; use <syslog> or <logfile>"),
+    ("eventlog", "<http-logger>", LOG_SHIPPER),
+    ("eventlog", "<email-notifier>", LOG_SHIPPER),
 ];
+const LOG_SHIPPER: &str = "a request to another host for each event would hold up the server; use <syslog>, or \
+                           <logfile> and a program that watches the file";
 
 /// Keys whose value is the name of Python code, and what to say instead.
 const PYTHON_ONLY: &[(&str, &str, &str)] = &[
     ("filestorage", "packer", "leave it out: packing is built in, and pack-gc and pack-keep-old work"),
-    ("logfile", "formatter", "leave it out, and use format and dateformat"),
     (
         "ssl",
         "password-function",
@@ -170,8 +172,9 @@ pub(super) fn removed(within: &str, key: &str) -> Option<&'static str> {
 /// Refuses `name`, a key or `<section>` in the section `within`, if this server cannot do what it asks for.
 pub(super) fn check_supported(within: &str, name: &str, at: &Position) -> Result<(), ConfigError> {
     let what = || if within.is_empty() { name.to_owned() } else { format!("{name} in <{within}>") };
-    if NOT_YET.contains(&(within, name)) {
-        return Err(ConfigError::at(at, ErrorKind::NotSupportedYet { what: what() }));
+    if let Some(&(.., reason)) = REFUSED.iter().find(|&&(section, kind, _)| (section, kind) == (within, name))
+    {
+        return Err(ConfigError::at(at, ErrorKind::NotSupported { what: what(), reason }));
     }
     match PYTHON_ONLY.iter().find(|&&(section, key, _)| (section, key) == (within, name)) {
         Some(&(.., instead)) => Err(ConfigError::at(at, ErrorKind::PythonOnly { what: what(), instead })),

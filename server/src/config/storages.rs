@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::fields::{Fields, convert, describe, range};
 use super::schema::{BLOBSTORAGE, DEMOSTORAGE, FILESTORAGE, MAPPINGSTORAGE, STORAGES};
-use super::{ConfigError, ErrorKind, FileStorageOptions, StorageConfig, StorageKind};
+use super::{ClientConfig, ConfigError, ErrorKind, FileStorageOptions, StorageConfig, StorageKind};
 use crate::zconfig::value::{boolean, byte_size, existing_dirpath};
 use crate::zconfig::{Environment, Position, Section};
 
@@ -71,6 +71,7 @@ fn storage(section: &Section, environment: &dyn Environment) -> Result<StorageKi
         "mappingstorage" => mapping_storage(section),
         "blobstorage" => blob_storage(section, environment),
         "demostorage" => demo_storage(section, environment),
+        "clientstorage" | "zeoclient" => client_storage(section, environment),
         kind => {
             let what = format!("<{kind}>");
             Err(ConfigError::at(&section.at, ErrorKind::NotSupportedYet { what }))
@@ -114,12 +115,35 @@ fn blob_storage(section: &Section, environment: &dyn Environment) -> Result<Stor
     for inner in sections(section) {
         only_one(&mut base, inner, section, environment)?;
     }
+    check_not_client(base.as_ref(), section)?;
     let Some((base, _)) = base else {
         let section_name = describe(section);
         return Err(ConfigError::at(&section.at, ErrorKind::MissingStorage { section: section_name }));
     };
     Ok(StorageKind::Blob { blob_dir, base: Box::new(base) })
 }
+
+fn client_storage(section: &Section, environment: &dyn Environment) -> Result<StorageKind, ConfigError> {
+    let config = ClientConfig::from_section(section, environment).map_err(|error| {
+        let zeo_client::config::ConfigError { at, kind } = error;
+        ConfigError::at(&at, ErrorKind::Client(kind))
+    })?;
+    Ok(StorageKind::Client { config: Box::new(config), is_zeoclient: section.kind == "zeoclient" })
+}
+
+/// A server behind changes by itself, which storages around it do not expect.
+fn check_not_client(found: Option<&(StorageKind, &Position)>, outer: &Section) -> Result<(), ConfigError> {
+    match found {
+        Some((StorageKind::Client { .. }, at)) => {
+            let what = format!("another server's storage in {}", describe(outer));
+            Err(ConfigError::at(at, ErrorKind::NotSupported { what, reason: OF_ANOTHER_SERVER }))
+        }
+        _ => Ok(()),
+    }
+}
+
+const OF_ANOTHER_SERVER: &str = "it changes by itself; give it a section of its own, or make it the base of a \
+                                 <demostorage>, which shows it as it was at the start";
 
 fn demo_storage(section: &Section, environment: &dyn Environment) -> Result<StorageKind, ConfigError> {
     let fields = Fields::new(section, &DEMOSTORAGE)?;
@@ -129,6 +153,7 @@ fn demo_storage(section: &Section, environment: &dyn Environment) -> Result<Stor
         let place = if inner.name.as_deref() == Some(CHANGES) { &mut changes } else { &mut base };
         only_one(place, inner, section, environment)?;
     }
+    check_not_client(changes.as_ref(), section)?;
     let boxed = |found: Option<(StorageKind, _)>| found.map(|(storage, _)| Box::new(storage));
     Ok(StorageKind::Demo { name, base: boxed(base), changes: boxed(changes) })
 }

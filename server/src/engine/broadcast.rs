@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::PeerId;
-use super::journal::{Commit, Cursor, Event, Journal};
+use super::journal::{Commit, Cursor, Event, Journal, Lag};
 use super::mailbox::Mailbox;
 use crate::storage::View;
 
@@ -30,16 +30,22 @@ impl Broadcast {
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Publishes a commit and wakes everybody but its committer, who is awake. By the holder of the commit lock only,
-    /// so that views follow each other.
-    pub(crate) fn publish(&self, commit: Commit) {
-        self.publish_event(commit.committer, |_| Event::Committed(commit));
+    /// Publishes a commit and wakes everybody, or everybody but its committer, who is awake. One after the other only,
+    /// as their views follow each other.
+    pub(crate) fn publish(&self, commit: Commit, is_committer_awake: bool) {
+        let awake = if is_committer_awake { commit.committer } else { PeerId::NOBODY };
+        self.publish_event(awake, |_| Event::Committed(commit));
     }
 
     /// Publishes that the storage has been packed, with its new view, and wakes everybody. By the holder of the commit
     /// lock only.
     pub(crate) fn publish_packed(&self, view: Arc<dyn View>) {
         self.publish_event(PeerId::NOBODY, |_| Event::Packed(view));
+    }
+
+    /// Publishes that anything may have changed, and wakes everybody. By who alone publishes commits.
+    pub(crate) fn publish_unknown(&self, view: Arc<dyn View>) {
+        self.publish_event(PeerId::NOBODY, |_| Event::Unknown(view));
     }
 
     /// Publishes that a pack had nothing to do, and wakes everybody. By anybody.
@@ -71,7 +77,7 @@ impl Broadcast {
     }
 
     /// How far a connection is behind.
-    pub(crate) fn lag(&self, cursor: &Cursor) -> u64 {
+    pub(crate) fn lag(&self, cursor: &Cursor) -> Lag {
         cursor.lag(&self.journal)
     }
 
@@ -117,15 +123,15 @@ mod tests {
             .zip(&mailboxes)
             .map(|(peer, mailbox)| broadcast.attach(peer, mailbox))
             .collect();
-        broadcast.publish(commit(1, PeerId(2)));
+        broadcast.publish(commit(1, PeerId(2)), true);
         assert!(broadcast.detach(PeerId(3)));
         assert!(!broadcast.detach(PeerId(3)));
-        broadcast.publish(commit(2, PeerId::NOBODY));
+        broadcast.publish(commit(2, PeerId(1)), false);
         let counts: Vec<u64> = counts.iter().map(|count| count.load(Ordering::SeqCst)).collect();
         assert_eq!(counts, [2, 1, 1]);
         // Waking is only a hint to look: everybody finds everything.
         for cursor in &mut cursors {
-            assert_eq!(broadcast.lag(cursor), 2);
+            assert_eq!(broadcast.lag(cursor).event_count, 2);
             assert_eq!(std::iter::from_fn(|| cursor.advance().map(|_| ())).count(), 2);
         }
     }
@@ -157,8 +163,8 @@ mod tests {
                     start.wait();
                     broadcast.attach(PeerId(2), &newcomer)
                 });
-                broadcast.publish(commit(2 * round + 1, PeerId::NOBODY));
-                broadcast.publish(commit(2 * round + 2, PeerId::NOBODY));
+                broadcast.publish(commit(2 * round + 1, PeerId::NOBODY), false);
+                broadcast.publish(commit(2 * round + 2, PeerId::NOBODY), false);
                 registration.join().unwrap()
             });
             broadcast.detach(PeerId(2));

@@ -198,7 +198,8 @@ fn undo_error(error: &UndoError, framing: Framing) -> RemoteError<'static> {
     let attributes =
         |reason: String, oid: Value<'static>| vec![("_reason".into(), reason.into()), ("_oid".into(), oid)];
     match error {
-        UndoError::NoSuchTransaction | UndoError::NotUndoable => RemoteError {
+        // The last one is a transaction too large, and told as such.
+        UndoError::NoSuchTransaction | UndoError::NotUndoable | UndoError::TooMany => RemoteError {
             class: UNDO_ERROR.into(),
             detail: Value::Dict(attributes(error.to_string(), Value::None)),
         },
@@ -212,8 +213,8 @@ fn undo_error(error: &UndoError, framing: Framing) -> RemoteError<'static> {
                 let (oid, error) = nested(first);
                 (oid.into(), error)
             });
-            let errors =
-                failures.iter().map(nested).map(|(oid, error)| Value::Tuple(vec![oid.into(), error]));
+            let errors = failures.iter().take(UNDO_FAILURES_MAX).map(nested);
+            let errors = errors.map(|(oid, error)| Value::Tuple(vec![oid.into(), error]));
             RemoteError {
                 class: "ZODB.POSException.MultipleUndoErrors".into(),
                 detail: Value::Dict(vec![
@@ -253,6 +254,9 @@ fn nested_undo_error(
     }
 }
 
+/// How many objects an error names that cannot be undone. Python names all; a client makes an object of each.
+const UNDO_FAILURES_MAX: usize = 10_000;
+
 const UNDO_ERROR: &str = "ZODB.POSException.UndoError";
 const POS_KEY_ERROR: &str = "ZODB.POSException.POSKeyError";
 const STORAGE_ERROR: &str = "ZODB.POSException.StorageError";
@@ -267,6 +271,7 @@ fn storage_error(error: &StorageError) -> RemoteError<'static> {
         StorageError::NoBlobFile { oid, serial, .. } => {
             RemoteError::new(POS_KEY_ERROR, vec![error.to_string().into(), (*oid).into(), (*serial).into()])
         }
+        StorageError::Remote(error) => remote_error(error),
         StorageError::NoBlobs => text("builtins.TypeError", error),
         StorageError::BadBlobName(name) => text("builtins.ValueError", name),
         StorageError::ReadOnly => RemoteError::new("ZODB.POSException.ReadOnlyError", vec![]),
@@ -283,7 +288,6 @@ fn storage_error(error: &StorageError) -> RemoteError<'static> {
         StorageError::AlreadyPacking | StorageError::InvalidPackTime => text(FILE_STORAGE_ERROR, error),
         // As Python's, which says no more.
         StorageError::NoRoot(oid) => RemoteError::new("builtins.KeyError", vec![(*oid).into()]),
-        StorageError::UndoneMeanwhile { .. } => text("ZODB.FileStorage.fspack.PackError", error),
         StorageError::Io { source, .. } => os_error(source),
         StorageError::Corrupt { .. } => text("ZODB.FileStorage.format.CorruptedDataError", error),
         StorageError::QuotaExceeded { .. } => text(
@@ -302,6 +306,18 @@ fn storage_error(error: &StorageError) -> RemoteError<'static> {
     }
 }
 
+/// What a server behind this one said, in its own words; that there is none, in those of Python's client.
+fn remote_error(error: &zeo_client::Error) -> RemoteError<'static> {
+    use zeo_client::Error as E;
+    match error {
+        E::Server(error) => RemoteError { class: error.class.clone().into(), detail: error.detail.clone() },
+        E::Disconnected(_) | E::OutcomeUnknown(_) | E::Closed => {
+            text("ZEO.Exceptions.ClientDisconnected", error)
+        }
+        error => text(STORAGE_ERROR, error),
+    }
+}
+
 /// `OSError(errno, text)`.
 fn os_error(error: &std::io::Error) -> RemoteError<'static> {
     match error.raw_os_error() {
@@ -312,5 +328,25 @@ fn os_error(error: &std::io::Error) -> RemoteError<'static> {
             RemoteError::new("builtins.OSError", vec![i64::from(number).into(), message.into()])
         }
         None => text("builtins.OSError", error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_many_objects_names_the_first() {
+        let failures: Vec<_> =
+            (0..20_000).map(|oid| (Oid::from_u64(oid), WhyNotUndone::ModifiedLater)).collect();
+        let RemoteError { detail: Value::Dict(attributes), .. } =
+            undo_error(&UndoError::Objects(failures), Framing::Pickle)
+        else {
+            panic!("attributes")
+        };
+        let (_, Value::List(errors)) = &attributes[2] else { panic!("{:?}", attributes[2].0) };
+        assert_eq!(errors.len(), UNDO_FAILURES_MAX);
+        let Some(Value::Tuple(last)) = errors.last() else { panic!("a pair") };
+        assert_eq!(last[0], Oid::from_u64(9_999).into());
     }
 }

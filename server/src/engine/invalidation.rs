@@ -64,6 +64,12 @@ impl InvalidationQueue {
         }
     }
 
+    /// Forgets everything: what happened before this transaction, itself included, is not known.
+    pub(crate) fn restart(&self, tid: Tid) {
+        let mut commits = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
+        *commits = Commits { queue: VecDeque::from([(tid, Vec::new())]), oid_count: 0 };
+    }
+
     /// All oids that changed after `known`, up to and including `until`; `None` if the queue does not reach
     /// back far enough. An entry at or before `known` proves that it does.
     pub(crate) fn changes(&self, known: Tid, until: Tid) -> Option<Vec<Oid>> {

@@ -138,7 +138,9 @@ impl Iterators {
             description: transaction.description.to_vec().into(),
             extension: extension_of(transaction.tid, &transaction.extension)?,
         };
-        transactions.last = Some(transaction);
+        // What is kept is bounded: of what anybody wrote into it nothing is needed any more.
+        let (user, description, extension) = Default::default();
+        transactions.last = Some(PastTransaction { user, description, extension, ..transaction });
         Ok(Some(info))
     }
 
@@ -204,5 +206,35 @@ impl Records {
             data: record.data.map(|data| Vec::from(data).into()),
             data_txn: record.data_tid,
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::memory::MemoryStorage;
+    use crate::storage::{NewTransaction, Storage};
+
+    /// 1,000 iterators of a client must not hold 1,000 descriptions of 64 KiB.
+    #[test]
+    fn nothing_is_kept_of_what_a_transaction_says() {
+        let storage = MemoryStorage::new("test");
+        let transaction = NewTransaction {
+            tid: Tid::from_u64(1),
+            status: b' ',
+            user: b"user"[..].into(),
+            description: b"description"[..].into(),
+            extension: (&[][..]).into(),
+            records: vec![],
+        };
+        let view = storage.vote(transaction).unwrap().finish().unwrap();
+        let mut iterators = Iterators::default();
+        let id = iterators.start(view, 0, None).unwrap();
+        let info = iterators.next_transaction(id).unwrap().unwrap();
+        assert_eq!((&*info.user, &*info.description), (&b"user"[..], &b"description"[..]));
+        let Some(Open::Transactions(Transactions { last: Some(last), .. })) = iterators.open.get(&id) else {
+            panic!("no transaction")
+        };
+        assert_eq!((last.tid, &*last.user, &*last.description), (info.tid, &b""[..], &b""[..]));
     }
 }

@@ -89,13 +89,15 @@ pub(crate) enum Event {
     /// The storage has been packed, or was found to need none: every client is told its size. No object has changed,
     /// but whoever reads goes on in this view, so that the old file can go.
     Packed(Arc<dyn View>),
+    /// Anything may have changed: every client has to come back and have its cache verified.
+    Unknown(Arc<dyn View>),
 }
 
 impl Event {
     fn view(&self) -> &Arc<dyn View> {
         match self {
             Self::Committed(commit) => &commit.view,
-            Self::Packed(view) => view,
+            Self::Packed(view) | Self::Unknown(view) => view,
         }
     }
 }
@@ -104,6 +106,8 @@ impl Event {
 struct Node {
     /// Number of events since the journal began.
     sequence: u64,
+    /// Number of objects in them.
+    oid_count: u64,
     event: Event,
     next: OnceLock<Arc<Self>>,
 }
@@ -127,7 +131,7 @@ pub(crate) struct Journal {
 impl Journal {
     /// Begins with the state that was found.
     pub(crate) fn new(view: Arc<dyn View>) -> Self {
-        let node = Node { sequence: 0, event: Event::Packed(view), next: OnceLock::new() };
+        let node = Node { sequence: 0, oid_count: 0, event: Event::Packed(view), next: OnceLock::new() };
         Self { tail: ArcSwap::from_pointee(node) }
     }
 
@@ -136,7 +140,11 @@ impl Journal {
     pub(crate) fn publish(&self, event: impl FnOnce(&Arc<dyn View>) -> Event) {
         let tail = self.tail.load_full();
         let (sequence, event) = (tail.sequence + 1, event(tail.event.view()));
-        let node = Arc::new(Node { sequence, event, next: OnceLock::new() });
+        let oid_count = match &event {
+            Event::Committed(commit) => tail.oid_count + commit.oids.len() as u64,
+            Event::Packed(_) | Event::Unknown(_) => tail.oid_count,
+        };
+        let node = Arc::new(Node { sequence, oid_count, event, next: OnceLock::new() });
         let is_only_writer = tail.next.set(Arc::clone(&node)).is_ok();
         debug_assert!(is_only_writer, "two threads published at once");
         self.tail.store(node);
@@ -151,6 +159,15 @@ impl Journal {
     pub(crate) fn view(&self) -> Arc<dyn View> {
         Arc::clone(self.tail.load().event.view())
     }
+}
+
+/// How far a connection is behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Lag {
+    /// Events that it has not seen.
+    pub(crate) event_count: u64,
+    /// Objects in them.
+    pub(crate) oid_count: u64,
 }
 
 /// A connection's place in the journal.
@@ -177,9 +194,13 @@ impl Cursor {
         Some(&self.at.event)
     }
 
-    /// How many events this cursor is behind the end.
-    pub(crate) fn lag(&self, journal: &Journal) -> u64 {
-        journal.tail.load().sequence.saturating_sub(self.at.sequence)
+    /// How far this cursor is behind the end.
+    pub(crate) fn lag(&self, journal: &Journal) -> Lag {
+        let tail = journal.tail.load();
+        Lag {
+            event_count: tail.sequence.saturating_sub(self.at.sequence),
+            oid_count: tail.oid_count.saturating_sub(self.at.oid_count),
+        }
     }
 }
 
@@ -197,7 +218,7 @@ mod tests {
     fn tid(event: &Event) -> u64 {
         match event {
             Event::Committed(commit) => commit.tid.to_u64(),
-            Event::Packed(view) => view.last_tid().to_u64() + 100,
+            Event::Packed(view) | Event::Unknown(view) => view.last_tid().to_u64() + 100,
         }
     }
 
@@ -209,7 +230,8 @@ mod tests {
             journal.publish(|_| Event::Committed(commit(number)));
         }
         let mut late = journal.cursor();
-        assert_eq!((early.lag(&journal), late.lag(&journal)), (3, 0));
+        assert_eq!(early.lag(&journal), Lag { event_count: 3, oid_count: 3 });
+        assert_eq!(late.lag(&journal), Lag { event_count: 0, oid_count: 0 });
         journal.publish(|_| Event::Committed(commit(4)));
         let told =
             |cursor: &mut Cursor| -> Vec<u64> { std::iter::from_fn(|| cursor.advance().map(tid)).collect() };

@@ -15,16 +15,20 @@
 //!   before is visible.
 //! * A commit is made durable first, then visible, then announced (S8), by a [`CommitJob`] that runs beside
 //!   its connection: readers, its own connection's included, take no part in that and wait for none of it.
-//! * A commit lock serialises transactions from vote to finish. It is held through a ticket that gives it
-//!   up when dropped (S9).
+//! * From vote to finish a transaction has to itself what it touches, or the whole storage if that is what it looks at
+//!   (see the `commit_lock` module). It is held through a ticket that gives it up when dropped (S9). Transactions of
+//!   different objects are under way beside each other; which comes first is decided when they are finished, one after
+//!   the other, in the order of their tids (see the `pipeline` module).
 //!
 //! This module compiles without tokio; deadlines and wake-ups are the driver's, and so is the clock behind them. The
 //! time of day is read where a tid is made and where a lock is taken.
 
 mod broadcast;
+mod clock;
 mod commit_lock;
 mod error;
 mod extension;
+mod history;
 mod invalidation;
 mod iterators;
 mod job;
@@ -34,8 +38,10 @@ mod mailbox;
 mod pack;
 mod past;
 mod peer;
+mod pipeline;
 mod printable;
 mod python;
+mod relay;
 mod served;
 mod status;
 #[cfg(test)]
@@ -91,6 +97,11 @@ pub struct EngineOptions {
     pub answer_bytes: usize,
     /// How many commits a client may leave unread before it is disconnected.
     pub unread_commit_count: u64,
+    /// How many objects there may be in these commits, counted as often as they occur; a single commit may have more.
+    pub unread_oid_count: u64,
+    /// How many changes of objects are looked for in the storage for a client that was away for less than
+    /// `invalidation_age`; one that has missed more has to drop its cache.
+    pub missed_oid_count: usize,
 }
 
 impl Default for EngineOptions {
@@ -103,6 +114,8 @@ impl Default for EngineOptions {
             transaction_bytes: 4 << 30,
             answer_bytes: 256 << 20,
             unread_commit_count: 100_000,
+            unread_oid_count: 10_000_000,
+            missed_oid_count: 1_000_000,
         }
     }
 }

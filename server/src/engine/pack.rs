@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::PeerId;
-use super::commit_lock::Ticket;
+use super::commit_lock::{Scope, Ticket};
 use super::error::CallError;
 use super::mailbox::Mailbox;
 use super::served::Served;
@@ -114,7 +114,8 @@ impl PackHost for Host<'_> {
             let _locked = ringing.0.lock().unwrap_or_else(PoisonError::into_inner);
             ringing.1.notify_all();
         }));
-        let (ticket, _) = self.served.lock.acquire(self.id, &mailbox, SystemTime::now(), self.label);
+        let (ticket, _) =
+            self.served.lock.acquire(self.id, &mailbox, SystemTime::now(), self.label, Scope::Whole);
         let mut locked = bell.0.lock().unwrap_or_else(PoisonError::into_inner);
         while !ticket.is_holder() {
             if self.is_cancelled() {

@@ -5,6 +5,7 @@ mod commit;
 mod pack;
 mod past;
 mod read;
+mod relay;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -23,7 +24,8 @@ use blob::{DOWNLOADS_MAX, Download};
 use super::error::CallError;
 use super::iterators::Iterators;
 use super::job::{Answered, AskJob, Job};
-use super::journal::{Commit, Cursor, Event};
+use super::journal::{Commit, Cursor, Event, Lag};
+use super::load::ReadAhead;
 use super::mailbox::{Mail, Mailbox};
 use super::pack::PackCancel;
 use super::printable::{ERROR_LEN, LABEL_LEN, NAME_LEN, printable};
@@ -60,6 +62,13 @@ pub enum Closing {
     /// The client left too many commits unread.
     #[error("{0} commits left unread")]
     TooSlow(u64),
+    /// The client left commits unread that have too many objects.
+    #[error("commits with {0} objects left unread")]
+    TooMuchUnread(u64),
+    /// Of the server behind this one nobody knows what has changed; there is no message for that, so the client has to
+    /// come back (StorageServer.py:_invalidateCache, ZEO 6.2).
+    #[error("the connection to the server behind is another one: come back and look what has changed")]
+    AnythingChanged,
     /// The client held the commit lock for too long.
     #[error("Transaction timeout after {0} seconds")]
     TransactionTimeout(u64),
@@ -113,6 +122,7 @@ pub struct Peer {
     /// Counts how often files were to be made durable.
     sync_round: u64,
     iterators: Iterators,
+    read_ahead: ReadAhead,
 }
 
 /// What a connection has once it is registered.
@@ -144,6 +154,7 @@ impl Peer {
             chunk: Vec::new(),
             sync_round: 0,
             iterators: Iterators::default(),
+            read_ahead: ReadAhead::default(),
         }
     }
 
@@ -260,6 +271,9 @@ impl Peer {
         reply_to: Option<&MsgId<'_>>,
         session: &mut ServerSession,
     ) -> Result<Answer, CallError> {
+        if self.passes_on(&call)? {
+            return self.pass_on(&call);
+        }
         let reply = match call {
             Call::LoadBefore(args) => return self.load_before(args, reply_to, session),
             Call::LoadSerial(args) => return self.load_serial(args, reply_to, session),
@@ -336,8 +350,7 @@ impl Peer {
     }
 
     fn attached(&self) -> Result<&Attached, CallError> {
-        // `allows` lets nothing but `register` through before there is a storage.
-        self.attached.as_ref().ok_or(CallError::NotSupported("unregistered"))
+        self.attached.as_ref().ok_or_else(unregistered)
     }
 
     fn register(
@@ -441,6 +454,7 @@ impl Peer {
                     send_size(&**view, session)?;
                     continue;
                 }
+                Event::Unknown(_) => return Err(Closing::AnythingChanged),
             };
             if commit.committer == self.id {
                 finished(commit, served, &mut self.transaction, session)?;
@@ -468,11 +482,18 @@ impl Peer {
     /// For a driver that cannot write: whether the client has been left behind too far.
     ///
     /// # Errors
-    /// [`Closing::TooSlow`].
+    /// [`Closing::TooSlow`], [`Closing::TooMuchUnread`].
     pub fn check_lag(&self) -> Result<(), Closing> {
         let Some(Attached { served, cursor }) = &self.attached else { return Ok(()) };
-        let lag = served.lag(cursor);
-        if lag > self.engine.options.unread_commit_count { Err(Closing::TooSlow(lag)) } else { Ok(()) }
+        let Lag { event_count, oid_count } = served.lag(cursor);
+        let options = &self.engine.options;
+        if event_count > options.unread_commit_count {
+            return Err(Closing::TooSlow(event_count));
+        }
+        if event_count > 1 && oid_count > options.unread_oid_count {
+            return Err(Closing::TooMuchUnread(oid_count));
+        }
+        Ok(())
     }
 
     /// When [`on_time`](Self::on_time) must be called, if at all.
@@ -510,6 +531,11 @@ impl Drop for Peer {
         }
         served.detach(self.id);
     }
+}
+
+/// For nobody: before there is a storage, `allows` lets nothing but `register` through.
+const fn unregistered() -> CallError {
+    CallError::NotSupported("unregistered")
 }
 
 /// Whether the driver runs it as a [`Job`] beside the connection's other messages.

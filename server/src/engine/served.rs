@@ -2,17 +2,22 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Instant, SystemTime};
 
 use zeo_codec::{Oid, Tid, Value};
 
 use super::broadcast::Broadcast;
+use super::clock::{ClockWatch, unix_micros};
 use super::commit_lock::{CommitLock, Ticket};
 use super::invalidation::InvalidationQueue;
-use super::journal::{Commit, Cursor};
-use super::mailbox::{Mail, Mailbox};
+use super::journal::{Commit, Cursor, Lag};
+use super::mailbox::Mailbox;
+use super::pipeline::{Pipeline, Ready};
+use super::relay::Relayed;
 use super::status::{Circumstances, Stats, StorageStatus};
 use super::{EngineOptions, PeerId};
-use crate::storage::{Features, HistoryShape, Storage, StorageError, Voted};
+use crate::storage::tid::next_tid;
+use crate::storage::{Features, HistoryShape, Storage, StorageError};
 
 /// A storage and everything that its connections share.
 #[derive(Debug)]
@@ -22,42 +27,40 @@ pub(crate) struct Served {
     pub(crate) stats: Stats,
     pub(crate) lock: Arc<CommitLock>,
     pub(crate) queue: InvalidationQueue,
-    broadcast: Broadcast,
+    pub(crate) clock: ClockWatch,
+    pub(super) broadcast: Broadcast,
+    pub(super) pipeline: Pipeline,
     start: String,
     has_timeout: bool,
     /// Whether packs are to be given up.
     is_stopping: AtomicBool,
+    /// What the server behind does, if there is one.
+    pub(super) relayed: Relayed,
 }
 
-/// A voted transaction on its way to the disk, with the commit lock. To be run where blocking is allowed, while
-/// its connection goes on reading; dropping it aborts the transaction.
+/// A transaction that has been voted on, on its way to the disk, with the commit lock for what it touches. To be run
+/// where blocking is allowed, while its connection goes on reading; dropping it aborts the transaction.
 #[derive(Debug)]
 #[must_use = "the client waits for its commit"]
 pub struct CommitJob {
     pub(super) served: Arc<Served>,
-    pub(super) voted: Box<dyn Voted>,
-    pub(super) tid: Tid,
+    pub(super) ready: Ready,
     pub(super) oids: Vec<Oid>,
     pub(super) peer: PeerId,
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) ticket: Ticket,
+    /// When its client asked for it, by the driver's clock.
+    pub(super) asked: Instant,
 }
 
 impl CommitJob {
-    /// Makes the transaction durable, visible and known, in this order (rule S8); then lets go of the lock. The
-    /// committer's own reply is [`Peer::on_wake`](super::Peer::on_wake)'s business: call it next.
+    /// Makes the transaction durable, visible and known, in this order (rule S8); then lets go of the lock. If other
+    /// commits are under way, whoever makes them makes this one, too, and this returns at once; whoever makes this one
+    /// goes on with those that have come meanwhile. The committer's own reply is
+    /// [`Peer::on_wake`](super::Peer::on_wake)'s business: call it next, and when the bell rings.
     pub fn run(self) {
-        let Self { served, voted, tid, oids, peer, mailbox, ticket } = self;
-        match voted.finish() {
-            Ok(view) => served.announce(Commit::new(tid, oids, peer, view)),
-            Err(error) => {
-                let name = &served.name;
-                tracing::error!(target: "ZEO.StorageServer", critical = true, "({name}) commit of {tid} failed: {error}");
-                mailbox.put(Mail::FinishFailed(error));
-            }
-        }
-        // Held until here: only its holder may publish.
-        drop(ticket);
+        let served = Arc::clone(&self.served);
+        served.pipeline.commit(self);
     }
 }
 
@@ -71,24 +74,29 @@ impl Served {
     ) -> Result<Arc<Self>, StorageError> {
         let view = storage.view();
         let last_changes = view.last_changes(options.queue_limits.commits_min)?;
-        Ok(Arc::new(Self {
+        let served = Arc::new(Self {
             lock: CommitLock::new(&name),
             queue: InvalidationQueue::new(last_changes, options.queue_limits),
             broadcast: Broadcast::new(view),
+            pipeline: Pipeline::default(),
             stats: Stats::default(),
+            clock: ClockWatch::default(),
             has_timeout: options.transaction_timeout.is_some(),
             is_stopping: AtomicBool::new(false),
+            relayed: Relayed::default(),
             start,
             name,
             storage,
-        }))
+        });
+        served.follow()?;
+        Ok(served)
     }
 
-    /// Publishes a commit and wakes everybody but its committer.
-    fn announce(&self, commit: Commit) {
+    /// Publishes a commit and wakes everybody, or everybody but its committer, who is awake.
+    pub(super) fn announce(&self, commit: Commit, is_committer_awake: bool) {
         self.stats.commits.add();
         self.queue.push(commit.tid, commit.oids.clone());
-        self.broadcast.publish(commit);
+        self.broadcast.publish(commit, is_committer_awake);
     }
 
     /// Moves everybody on to the view of the packed storage, and so tells them its size. By the holder of the
@@ -125,8 +133,18 @@ impl Served {
     }
 
     /// How far a connection is behind.
-    pub(crate) fn lag(&self, cursor: &Cursor) -> u64 {
+    pub(crate) fn lag(&self, cursor: &Cursor) -> Lag {
         self.broadcast.lag(cursor)
+    }
+
+    /// The tid of a transaction that is to follow the newest one. `now` is the driver's clock, which nobody sets.
+    pub(super) fn next_tid(&self, now: Instant) -> Result<Tid, StorageError> {
+        let time = SystemTime::now();
+        if let Some(jump) = self.clock.look(time, now) {
+            tracing::warn!(target: "ZEO.StorageServer", "('{}') {jump}", self.name);
+        }
+        let wanted = next_tid(unix_micros(time), self.view().last_tid());
+        wanted.and_then(|wanted| self.storage.tid_together(wanted, 0)).ok_or(StorageError::TidsExhausted)
     }
 
     /// The newest state.
@@ -178,6 +196,7 @@ const SUPPORTED: Features = Features {
     record_iteration: true,
     external_gc: true,
     blobs: true,
+    concurrent_commits: true,
     history: HistoryShape::Merged,
     python_class: "",
 };

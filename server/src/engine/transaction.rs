@@ -1,7 +1,7 @@
 //! A client's transaction, from `tpc_begin` to its end.
 //!
 //! Stores are collected as they arrive, sharing memory with the frames that brought them, and looked at
-//! only when the vote has the commit lock (protocol reference 9.3). The stages:
+//! only when the vote has the commit lock for them (protocol reference 9.3). The stages:
 //!
 //! ```text
 //!   Collecting --vote--> (Syncing) --> Waiting --lock--> (vote runs) --> Voted --tpc_finish--> Finishing
@@ -12,18 +12,22 @@
 //! `HandedBack` holds the commit lock: the client is to resolve conflicts and vote again, and what it
 //! merged with must not change meanwhile (`guarantees.md` 4, last point).
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use bytes::Bytes;
 use zeo_codec::call::TxnId;
-use zeo_codec::{Conflict, MsgId, Oid, Tid};
+use zeo_codec::{Conflict, MsgId, Oid, Tid, Value};
 
-use super::commit_lock::Ticket;
+use super::commit_lock::{Scope, Ticket};
 use super::error::CallError;
+use super::pipeline::Ready;
 use super::undo_id;
 use crate::storage::blob::{StagedBlob, Upload};
-use crate::storage::{Current, NewRecord, Pending, StorageError, View, Voted};
+use crate::storage::past::UndoError;
+use crate::storage::remote::RemoteTransaction;
+use crate::storage::{Current, NewRecord, Pending, StorageError, View};
 
 /// What an operation takes in memory beside its data, roughly.
 pub(crate) const OP_LEN: usize = 128;
@@ -31,11 +35,33 @@ pub(crate) const OP_LEN: usize = 128;
 /// What the client wants to be done.
 #[derive(Debug, Clone)]
 pub(crate) enum Op {
-    Store { oid: Oid, serial: Tid, data: Bytes },
-    Delete { oid: Oid, serial: Tid },
-    CheckCurrent { oid: Oid, serial: Tid },
-    Restore { oid: Oid, serial: Tid, data: Option<Bytes>, data_tid: Option<Tid> },
-    Undo { undo_id: Bytes },
+    Store {
+        oid: Oid,
+        serial: Tid,
+        data: Bytes,
+    },
+    Delete {
+        oid: Oid,
+        serial: Tid,
+    },
+    CheckCurrent {
+        oid: Oid,
+        serial: Tid,
+    },
+    Restore {
+        oid: Oid,
+        serial: Tid,
+        data: Option<Bytes>,
+        data_tid: Option<Tid>,
+    },
+    Undo {
+        undo_id: Bytes,
+    },
+    /// The storage has no such method, which Python finds out in its turn at the vote.
+    Unsupported {
+        type_name: &'static str,
+        attribute: &'static str,
+    },
 }
 
 /// A blob whose content has arrived.
@@ -59,7 +85,7 @@ pub(crate) enum Stage {
     /// The client resolves conflicts; the lock is held.
     HandedBack { ticket: Ticket },
     /// Ready to commit; the lock is held.
-    Voted { ticket: Ticket, voted: Box<dyn Voted>, tid: Tid, oids: Vec<Oid> },
+    Voted { ticket: Ticket, ready: Ready, oids: Vec<Oid> },
     /// On its way to the disk; the commit job has the lock now.
     Finishing { reply_to: Option<MsgId<'static>> },
 }
@@ -107,9 +133,33 @@ pub(crate) struct Transaction {
     /// An operation that could not be taken; the vote says so.
     pub(crate) failure: Option<CallError>,
     pub(crate) stage: Stage,
+    /// The transaction of the server behind, while the client resolves what is in conflict there.
+    pub(crate) passed: Option<Box<dyn RemoteTransaction>>,
+    /// The extension as it came, for the server behind.
+    pub(crate) passed_extension: Option<Value<'static>>,
 }
 
 impl Transaction {
+    /// What it touches, on a storage that lets transactions of different objects go on beside each other. One with
+    /// blobs has everything to itself: their files are put in place under its tid before the commit. So has one that
+    /// takes others back, or brings its tid, since what came before it matters then.
+    pub(crate) fn scope(&self) -> Scope {
+        let (mut written, mut read) = (HashSet::new(), HashSet::new());
+        if self.tid.is_some() || !self.blobs.is_empty() {
+            return Scope::Whole;
+        }
+        for op in &self.ops {
+            match op {
+                Op::Store { oid, .. } | Op::Delete { oid, .. } => _ = written.insert(*oid),
+                Op::CheckCurrent { oid, .. } => _ = read.insert(*oid),
+                Op::Restore { .. } | Op::Undo { .. } => return Scope::Whole,
+                // It fails whatever others do.
+                Op::Unsupported { .. } => {}
+            }
+        }
+        Scope::Objects { written, read }
+    }
+
     /// The vote will fail with the first error; nothing that has been collected is needed any more.
     pub(crate) fn fail(&mut self, error: CallError) {
         self.failure.get_or_insert(error);
@@ -132,8 +182,8 @@ pub(crate) struct Plan {
     pub(crate) conflicts: Vec<Conflict<'static>>,
 }
 
-/// Checks operations against the newest state, in their order. The caller holds the commit lock, so the
-/// state stays the newest. The transaction may grow to `bytes_max`, roughly, by what it undoes.
+/// Checks operations against the newest state, in their order. The caller holds the commit lock for what they touch, so
+/// that this stays as it is. The transaction may grow to `bytes_max`, roughly, by what it undoes.
 ///
 /// A store that conflicts is not an error yet: a later store of the same object that does not conflict
 /// takes its place (this is how a client sends its resolution).
@@ -145,13 +195,13 @@ pub(crate) fn plan<'o>(
     let mut planning = Planning {
         view,
         bytes_max,
-        records: Pending::with_capacity(ops.size_hint().0),
+        records: Pending::new(ops.size_hint().0, usize::try_from(bytes_max).unwrap_or(usize::MAX) / OP_LEN),
         conflicts: HashMap::new(),
         undone: Vec::new(),
     };
     let mut result = Ok(());
-    for op in ops {
-        match planning.apply(op) {
+    for (place, op) in ops.enumerate() {
+        match planning.apply(place, op) {
             Ok(()) => {}
             // The first of several errors counts.
             Err(error) if planning.conflicts.is_empty() => return Err(result.err().unwrap_or(error)),
@@ -169,7 +219,10 @@ pub(crate) fn plan<'o>(
     let mut oids: Vec<Oid> = records.iter().map(|record| record.oid).collect();
     oids.sort_unstable();
     oids.dedup();
-    Ok(Plan { records, oids, undone, conflicts: conflicts.into_values().collect() })
+    let mut conflicts: Vec<_> = conflicts.into_values().collect();
+    conflicts.sort_unstable_by_key(|(place, _)| *place);
+    let conflicts = conflicts.into_iter().map(|(_, conflict)| conflict).collect();
+    Ok(Plan { records, oids, undone, conflicts })
 }
 
 /// A plan that is being made.
@@ -177,17 +230,24 @@ struct Planning<'p> {
     view: &'p dyn View,
     bytes_max: u64,
     records: Pending,
-    conflicts: HashMap<Oid, Conflict<'static>>,
+    /// With the place of the operation with which they began: clients hear of them in this order, as from Python's
+    /// server, and raise the first that they cannot resolve.
+    conflicts: HashMap<Oid, (usize, Conflict<'static>)>,
     undone: Vec<Oid>,
 }
 
 impl Planning<'_> {
-    fn apply(&mut self, op: &Op) -> Result<(), CallError> {
+    /// `place`: how many operations came before this one.
+    fn apply(&mut self, place: usize, op: &Op) -> Result<(), CallError> {
         match op {
             Op::Store { oid, serial, data } => match self.view.current(*oid)? {
                 Some(Current { serial: committed, .. }) if committed != *serial => {
                     let data = data.to_vec().into();
-                    self.conflicts.insert(*oid, Conflict { oid: *oid, committed, read: *serial, data });
+                    let conflict = Conflict { oid: *oid, committed, read: *serial, data };
+                    match self.conflicts.entry(*oid) {
+                        Entry::Occupied(mut entry) => entry.get_mut().1 = conflict,
+                        Entry::Vacant(entry) => _ = entry.insert((place, conflict)),
+                    }
                 }
                 Some(_) | None => {
                     self.conflicts.remove(oid);
@@ -202,7 +262,12 @@ impl Planning<'_> {
                 self.records.push(NewRecord::deleted(*oid));
             }
             Op::CheckCurrent { oid, serial } => {
-                let committed = existing(self.view, *oid)?.serial;
+                // Of a deleted object there is nothing current (BaseStorage.py:checkCurrentSerialInTransaction, ZODB 6.4).
+                let current = existing(self.view, *oid)?;
+                if current.is_deleted {
+                    return Err(StorageError::NoSuchObject(*oid).into());
+                }
+                let committed = current.serial;
                 if committed != *serial {
                     return Err(CallError::ReadConflict { oid: *oid, committed, read: *serial });
                 }
@@ -212,12 +277,15 @@ impl Planning<'_> {
                 self.records.push(NewRecord { oid: *oid, serial: Some(*serial), data });
             }
             Op::Undo { undo_id } => {
-                let taken_back = self.view.undo(undo_id::decode(undo_id)?, &mut self.records)?;
+                let taken_back = match self.view.undo(undo_id::decode(undo_id)?, &mut self.records) {
+                    Err(UndoError::TooMany) => return Err(CallError::TransactionTooLarge(self.bytes_max)),
+                    taken_back => taken_back?,
+                };
                 self.undone.extend(once_each(&taken_back));
                 taken_back.into_iter().for_each(|record| self.records.push(record));
-                if (self.records.len() * OP_LEN) as u64 > self.bytes_max {
-                    return Err(CallError::TransactionTooLarge(self.bytes_max));
-                }
+            }
+            Op::Unsupported { type_name, attribute } => {
+                return Err(CallError::NoAttribute { type_name: (*type_name).to_owned(), attribute });
             }
         }
         Ok(())
@@ -240,20 +308,19 @@ mod tests {
     use crate::storage::memory::MemoryStorage;
     use crate::storage::{NewTransaction, Storage};
 
+    fn commit(storage: &MemoryStorage, tid: u64, records: Vec<NewRecord>) -> Tid {
+        let (tid, empty) = (Tid::from_u64(tid), Bytes::new());
+        let (user, description, extension) = (empty.clone(), empty.clone(), empty);
+        let transaction = NewTransaction { tid, status: b' ', user, description, extension, records };
+        storage.vote(transaction).unwrap().finish().unwrap();
+        tid
+    }
+
     #[test]
     fn a_conflict_is_heard_before_an_error_and_an_error_after_the_resolution() {
         let storage = MemoryStorage::new("m");
-        let committed = Tid::from_u64(10);
-        let (oid, data, empty) = (Oid::from_u64(1), Bytes::from_static(b"x"), Bytes::new());
-        let transaction = NewTransaction {
-            tid: committed,
-            status: b' ',
-            user: empty.clone(),
-            description: empty.clone(),
-            extension: empty,
-            records: vec![NewRecord::with_data(oid, data.clone())],
-        };
-        storage.vote(transaction).unwrap().finish().unwrap();
+        let (oid, data) = (Oid::from_u64(1), Bytes::from_static(b"x"));
+        let committed = commit(&storage, 10, vec![NewRecord::with_data(oid, data.clone())]);
         let view = storage.view();
         let store = |serial| Op::Store { oid, serial, data: data.clone() };
         let missing = Op::Delete { oid: Oid::from_u64(9), serial: committed };
@@ -265,5 +332,28 @@ mod tests {
         assert!(planned(&[store(Tid::ZERO), store(committed)]).unwrap().conflicts.is_empty());
         let error_first = [Op::Delete { oid: Oid::from_u64(9), serial: committed }, store(Tid::ZERO)];
         assert!(matches!(planned(&error_first), Err(CallError::Storage(StorageError::NoSuchObject(_)))));
+    }
+
+    #[test]
+    fn nothing_is_current_of_a_deleted_object() {
+        let storage = MemoryStorage::new("m");
+        let oid = Oid::from_u64(1);
+        commit(&storage, 10, vec![NewRecord::with_data(oid, "x".into())]);
+        let serial = commit(&storage, 11, vec![NewRecord::deleted(oid)]);
+        let planned = plan([Op::CheckCurrent { oid, serial }].iter(), &*storage.view(), u64::MAX);
+        assert!(matches!(planned, Err(CallError::Storage(StorageError::NoSuchObject(_)))));
+    }
+
+    #[test]
+    fn conflicts_come_in_the_order_of_the_stores() {
+        let storage = MemoryStorage::new("m");
+        let oids: Vec<_> = (1..40).rev().map(Oid::from_u64).collect();
+        commit(&storage, 10, oids.iter().map(|&oid| NewRecord::with_data(oid, "x".into())).collect());
+        let store = |&oid: &Oid| Op::Store { oid, serial: Tid::ZERO, data: "y".into() };
+        let again = [store(&oids[5])];
+        let ops: Vec<_> = oids.iter().map(store).chain(again).collect();
+        let planned = plan(ops.iter(), &*storage.view(), u64::MAX).unwrap();
+        let found: Vec<_> = planned.conflicts.iter().map(|conflict| conflict.oid).collect();
+        assert_eq!(found, oids);
     }
 }

@@ -4,15 +4,16 @@ use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use jiff::Zoned;
+use jiff::{Timestamp, Zoned};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::Context;
 
-use super::field::Record;
 use super::file::OpenFile;
+use super::format::Record;
+use super::syslog::Syslog;
 use super::{Level, LogError, LogHandler, LogTarget};
 
 /// The layer that writes events to all handlers. See the [module](super) for what it expects of them.
@@ -21,6 +22,7 @@ pub struct EventLog {
     /// The lowest level that any handler takes.
     level: Level,
     sinks: Arc<[Sink]>,
+    opened: Timestamp,
 }
 
 /// A handler at work.
@@ -42,12 +44,13 @@ enum Target {
     Stderr,
     Stdout,
     File(OpenFile),
+    Syslog(Syslog),
 }
 
 impl EventLog {
     pub(super) fn new(level: Level, sinks: Arc<[Sink]>) -> Self {
         let lowest = sinks.iter().map(|sink| sink.handler.level).min();
-        Self { level: level.max(lowest.unwrap_or(Level::NOTSET)), sinks }
+        Self { level: level.max(lowest.unwrap_or(Level::NOTSET)), sinks, opened: Timestamp::now() }
     }
 }
 
@@ -70,6 +73,7 @@ impl<S: Subscriber> Layer<S> for EventLog {
         let time = Zoned::now();
         let record = Record {
             time: &time,
+            age_ms: time.timestamp().duration_since(self.opened).as_secs_f64() * 1e3,
             level: fields.level,
             logger: event.metadata().target(),
             message: &fields.message,
@@ -130,7 +134,8 @@ impl Sink {
         let target = match &handler.target {
             LogTarget::Stderr => Target::Stderr,
             LogTarget::Stdout => Target::Stdout,
-            LogTarget::File(file) => Target::File(OpenFile::open(file)?),
+            LogTarget::File(file) => Target::File(OpenFile::open(file, &Zoned::now())?),
+            LogTarget::Syslog(syslog) => Target::Syslog(Syslog::open(syslog)?),
         };
         let output = Mutex::new(Output { target, is_failing: false });
         Ok(Self { handler: handler.clone(), output })
@@ -140,30 +145,37 @@ impl Sink {
         // A panic of another thread leaves a file that can be written to as well as before.
         let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut output.target {
-            Target::Stderr | Target::Stdout => Ok(()),
-            Target::File(file) => file.reopen(),
+            Target::Stderr | Target::Stdout | Target::Syslog(_) => Ok(()),
+            Target::File(file) => file.reopen(&Zoned::now()),
         }
     }
 
     fn log(&self, record: &Record<'_>) {
-        let mut line = String::new();
-        self.handler.format.emit(record, &self.handler.date_format, &mut line);
+        let mut text = String::new();
+        self.handler.format.emit(record, &self.handler.date_format, &mut text);
         let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
         let written = match &mut output.target {
-            Target::Stderr => io::stderr().lock().write_all(line.as_bytes()),
-            Target::Stdout => write_and_flush(&mut io::stdout().lock(), &line),
-            Target::File(file) => file.write(&line),
+            Target::Syslog(syslog) => syslog.send(record.level, &text),
+            Target::Stderr => io::stderr().lock().write_all(with_end(&mut text)),
+            Target::Stdout => write_and_flush(&mut io::stdout().lock(), with_end(&mut text)),
+            Target::File(file) => file.write(with_end(&mut text), record.time),
         };
         let was_failing = output.is_failing;
         output.is_failing = written.is_err();
         if let (Err(error), false) = (written, was_failing) {
             // The server goes on without its log; there is nobody to tell but the terminal, if there is one.
-            let _ = writeln!(io::stderr(), "cannot write to the log ({:?}): {error}", self.handler.target);
+            let _ = writeln!(io::stderr(), "cannot write to the log, {}: {error}", self.handler.target);
         }
     }
 }
 
-fn write_and_flush(stream: &mut dyn io::Write, line: &str) -> io::Result<()> {
-    stream.write_all(line.as_bytes())?;
+/// A whole line of `text`.
+fn with_end(text: &mut String) -> &[u8] {
+    text.push('\n');
+    text.as_bytes()
+}
+
+fn write_and_flush(stream: &mut dyn io::Write, line: &[u8]) -> io::Result<()> {
+    stream.write_all(line)?;
     stream.flush()
 }

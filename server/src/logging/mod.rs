@@ -17,14 +17,18 @@
 //! through one [`LogHandle`].
 
 mod date;
-mod field;
 mod file;
 mod format;
 mod layer;
 mod level;
+mod schedule;
+mod syslog;
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,9 +36,11 @@ use std::sync::Arc;
 use tracing_subscriber::layer::SubscriberExt;
 
 pub use date::DateFormat;
-pub use format::{Format, FormatError};
+pub use format::{Format, FormatError, Style};
 pub use layer::EventLog;
 pub use level::Level;
+pub use schedule::{Schedule, When};
+pub use syslog::{Facility, SyslogAddress, SyslogConfig};
 
 use layer::Sink;
 
@@ -43,7 +49,7 @@ use layer::Sink;
 pub struct LogConfig {
     /// `level`, default INFO: events below are not logged at all.
     pub level: Level,
-    /// One for each `<logfile>`. Without any, an `<eventlog>` discards everything.
+    /// One for each `<logfile>` and `<syslog>`. Without any, an `<eventlog>` discards everything.
     pub handlers: Vec<LogHandler>,
     /// Whether there is an `<eventlog>`. Without one there is nothing to reopen, of which SIGUSR2 complains.
     pub is_configured: bool,
@@ -63,14 +69,27 @@ impl Default for LogConfig {
     }
 }
 
-/// The section `<logfile>`.
+#[cfg(test)]
+impl LogConfig {
+    /// Everything, as it is by default, into a file.
+    pub(crate) fn to_file(path: &std::path::Path) -> Self {
+        let file = LogFile { path: path.to_owned(), rotation: None, is_delayed: false };
+        let mut config = Self { level: Level::NOTSET, is_configured: true, ..Self::default() };
+        for handler in &mut config.handlers {
+            handler.target = LogTarget::File(file.clone());
+        }
+        config
+    }
+}
+
+/// The section `<logfile>` or `<syslog>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogHandler {
-    /// `path` and what goes with it.
+    /// `path`, or `address`, and what goes with it.
     pub target: LogTarget,
     /// `level`, default NOTSET: events below are not logged here.
     pub level: Level,
-    /// `format`, default `------\n%(asctime)s %(levelname)s %(name)s %(message)s`.
+    /// `format` and `style`, default [`Format::LOGFILE`] or [`Format::SYSLOG`].
     pub format: Format,
     /// `dateformat`, default `%Y-%m-%dT%H:%M:%S`, in local time: what `%(asctime)s` becomes.
     pub date_format: DateFormat,
@@ -85,6 +104,19 @@ pub enum LogTarget {
     Stdout,
     /// Any other path.
     File(LogFile),
+    /// A `<syslog>`.
+    Syslog(SyslogConfig),
+}
+
+impl fmt::Display for LogTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stderr => f.write_str("STDERR"),
+            Self::Stdout => f.write_str("STDOUT"),
+            Self::File(file) => file.path.display().fmt(f),
+            Self::Syslog(syslog) => write!(f, "syslog at {}", syslog.address),
+        }
+    }
 }
 
 /// A log file.
@@ -92,7 +124,7 @@ pub enum LogTarget {
 pub struct LogFile {
     /// `path`, required: appended to.
     pub path: PathBuf,
-    /// `max-size` and `old-files`, default none.
+    /// `old-files`, and `max-size` or `when` and `interval`; default none.
     pub rotation: Option<Rotation>,
     /// `delay`, default false: do not open the file before there is something to write.
     pub is_delayed: bool,
@@ -100,11 +132,22 @@ pub struct LogFile {
 
 /// When a log file gives way to a new one, and how many of the old ones stay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rotation {
-    /// `max-size`, in bytes: a file that an event would fill up to this becomes an old one before.
-    pub max_len: u64,
-    /// `old-files`: the old ones are called `PATH.1` (the youngest) to `PATH.N`.
-    pub old_files: u32,
+pub enum Rotation {
+    /// When it is full.
+    Full {
+        /// `max-size`, in bytes: a file that an event would fill up to this becomes an old one before.
+        max_len: u64,
+        /// `old-files`: the old ones are called `PATH.1` (the youngest) to `PATH.N`.
+        old_files: u32,
+    },
+    /// When it is time.
+    Timed {
+        /// `when` and `interval`. The old ones are called after the time at which they were begun, such as
+        /// `PATH.2026-01-31`.
+        schedule: Schedule,
+        /// `old-files`: how many of them are kept.
+        old_files: u32,
+    },
 }
 
 /// A log that cannot be opened.
@@ -116,6 +159,14 @@ pub enum LogError {
     Open {
         /// The file.
         path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The address of a `<syslog>` cannot be found, or there is no socket to be had.
+    #[error("cannot log to syslog at {address}: {source}")]
+    Syslog {
+        /// The address.
+        address: SyslogAddress,
         /// Why not.
         source: io::Error,
     },

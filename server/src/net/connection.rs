@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, sleep_until};
 use zeo_codec::Limits;
 use zeo_codec::handshake::Protocol;
@@ -79,6 +79,19 @@ const TURN_LEN: u32 = 64;
 const WRITE_LEN: usize = 1024 * 1024;
 /// How often pieces of blobs are produced before others get their turn.
 const SEND_ROUNDS: u32 = 8;
+
+/// Long questions (`undoLog`, `history`, ...) and packs of all connections that have a thread at the same time; the others
+/// wait. There are 512 threads for what blocks, and files that have to be made durable, and loads that wait for the
+/// disk, need some of them, too.
+static LONG_ONES: Semaphore = Semaphore::const_new(64);
+
+/// Runs what may read half of a file.
+async fn run_long(job: impl FnOnce() + Send + 'static) {
+    // Nobody closes it.
+    let _permit = LONG_ONES.acquire().await;
+    // A panic is told by the hook, and its connection waits for an answer that does not come, as before.
+    let _ended = tokio::task::spawn_blocking(job).await;
+}
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
@@ -219,8 +232,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
             match job {
                 Job::Commit(job) => drop(tokio::spawn(Arc::clone(self).commit(job))),
                 // The answer comes by the bell.
-                Job::Ask(job) => drop(tokio::task::spawn_blocking(|| job.run())),
-                Job::Pack(job) => drop(tokio::task::spawn_blocking(|| job.run())),
+                Job::Ask(job) => drop(tokio::spawn(run_long(|| job.run()))),
+                Job::Pack(job) => drop(tokio::spawn(run_long(|| job.run()))),
                 // The bell says when it is done.
                 Job::Sync(job) => drop(tokio::task::spawn_blocking(|| job.run())),
             }

@@ -404,6 +404,8 @@ impl View for MemoryView {
                 description: description.clone(),
                 extension: extension.clone(),
                 data_len: data.as_ref().map_or(0, Bytes::len) as u64,
+                shape: HistoryShape::Apart,
+                layer: 0,
             };
             if visit(revision).is_break() {
                 break;

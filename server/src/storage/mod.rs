@@ -15,6 +15,8 @@ pub mod memory;
 mod pack;
 pub mod past;
 mod pending;
+pub mod relay;
+pub mod remote;
 pub mod tid;
 mod wait;
 
@@ -26,22 +28,57 @@ use std::sync::Arc;
 use bytes::Bytes;
 use zeo_codec::{Oid, Tid};
 
+pub use file::{TOGETHER_LEN_MAX, TOGETHER_MAX};
 pub use pack::{CommitsStopped, PackHost, PackOutcome, PackReport, PackRequest, Unattended};
 pub use pending::Pending;
 pub use wait::{WaitHook, set_wait_hook, wait};
 
 use blob::{BlobDirectory, StagedBlob};
 use past::{CurrentObject, PastRecord, PastRevision, PastTransaction, UndoError};
+use remote::Remote;
 
-/// A revision's object data and its place in the object's history, handed over without an intermediate
-/// buffer: the reader asks the sink for room and fills it.
+/// Takes a revision's object data and its place in the object's history, without an intermediate buffer: the storage
+/// reads the data into memory of the sink, where it stays.
 pub trait DataSink {
+    /// Room to read into while it is not known yet how much data there is, of any length, with anything in it. What
+    /// stands at its beginning is at the beginning of what [`accept`](Self::accept) returns.
+    ///
+    /// May be called any number of times before [`accept`](Self::accept), or never.
+    fn room(&mut self) -> &mut [u8];
+
     /// Returns exactly `data_len` bytes to be filled with the data of the revision written by `serial`,
     /// which `end` superseded (`None`: it is the current one in this view).
     ///
     /// Called at most once for each load. If the load fails afterwards, the sink's content is undefined. A
     /// storage may panic if the length of what is returned differs from `data_len`.
     fn accept(&mut self, serial: Tid, end: Option<Tid>, data_len: usize) -> &mut [u8];
+}
+
+/// Room for data of which nothing is known: most objects of a Zope database fit.
+pub const ROOM_LEN: usize = 1024;
+
+/// A revision by itself, in memory.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LoadedRevision {
+    /// The object data.
+    pub data: Vec<u8>,
+    /// The transaction that wrote it.
+    pub serial: Tid,
+    /// The transaction that superseded it, `None` if it is the current one.
+    pub end: Option<Tid>,
+}
+
+impl DataSink for LoadedRevision {
+    fn room(&mut self) -> &mut [u8] {
+        self.data.resize(ROOM_LEN, 0);
+        &mut self.data
+    }
+
+    fn accept(&mut self, serial: Tid, end: Option<Tid>, data_len: usize) -> &mut [u8] {
+        (self.serial, self.end) = (serial, end);
+        self.data.resize(data_len, 0);
+        &mut self.data
+    }
 }
 
 /// What is known of the newest record of an object without reading its data.
@@ -131,7 +168,8 @@ pub trait View: Send + Sync + fmt::Debug {
     /// long.
     ///
     /// # Errors
-    /// [`StorageError::NoSuchObject`] if it is unknown; otherwise what the medium says.
+    /// [`StorageError::NoSuchObject`] if it is unknown; where a storage consists of several, to the last one that is
+    /// asked, so that revisions may have been shown before. Otherwise what the medium says.
     fn history(
         &self,
         oid: Oid,
@@ -327,6 +365,41 @@ pub trait Storage: Send + Sync + fmt::Debug {
         if blobs.is_empty() { self.vote(transaction) } else { Err(StorageError::NoBlobs) }
     }
 
+    /// The storage as another server's, if it is one.
+    fn remote(&self) -> Option<&dyn Remote> {
+        None
+    }
+
+    /// Checks what can be checked of `transaction`, whatever its tid will be and whatever is committed before it, and
+    /// keeps room for it, so that its commit will not fail for that. Only where there are
+    /// [`concurrent_commits`](Features::concurrent_commits), and for records that are new data or deletions.
+    ///
+    /// # Errors
+    /// Those of [`vote`](Self::vote) but for the tid.
+    fn reserve(&self, transaction: &NewTransaction) -> Result<Reservation, StorageError> {
+        let _ = transaction;
+        Ok(Reservation::default())
+    }
+
+    /// The smallest tid from `wanted` on that a transaction may have which is made durable together with `place` others
+    /// that stand before it; 0: alone, or as their first. `None` when all numbers are used up.
+    fn tid_together(&self, wanted: Tid, place: usize) -> Option<Tid> {
+        let _ = place;
+        Some(wanted)
+    }
+
+    /// Makes transactions durable, all with one sync, then visible to new views, and returns the first view of each. They
+    /// have room [reserved](Self::reserve), tids of [their places](Self::tid_together), and no object of one is another
+    /// one's. At most [`TOGETHER_MAX`], of [`TOGETHER_LEN_MAX`] bytes unless it is one.
+    ///
+    /// # Errors
+    /// Nothing was acknowledged and nothing became visible: those of [`vote`](Self::vote) and of
+    /// [`finish`](Voted::finish). Unless the storage [has stopped](Self::has_stopped) they can be committed one by one.
+    fn commit_together(&self, transactions: Vec<NewTransaction>) -> Result<Vec<Arc<dyn View>>, StorageError> {
+        let commit = |transaction| self.vote(transaction)?.finish();
+        transactions.into_iter().map(commit).collect()
+    }
+
     /// Whether nothing is written any more because it is unknown what is on the medium; see [`Voted::finish`].
     fn has_stopped(&self) -> bool {
         false
@@ -345,6 +418,29 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// # Errors
     /// What the medium says; committed data is safe in any case.
     fn close(&self) -> Result<(), StorageError>;
+}
+
+/// Room for a transaction that is to come. Dropping it gives the room back.
+#[derive(Debug, Default)]
+#[must_use = "dropping it gives the room back"]
+pub struct Reservation(Option<Box<dyn KeepsRoom>>);
+
+impl Reservation {
+    pub(crate) fn new(room: impl KeepsRoom + 'static) -> Self {
+        Self(Some(Box::new(room)))
+    }
+
+    /// Number of bytes that the transaction takes in the storage; 0 if it does not count them.
+    #[must_use]
+    pub fn transaction_len(&self) -> u64 {
+        self.0.as_ref().map_or(0, |room| room.transaction_len())
+    }
+}
+
+/// What a storage keeps for a [`Reservation`].
+pub(crate) trait KeepsRoom: Send + fmt::Debug {
+    /// Number of bytes that the transaction takes in the storage.
+    fn transaction_len(&self) -> u64;
 }
 
 /// A transaction that is ready to be committed. Dropping it aborts it.
@@ -378,6 +474,9 @@ pub struct Features {
     pub external_gc: bool,
     /// Blobs.
     pub blobs: bool,
+    /// Transactions that touch different objects can be voted on beside each other: [`Storage::reserve`] does what is
+    /// to be done at the vote, and [`Storage::vote`] waits until the commit.
+    pub concurrent_commits: bool,
     /// What the entries of `history` look like.
     pub history: HistoryShape,
     /// The Python class that does not have the rest, as its errors name it.
@@ -451,6 +550,9 @@ pub enum StorageError {
         /// The quota.
         quota_bytes: u64,
     },
+    /// What the server behind a storage that passes everything on says, or what has become of the connection to it.
+    #[error(transparent)]
+    Remote(Box<zeo_client::Error>),
     /// The storage has been closed.
     #[error("the storage is closed")]
     Closed,
@@ -466,12 +568,6 @@ pub enum StorageError {
     /// The pack time is the beginning of time.
     #[error("Invalid pack time")]
     InvalidPackTime,
-    /// While a pack was under way, a transaction was undone whose earlier revisions it had decided to remove.
-    #[error("transaction {tid} points back to a revision that this pack removes; pack again")]
-    UndoneMeanwhile {
-        /// The transaction that undid it.
-        tid: Tid,
-    },
     /// There are objects, but not the one from which all others are reached: a pack would remove everything.
     #[error("there is no root object {0}")]
     NoRoot(Oid),

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use zeo_codec::{Oid, Tid};
 
-use super::StorageError;
+use super::{HistoryShape, StorageError};
 
 /// A committed transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +59,10 @@ pub struct PastRevision {
     pub extension: Bytes,
     /// Length in bytes of the data that the record holds itself.
     pub data_len: u64,
+    /// What the storage that has it says of a revision.
+    pub shape: HistoryShape,
+    /// Where a storage consists of several, which of them has it: 0 for the first one that is asked, and rising.
+    pub layer: u32,
 }
 
 /// The first current object at or above an oid.
@@ -82,6 +86,9 @@ pub enum UndoError {
     /// Objects that cannot be taken back, in the order of the transaction's records.
     #[error("{} objects cannot be undone", .0.len())]
     Objects(Vec<(Oid, WhyNotUndone)>),
+    /// It has more records than the new transaction may get ([`Pending::left`](super::Pending::left)).
+    #[error("too many records to be undone")]
+    TooMany,
     /// The storage cannot read what it needs.
     #[error(transparent)]
     Storage(#[from] StorageError),

@@ -7,19 +7,32 @@ use zeo_codec::Oid;
 use super::{NewRecord, RecordData};
 
 /// New records in the order in which they will be written. An object may occur several times; the last one counts.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Pending {
     records: Vec<NewRecord>,
+    len_max: usize,
     /// Index of each object's last record, among the first `indexed_count` ones: only undo asks.
     last: HashMap<Oid, usize>,
     indexed_count: usize,
 }
 
+impl Default for Pending {
+    fn default() -> Self {
+        Self::new(0, usize::MAX)
+    }
+}
+
 impl Pending {
-    /// Nothing yet, with room for `count` records.
+    /// Nothing yet, with room for `count` records. Undo adds none beyond `len_max`.
     #[must_use]
-    pub fn with_capacity(count: usize) -> Self {
-        Self { records: Vec::with_capacity(count), ..Self::default() }
+    pub fn new(count: usize, len_max: usize) -> Self {
+        Self { records: Vec::with_capacity(count), len_max, last: HashMap::new(), indexed_count: 0 }
+    }
+
+    /// How many records may be added by undo.
+    #[must_use]
+    pub const fn left(&self) -> usize {
+        self.len_max.saturating_sub(self.records.len())
     }
 
     /// Adds a record.
@@ -71,6 +84,7 @@ mod tests {
         pending.push(NewRecord::with_data(two, "b".into()));
         assert_eq!(pending.last_of(one), Some(&RecordData::Deleted));
         assert_eq!(pending.last_of(two), Some(&RecordData::Data("b".into())));
+        assert_eq!(pending.left(), usize::MAX - 4);
         assert_eq!(pending.into_records().len(), 4);
     }
 }

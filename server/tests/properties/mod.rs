@@ -3,6 +3,11 @@
 #![allow(dead_code, unreachable_pub, reason = "the fuzz target uses a part")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a property fails by panicking")]
 
+pub mod configuration;
+pub mod conversations;
+pub mod data_file;
+pub mod index_file;
+
 use std::sync::Arc;
 
 use zeo_codec::Limits;

@@ -18,6 +18,8 @@ use zeo_server::config::Address;
 use zeo_server::engine::{Engine, EngineOptions};
 use zeo_server::net::{Bound, ConnectionOptions, Listener};
 use zeo_server::storage::Storage;
+use zeo_server::storage::file::disk::MemoryDisk;
+use zeo_server::storage::file::{FileStorage, FileStorageOptions};
 use zeo_server::storage::memory::MemoryStorage;
 
 /// How long a test waits for something that must happen.
@@ -33,6 +35,14 @@ pub(crate) struct TestServer {
 impl TestServer {
     pub(crate) fn start() -> Self {
         Self::with(EngineOptions::default(), ConnectionOptions::default())
+    }
+
+    /// One with a data file, which lies in memory, too.
+    pub(crate) fn with_file() -> Self {
+        let storage =
+            FileStorage::open_disk(Arc::new(MemoryDisk::default()), "test", FileStorageOptions::default())
+                .unwrap();
+        Self::serving(Arc::new(storage), EngineOptions::default(), ConnectionOptions::default())
     }
 
     pub(crate) fn with(options: EngineOptions, connections: ConnectionOptions) -> Self {
@@ -267,4 +277,15 @@ pub(crate) fn begin(id: u64) -> Call<'static> {
 
 pub(crate) fn transaction(method: Method, id: u64) -> Call<'static> {
     Call::Transaction(method, TransactionRef { id: TxnId(id) })
+}
+
+/// As `undoLog` encodes ids, for bytes of any number.
+pub(crate) fn base64(bytes: &[u8]) -> Vec<u8> {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let group = |three: &[u8]| {
+        let number = three.iter().chain([&0, &0]).take(3).fold(0, |sum, byte| sum << 8 | usize::from(*byte));
+        let characters = (0..4).map(move |place| ALPHABET[number >> (18 - 6 * place) & 63]);
+        characters.take(three.len() + 1).chain([b'='; 4]).take(4).collect::<Vec<_>>()
+    };
+    bytes.chunks(3).flat_map(group).collect()
 }

@@ -6,14 +6,18 @@
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use super::lex::Lexer;
 use super::op::{Op, code};
 use crate::error::{DecodeError, DecodeErrorKind as Kind};
 use crate::limits::Limits;
-use crate::value::{Construction, Global, Object, Value};
+use crate::value::{Construction, Global, Value};
+use memo::Memo;
+use tree::Tree;
+
+mod memo;
+mod tree;
 
 /// Decodes the pickle at the start of `pickle` and ignores what follows its `STOP`, as Python does.
 ///
@@ -42,8 +46,9 @@ pub fn decode_prefix<'a>(pickle: &'a [u8], limits: &Limits) -> Result<(Value<'a>
     let end = lexer.offset();
     // Without sharing every value takes at least one opcode. The factor leaves room for honest sharing.
     let budget = limits.value_count.min(end.saturating_mul(4).saturating_add(64));
-    let mut tree = Tree { nodes: &machine.nodes, budget, depth: limits.depth };
-    let value = tree.build(root).map_err(|kind| DecodeError::new(end.saturating_sub(1), kind))?;
+    let value = Tree::new(&machine.nodes, &machine.items, budget, limits.depth)
+        .root(root)
+        .map_err(|kind| DecodeError::new(end.saturating_sub(1), kind))?;
     Ok((value, end))
 }
 
@@ -53,15 +58,25 @@ type NodeId = u32;
 #[derive(Debug)]
 enum Node<'a> {
     Leaf(Value<'a>),
-    Tuple(Box<[NodeId]>),
+    Tuple(Items),
     List(Vec<NodeId>),
     /// Keys and values in turn.
     Dict(Vec<NodeId>),
     Set(Vec<NodeId>),
-    FrozenSet(Box<[NodeId]>),
+    FrozenSet(Items),
     Persistent(NodeId),
     Object(Box<ObjectNode>),
 }
+
+/// What a value has in it that is complete when it is made: a part of [`Machine::items`].
+#[derive(Debug, Clone, Copy)]
+struct Items {
+    start: usize,
+    end: usize,
+}
+
+/// For how many values an object counts, by the memory that it takes.
+const OBJECT_COST: usize = 3;
 
 #[derive(Debug)]
 struct ObjectNode {
@@ -77,21 +92,28 @@ struct ObjectNode {
 #[derive(Debug)]
 struct Machine<'a> {
     nodes: Vec<Node<'a>>,
+    /// What is in the tuples.
+    items: Vec<NodeId>,
     stack: Vec<NodeId>,
     /// Heights of the stack at which marks were set.
     marks: Vec<usize>,
-    memo: BTreeMap<u32, NodeId>,
-    node_count_max: usize,
+    memo: Memo,
+    /// Greatest number of nodes, and of entries of the stack, the marks and the memo.
+    count_max: usize,
+    /// How many more nodes there may be.
+    budget: usize,
 }
 
 impl<'a> Machine<'a> {
-    const fn new(node_count_max: usize) -> Self {
+    fn new(count_max: usize) -> Self {
         Self {
             nodes: Vec::new(),
+            items: Vec::new(),
             stack: Vec::new(),
             marks: Vec::new(),
-            memo: BTreeMap::new(),
-            node_count_max,
+            memo: Memo::default(),
+            count_max,
+            budget: count_max,
         }
     }
 
@@ -114,18 +136,22 @@ impl<'a> Machine<'a> {
             Op::Extension(code) => self.leaf(Value::Extension(code)),
             Op::Global { module, name } => self.leaf(global(module, name)),
             Op::StackGlobal => self.stack_global(),
-            Op::EmptyTuple => self.push(Node::Tuple(Box::default())),
+            Op::EmptyTuple => self.tuple(self.stack.len()),
             Op::TupleOf(count) => {
-                let items = self.pop_many(usize::from(count))?;
-                self.push(Node::Tuple(items.into()))
+                let start = self.height_below(usize::from(count))?;
+                self.tuple(start)
             }
-            Op::Tuple => self.collect(|items| Node::Tuple(items.into())),
+            Op::Tuple => self.pop_mark().and_then(|height| self.tuple(height)),
             Op::EmptyList => self.push(Node::List(Vec::new())),
-            Op::List => self.collect(Node::List),
+            Op::List => self.pop_to_mark().and_then(|items| self.push(Node::List(items))),
             Op::EmptyDict => self.push(Node::Dict(Vec::new())),
             Op::Dict => self.pop_pairs().and_then(|items| self.push(Node::Dict(items))),
             Op::EmptySet => self.push(Node::Set(Vec::new())),
-            Op::FrozenSet => self.collect(|items| Node::FrozenSet(items.into())),
+            Op::FrozenSet => {
+                let start = self.pop_mark()?;
+                let items = self.keep_items(start)?;
+                self.push(Node::FrozenSet(items))
+            }
             Op::Append => self.pop_many(1).and_then(|item| self.append(&item, code::APPEND)),
             Op::Appends => self.pop_to_mark().and_then(|items| self.append(&items, code::APPENDS)),
             Op::SetItem => self.pop_many(2).and_then(|pair| self.set_items(&pair, code::SETITEM)),
@@ -143,7 +169,7 @@ impl<'a> Machine<'a> {
             }
             Op::BinPersId => self.persistent(),
             Op::Get(index) => {
-                let id = *self.memo.get(&index).ok_or(Kind::NoMemo(index))?;
+                let id = self.memo.get(index).ok_or(Kind::NoMemo(index))?;
                 self.push_id(id)
             }
             Op::Put(index) => self.memoize(index),
@@ -153,17 +179,20 @@ impl<'a> Machine<'a> {
     }
 
     fn push(&mut self, node: Node<'a>) -> Result<(), Kind> {
-        if self.nodes.len() >= self.node_count_max {
-            return Err(Kind::TooManyValues);
-        }
+        self.charge(1)?;
         let id = NodeId::try_from(self.nodes.len()).map_err(|_| Kind::TooManyValues)?;
         self.nodes.push(node);
         self.push_id(id)
     }
 
+    fn charge(&mut self, count: usize) -> Result<(), Kind> {
+        self.budget = self.budget.checked_sub(count).ok_or(Kind::TooManyValues)?;
+        Ok(())
+    }
+
     fn push_id(&mut self, id: NodeId) -> Result<(), Kind> {
         // GET and DUP push without making a node.
-        if self.stack.len() >= self.node_count_max {
+        if self.stack.len() >= self.count_max {
             return Err(Kind::TooManyValues);
         }
         self.stack.push(id);
@@ -175,7 +204,7 @@ impl<'a> Machine<'a> {
     }
 
     fn mark(&mut self) -> Result<(), Kind> {
-        if self.marks.len() >= self.node_count_max {
+        if self.marks.len() >= self.count_max {
             return Err(Kind::TooManyValues);
         }
         self.marks.push(self.stack.len());
@@ -206,27 +235,42 @@ impl<'a> Machine<'a> {
         }
     }
 
+    /// The height of the stack without its last `count` entries.
+    fn height_below(&self, count: usize) -> Result<usize, Kind> {
+        let height = self.stack.len().checked_sub(count).ok_or(Kind::StackUnderflow)?;
+        if height < self.floor() { Err(Kind::StackUnderflow) } else { Ok(height) }
+    }
+
     fn pop_many(&mut self, count: usize) -> Result<Vec<NodeId>, Kind> {
-        let start = self.stack.len().checked_sub(count).ok_or(Kind::StackUnderflow)?;
-        if start < self.floor() {
-            return Err(Kind::StackUnderflow);
-        }
-        Ok(self.stack.split_off(start))
+        let height = self.height_below(count)?;
+        Ok(self.stack.split_off(height))
+    }
+
+    fn pop_mark(&mut self) -> Result<usize, Kind> {
+        self.marks.pop().ok_or(Kind::NoMark)
     }
 
     fn pop_to_mark(&mut self) -> Result<Vec<NodeId>, Kind> {
-        let height = self.marks.pop().ok_or(Kind::NoMark)?;
+        let height = self.pop_mark()?;
         Ok(self.stack.split_off(height))
+    }
+
+    /// Takes what stands on the stack from `height` on for a value that is complete with it.
+    fn keep_items(&mut self, height: usize) -> Result<Items, Kind> {
+        let start = self.items.len();
+        self.items.extend_from_slice(self.stack.get(height..).ok_or(Kind::StackUnderflow)?);
+        self.stack.truncate(height);
+        Ok(Items { start, end: self.items.len() })
+    }
+
+    fn tuple(&mut self, height: usize) -> Result<(), Kind> {
+        let items = self.keep_items(height)?;
+        self.push(Node::Tuple(items))
     }
 
     fn pop_pairs(&mut self) -> Result<Vec<NodeId>, Kind> {
         let items = self.pop_to_mark()?;
         if items.len().is_multiple_of(2) { Ok(items) } else { Err(Kind::BadOperand(code::SETITEMS)) }
-    }
-
-    fn collect(&mut self, node: impl FnOnce(Vec<NodeId>) -> Node<'a>) -> Result<(), Kind> {
-        let items = self.pop_to_mark()?;
-        self.push(node(items))
     }
 
     fn top_node(&mut self) -> Result<&mut Node<'a>, Kind> {
@@ -278,7 +322,10 @@ impl<'a> Machine<'a> {
 
     fn memoize(&mut self, index: u32) -> Result<(), Kind> {
         let top = self.top()?;
-        self.memo.insert(index, top);
+        if self.memo.len() >= self.count_max {
+            return Err(Kind::TooManyValues);
+        }
+        self.memo.put(index, top);
         Ok(())
     }
 
@@ -301,22 +348,20 @@ impl<'a> Machine<'a> {
     }
 
     fn inst(&mut self, module: &'a str, name: &'a str) -> Result<(), Kind> {
-        let items = self.pop_to_mark()?;
+        let height = self.pop_mark()?;
+        self.tuple(height)?;
+        let args = self.pop()?;
         self.leaf(global(module, name))?;
         let callable = self.pop()?;
-        self.push(Node::Tuple(items.into()))?;
-        let args = self.pop()?;
         self.push_object(Construction::Instance, callable, args, None)
     }
 
     fn obj(&mut self) -> Result<(), Kind> {
-        let mut items = self.pop_to_mark()?;
-        if items.is_empty() {
-            return Err(Kind::StackUnderflow);
-        }
-        let callable = items.remove(0);
-        self.push(Node::Tuple(items.into()))?;
+        let height = self.pop_mark()?;
+        let callable = *self.stack.get(height).ok_or(Kind::StackUnderflow)?;
+        self.tuple(height + 1)?;
         let args = self.pop()?;
+        self.stack.truncate(height);
         self.push_object(Construction::Instance, callable, args, None)
     }
 
@@ -327,6 +372,7 @@ impl<'a> Machine<'a> {
         args: NodeId,
         kwargs: Option<NodeId>,
     ) -> Result<(), Kind> {
+        self.charge(OBJECT_COST - 1)?;
         self.push(Node::Object(Box::new(ObjectNode {
             construction,
             callable,
@@ -366,103 +412,6 @@ impl<'a> Machine<'a> {
 
 const fn global<'a>(module: &'a str, name: &'a str) -> Value<'a> {
     Value::Global(Global { module: Cow::Borrowed(module), name: Cow::Borrowed(name) })
-}
-
-/// Turns the arena into a tree.
-struct Tree<'n, 'a> {
-    nodes: &'n [Node<'a>],
-    /// How many more values may be built.
-    budget: usize,
-    /// How much deeper values may nest.
-    depth: usize,
-}
-
-impl<'a> Tree<'_, 'a> {
-    fn build(&mut self, id: NodeId) -> Result<Value<'a>, Kind> {
-        let node = usize::try_from(id).ok().and_then(|id| self.nodes.get(id)).ok_or(Kind::StackUnderflow)?;
-        if let Node::Leaf(value) = node {
-            self.charge(1 + owned_len(value) / 16)?;
-            return Ok(value.clone());
-        }
-        self.charge(1)?;
-        // A value that contains itself ends here as well.
-        self.depth = self.depth.checked_sub(1).ok_or(Kind::TooDeep)?;
-        let value = self.build_composite(node)?;
-        self.depth += 1;
-        Ok(value)
-    }
-
-    fn build_composite(&mut self, node: &Node<'a>) -> Result<Value<'a>, Kind> {
-        Ok(match node {
-            Node::Leaf(value) => value.clone(),
-            Node::Tuple(items) => Value::Tuple(self.build_all(items)?),
-            Node::List(items) => Value::List(self.build_all(items)?),
-            Node::Set(items) => Value::Set(self.build_all(items)?),
-            Node::FrozenSet(items) => Value::FrozenSet(self.build_all(items)?),
-            Node::Dict(items) => Value::Dict(self.build_pairs(items)?),
-            Node::Persistent(reference) => Value::Persistent(Box::new(self.build(*reference)?)),
-            Node::Object(object) => Value::Object(Box::new(Object {
-                construction: object.construction,
-                callable: self.build(object.callable)?,
-                args: self.build(object.args)?,
-                kwargs: object.kwargs.map(|kwargs| self.build(kwargs)).transpose()?,
-                state: object.state.map(|state| self.build(state)).transpose()?,
-                list_items: self.build_all(&object.list_items)?,
-                dict_items: self.build_pairs(&object.dict_items)?,
-            })),
-        })
-    }
-
-    fn build_all(&mut self, items: &[NodeId]) -> Result<Vec<Value<'a>>, Kind> {
-        if items.len() > self.budget {
-            return Err(Kind::TooManyValues);
-        }
-        items.iter().map(|item| self.build(*item)).collect()
-    }
-
-    fn build_pairs(&mut self, items: &[NodeId]) -> Result<Vec<(Value<'a>, Value<'a>)>, Kind> {
-        if items.len() > self.budget {
-            return Err(Kind::TooManyValues);
-        }
-        items
-            .chunks_exact(2)
-            .map(|pair| match pair {
-                [key, value] => Ok((self.build(*key)?, self.build(*value)?)),
-                _ => Err(Kind::BadOperand(code::SETITEMS)),
-            })
-            .collect()
-    }
-
-    fn charge(&mut self, count: usize) -> Result<(), Kind> {
-        self.budget = self.budget.checked_sub(count).ok_or(Kind::TooManyValues)?;
-        Ok(())
-    }
-}
-
-/// Bytes that cloning a leaf copies.
-fn owned_len(value: &Value<'_>) -> usize {
-    match value {
-        Value::Bytes(Cow::Owned(bytes))
-        | Value::Native(Cow::Owned(bytes))
-        | Value::ByteArray(Cow::Owned(bytes))
-        | Value::Long(Cow::Owned(bytes)) => bytes.len(),
-        Value::Text(Cow::Owned(text)) => text.len(),
-        Value::Bytes(Cow::Borrowed(_))
-        | Value::Native(Cow::Borrowed(_))
-        | Value::ByteArray(Cow::Borrowed(_))
-        | Value::Long(Cow::Borrowed(_))
-        | Value::Text(Cow::Borrowed(_)) => 0,
-        Value::None | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Extension(_) => 0,
-        // Names are slices of the message (see `pop_name`); the rest are no leaves.
-        Value::Global(_)
-        | Value::Tuple(_)
-        | Value::List(_)
-        | Value::Dict(_)
-        | Value::Set(_)
-        | Value::FrozenSet(_)
-        | Value::Object(_)
-        | Value::Persistent(_) => 0,
-    }
 }
 
 #[cfg(test)]

@@ -51,16 +51,14 @@ impl Emit for PickleWriter<'_> {
         self.memoize();
     }
 
-    fn bytes_hole(&mut self, len: usize) -> usize {
+    fn bytes_hole(&mut self, len: usize) {
         if self.is_python2() {
             self.counted(code::SHORT_BINSTRING, code::BINSTRING, len);
         } else {
             self.bytes_header(len);
         }
-        let start = self.out.len();
-        self.out.resize(start + len, 0);
+        self.holes.add(self.out.len(), len);
         self.memoize();
-        start
     }
 
     #[inline]

@@ -8,6 +8,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use super::op::code;
+use crate::emit::Holes;
 use crate::share::{Sharing, put};
 use memo::Memo;
 
@@ -30,6 +31,7 @@ pub struct PickleWriter<'o> {
     flavor: PickleFlavor,
     memo: Option<Memo>,
     sharing: Option<Sharing<'o>>,
+    pub(crate) holes: Holes,
 }
 
 impl<'o> PickleWriter<'o> {
@@ -44,13 +46,13 @@ impl<'o> PickleWriter<'o> {
         flavor: PickleFlavor,
         sharing: Option<Sharing<'o>>,
     ) -> Self {
-        Self { out, flavor, memo: None, sharing }
+        Self { out, flavor, memo: None, sharing, holes: Holes::NONE }
     }
 
     /// A pickler with a memo, as `pickle.dumps` writes: transaction extensions in a `Data.fs`.
     #[must_use]
     pub fn with_memo(out: &'o mut Vec<u8>, flavor: PickleFlavor) -> Self {
-        Self { out, flavor, memo: Some(Memo::default()), sharing: None }
+        Self { memo: Some(Memo::default()), ..Self::new(out, flavor) }
     }
 
     /// Writes equal text keys of dicts as one object. That is what they are in a value that Python read from

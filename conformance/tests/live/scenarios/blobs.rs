@@ -23,13 +23,13 @@ pub(super) enum Around {
 fn with_blobs(context: &Context, file: &Path, blobs: &Path, around: Around) -> ServerConfig {
     let section = match around {
         Around::Nothing => file_section("1", file, &blob_dir(blobs)),
-        Around::File => blob_section(blobs, &file_section("", file, "")),
+        Around::File => blob_section("1", blobs, &file_section("", file, "")),
     };
     ServerConfig { storage_path: file.to_owned(), storage_section: Some(section), ..context.config() }
 }
 
 /// The usual one.
-fn config(context: &Context, around: Around) -> ServerConfig {
+pub(super) fn config(context: &Context, around: Around) -> ServerConfig {
     with_blobs(context, &context.path("Data.fs"), &context.path("blobs"), around)
 }
 
@@ -152,8 +152,8 @@ pub(super) fn packed(context: &Context) -> Result<(), ProcessError> {
         let section = match kind {
             "keep-old" => file_section("1", &file, &keep_old("true")),
             "no-old" => file_section("1", &file, &keep_old("false")),
-            "wrapped" => blob_section(&blobs, &file_section("", &file, "")),
-            _ => blob_section(&blobs, "<mappingstorage>\n</mappingstorage>\n"),
+            "wrapped" => blob_section("1", &blobs, &file_section("", &file, "")),
+            _ => blob_section("1", &blobs, "<mappingstorage>\n</mappingstorage>\n"),
         };
         let config =
             ServerConfig { storage_path: file.clone(), storage_section: Some(section), ..context.config() };

@@ -31,6 +31,18 @@ pub(super) fn over_a_file(context: &Context) -> Result<(), ProcessError> {
     same_files(&changes, &twin)
 }
 
+/// A file that Python wrote as the base, and the changes in memory: Python's DemoStorage with the same transactions gives
+/// the same history of every object.
+pub(super) fn in_memory_over_a_file(context: &Context) -> Result<(), ProcessError> {
+    let base = context.path("base.fs");
+    let name = base.display().to_string();
+    context.run_script("make_data", &["--file", &name])?;
+    let sections = file_section("base", &base, "") + "<mappingstorage changes>\n</mappingstorage>\n";
+    let server = context.start_server(&config(context, &sections))?;
+    context.run_client("demo_mixed", &server, &["--base", &name])?;
+    server.stop()
+}
+
 /// Base and changes have blobs, and both are served.
 pub(super) fn with_blobs(context: &Context) -> Result<(), ProcessError> {
     let [base, copy, changes] = ["base.fs", "copy.fs", "changes.fs"].map(|name| context.path(name));

@@ -1,7 +1,6 @@
 //! Calls that make, vote on, finish and abort a transaction.
 
 use std::borrow::Cow;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use zeo_codec::call::{CheckCurrentSerial, DeleteObject, Restorea, Storea, TpcBegin, TxnId, Undoa};
@@ -10,13 +9,15 @@ use zeo_codec::session::ServerSession;
 use zeo_codec::{MsgId, Reply, Tid, Value, VoteItem};
 
 use super::{Answer, Closing, Peer, now, send, send_error};
-use crate::engine::commit_lock::Ticket;
+use crate::engine::clock::unix_micros;
+use crate::engine::commit_lock::{Scope, Ticket};
 use crate::engine::error::CallError;
 use crate::engine::extension;
 use crate::engine::job::{Job, SyncJob};
+use crate::engine::pipeline::Ready;
 use crate::engine::served::CommitJob;
 use crate::engine::transaction::{BlobOp, OP_LEN, Op, Plan, Stage, Transaction, plan};
-use crate::storage::tid::{next_tid, unix_micros_from_tid};
+use crate::storage::tid::unix_micros_from_tid;
 use crate::storage::{NewBlob, NewRecord, NewTransaction, StorageError};
 
 impl Peer {
@@ -57,6 +58,8 @@ impl Peer {
             data_len: 0,
             failure: None,
             stage: Stage::Collecting,
+            passed: None,
+            passed_extension: self.is_relayed().then(|| args.extension.clone().into_owned()),
         };
         served.stats.active_transactions.add();
         self.transaction = Some(transaction);
@@ -76,18 +79,18 @@ impl Peer {
     }
 
     pub(super) fn storea(&mut self, args: Storea<'_>, payload: &Bytes) -> Result<Reply<'static>, CallError> {
-        self.attached()?.served.stats.stores.add();
         let data = kept(args.data, payload);
-        self.collect(args.id, data.len(), Op::Store { oid: args.oid, serial: args.serial, data })
+        self.collect(args.id, data.len(), Op::Store { oid: args.oid, serial: args.serial, data })?;
+        self.stored()
     }
 
     pub(super) fn delete_object(&mut self, args: DeleteObject) -> Result<Reply<'static>, CallError> {
-        let served = &self.attached()?.served;
-        served.stats.stores.add();
-        if !served.storage.features().external_gc {
-            return self.cannot(args.id, "deleteObject");
+        if self.attached()?.served.storage.features().external_gc {
+            self.collect(args.id, 0, Op::Delete { oid: args.oid, serial: args.serial })?;
+        } else {
+            self.cannot(args.id, "deleteObject")?;
         }
-        self.collect(args.id, 0, Op::Delete { oid: args.oid, serial: args.serial })
+        self.stored()
     }
 
     pub(super) fn restorea(
@@ -95,14 +98,21 @@ impl Peer {
         args: Restorea<'_>,
         payload: &Bytes,
     ) -> Result<Reply<'static>, CallError> {
-        let served = &self.attached()?.served;
-        served.stats.stores.add();
-        if !served.storage.features().restore {
-            return self.cannot(args.id, "restore");
-        }
         let Restorea { oid, serial, data, prev_txn: data_tid, id } = args;
-        let data = data.map(|data| kept(data, payload));
-        self.collect(id, data.as_ref().map_or(0, Bytes::len), Op::Restore { oid, serial, data, data_tid })
+        if self.attached()?.served.storage.features().restore {
+            let data = data.map(|data| kept(data, payload));
+            let data_len = data.as_ref().map_or(0, Bytes::len);
+            self.collect(id, data_len, Op::Restore { oid, serial, data, data_tid })?;
+        } else {
+            self.cannot(id, "restore")?;
+        }
+        self.stored()
+    }
+
+    /// Counts a store that belongs to a transaction; any other has failed before (StorageServer.py:storea, ZEO 6.2).
+    fn stored(&self) -> Result<Reply<'static>, CallError> {
+        self.attached()?.served.stats.stores.add();
+        Ok(Reply::None)
     }
 
     pub(super) fn undoa(&mut self, args: &Undoa<'_>) -> Result<Reply<'static>, CallError> {
@@ -113,12 +123,9 @@ impl Peer {
         self.collect(args.id, undo_id.len(), Op::Undo { undo_id })
     }
 
-    /// The storage has no such method; Python finds out at the vote.
     fn cannot(&mut self, id: TxnId, attribute: &'static str) -> Result<Reply<'static>, CallError> {
-        let type_name = self.attached()?.served.storage.features().python_class.to_owned();
-        let transaction = self.transaction(id)?;
-        transaction.failure.get_or_insert(CallError::NoAttribute { type_name, attribute });
-        Ok(Reply::None)
+        let type_name = self.attached()?.served.storage.features().python_class;
+        self.collect(id, 0, Op::Unsupported { type_name, attribute })
     }
 
     pub(super) fn check_current_serial(
@@ -151,8 +158,10 @@ impl Peer {
 
     pub(super) fn vote(&mut self, id: TxnId, reply_to: Option<&MsgId<'_>>) -> Result<Answer, CallError> {
         let round = self.sync_round + 1;
+        let is_relayed = self.is_relayed();
         let transaction = self.transaction(id)?;
-        let has_blobs = !transaction.blobs.is_empty() && transaction.failure.is_none();
+        // The server behind sees to the durability of those that are passed on.
+        let has_blobs = !transaction.blobs.is_empty() && transaction.failure.is_none() && !is_relayed;
         if matches!(transaction.stage, Stage::Collecting) && has_blobs {
             let blobs = std::mem::take(&mut transaction.blobs);
             transaction.stage =
@@ -166,12 +175,17 @@ impl Peer {
 
     /// Votes, or queues for the lock, with the transaction's files as durable as they will be before that.
     pub(super) fn vote_synced(&mut self, reply_to: Option<&MsgId<'_>>) -> Result<Answer, CallError> {
+        let is_concurrent = self.attached()?.served.storage.features().concurrent_commits;
         let Some(transaction) = &mut self.transaction else { return Ok(Answer::Reply(Reply::None)) };
+        let scope = if is_concurrent { transaction.scope() } else { Scope::Whole };
         let ticket = match std::mem::replace(&mut transaction.stage, Stage::Collecting) {
-            Stage::HandedBack { ticket } => ticket,
-            Stage::Collecting => {
+            Stage::HandedBack { ticket } if ticket.covers(&scope) => ticket,
+            // A resolution that touches more than the conflict did begins again, at the end of the queue: whoever
+            // waited for more with something in hand might be waited for.
+            stage @ (Stage::Collecting | Stage::HandedBack { .. }) => {
+                drop(stage);
                 let lock = &self.attached()?.served.lock;
-                let (ticket, is_held) = lock.acquire(self.id, &self.mailbox, now(), &self.label);
+                let (ticket, is_held) = lock.acquire(self.id, &self.mailbox, now(), &self.label, scope);
                 if !is_held {
                     let reply_to = reply_to.map(|id| id.clone().into_owned());
                     if let Some(transaction) = &mut self.transaction {
@@ -247,7 +261,10 @@ impl Peer {
         if let Some(failure) = transaction.failure.take() {
             return Err(failure);
         }
-        // Nobody commits while we hold the lock: this is and stays the newest state.
+        if served.storage.remote().is_some() {
+            return self.vote_remotely(ticket);
+        }
+        // Nobody commits what we touch while we hold the lock: of that this is and stays the newest state.
         let view = served.view();
         // In this order, the last blob first, as Python's server (StorageServer.py:_vote, ZEO 6.2): the file gets the
         // same bytes.
@@ -259,12 +276,15 @@ impl Peer {
             transaction.stage = Stage::HandedBack { ticket };
             return Ok(Reply::Voted(conflicts.into_iter().map(VoteItem::Conflict).collect()));
         }
+        let has_whole = ticket.covers(&Scope::Whole);
         let tid = match transaction.tid {
             Some(tid) if is_far_ahead(tid) => {
                 return Err(CallError::TransactionState("the transaction's tid lies more than a day ahead"));
             }
             Some(tid) => tid,
-            None => next_tid(unix_micros(now()), view.last_tid()).ok_or(StorageError::TidsExhausted)?,
+            None if has_whole => served.next_tid((self.clock)())?,
+            // To be decided at the commit.
+            None => Tid::ZERO,
         };
         check_serials(&records, tid)?;
         let blobs = std::mem::take(&mut transaction.blobs).into_iter().rev();
@@ -277,8 +297,13 @@ impl Peer {
             extension: transaction.extension.clone(),
             records,
         };
-        let voted = served.storage.vote_with_blobs(new, blobs)?;
-        transaction.stage = Stage::Voted { ticket, voted, tid, oids };
+        let ready = if has_whole {
+            Ready::Placed { voted: served.storage.vote_with_blobs(new, blobs)?, tid }
+        } else {
+            let room = served.storage.reserve(&new)?;
+            Ready::Promised { transaction: Box::new(new), room }
+        };
+        transaction.stage = Stage::Voted { ticket, ready, oids };
         // From here on only the storage needs the data.
         transaction.ops = Vec::new();
         Ok(Reply::Voted(undone.into_iter().map(VoteItem::Resolved).collect()))
@@ -295,9 +320,9 @@ impl Peer {
             Err(error) => return Err(error),
         };
         let reply_to = reply_to.map(|id| id.clone().into_owned());
-        let (voted, tid, oids, ticket) =
+        let (ready, oids, ticket) =
             match std::mem::replace(&mut transaction.stage, Stage::Finishing { reply_to }) {
-                Stage::Voted { voted, tid, oids, ticket } => (voted, tid, oids, ticket),
+                Stage::Voted { ready, oids, ticket } => (ready, oids, ticket),
                 other => {
                     transaction.stage = other;
                     return Err(CallError::FinishWithoutVote);
@@ -305,7 +330,8 @@ impl Peer {
             };
         let served = self.attached()?.served.clone();
         let mailbox = self.mailbox.clone();
-        let job = CommitJob { served, voted, tid, oids, peer: self.id, mailbox, ticket };
+        let asked = (self.clock)();
+        let job = CommitJob { served, ready, oids, peer: self.id, mailbox, ticket, asked };
         self.jobs.push_back(Job::Commit(job));
         Ok(Answer::Sent)
     }
@@ -367,12 +393,6 @@ fn is_far_ahead(tid: Tid) -> bool {
 }
 
 const DAY_MICROS: i64 = 24 * 3600 * 1_000_000;
-
-/// Microseconds since 1970, UTC; a clock far off gives the nearest there is, and tids rise nevertheless.
-pub(super) fn unix_micros(time: SystemTime) -> i64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
-}
 
 /// The bytes in the frame's own memory where they stand there.
 fn shared(bytes: Cow<'_, [u8]>, payload: &Bytes) -> Bytes {

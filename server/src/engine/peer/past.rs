@@ -10,10 +10,11 @@ use zeo_codec::{Method, MsgId, Oid, Reply, Tid, Value};
 
 use super::{Answer, Peer};
 use crate::engine::error::CallError;
+use crate::engine::history;
 use crate::engine::past;
 use crate::engine::undo_filter::Filter;
 use crate::storage::past::CurrentObject;
-use crate::storage::{DataSink, HistoryShape};
+use crate::storage::{HistoryShape, LoadedRevision};
 
 impl Peer {
     pub(super) fn history(
@@ -35,7 +36,7 @@ impl Peer {
         let size = args.size.unwrap_or(Value::Int(1)).into_owned();
         let bytes_max = self.engine.options.answer_bytes;
         Ok(self.ask(Method::History, reply_to, move || {
-            past::history(&*view, oid, &size, shape, bytes_max).map(Reply::Value)
+            history::history(&*view, oid, &size, bytes_max).map(Reply::Value)
         }))
     }
 
@@ -112,23 +113,9 @@ impl Peer {
         let Some(CurrentObject { oid, next }) = view.object_from(args.start.unwrap_or(Oid::ZERO))? else {
             return Err(CallError::NoKey { is_empty: view.object_count() == 0 });
         };
-        let mut sink = Loaded::default();
-        view.load_before(oid, Tid::MAX, &mut sink)?;
-        Ok(Reply::CurrentRecord(CurrentRecord { oid, serial: sink.serial, data: sink.data.into(), next }))
-    }
-}
-
-/// A revision in memory.
-#[derive(Default)]
-struct Loaded {
-    serial: Tid,
-    data: Vec<u8>,
-}
-
-impl DataSink for Loaded {
-    fn accept(&mut self, serial: Tid, _: Option<Tid>, data_len: usize) -> &mut [u8] {
-        self.serial = serial;
-        self.data = vec![0; data_len];
-        &mut self.data
+        let mut loaded = LoadedRevision::default();
+        view.load_before(oid, Tid::MAX, &mut loaded)?;
+        let LoadedRevision { data, serial, .. } = loaded;
+        Ok(Reply::CurrentRecord(CurrentRecord { oid, serial, data: data.into(), next }))
     }
 }

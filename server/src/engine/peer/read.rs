@@ -6,8 +6,8 @@ use zeo_codec::call::{GetInvalidations, GetTid, Invalidations, LoadBefore, LoadS
 use zeo_codec::session::ServerSession;
 use zeo_codec::{MsgId, Oid, Reply, Tid};
 
-use super::commit::unix_micros;
-use super::{Answer, Attached, Peer, now};
+use super::{Answer, Attached, Peer, now, unregistered};
+use crate::engine::clock::unix_micros;
 use crate::engine::error::CallError;
 use crate::engine::load::{LoadReply, Shape};
 use crate::storage::tid::unix_micros_from_tid;
@@ -15,7 +15,7 @@ use crate::storage::{Current, StorageError, View};
 
 impl Peer {
     pub(super) fn load_before(
-        &self,
+        &mut self,
         args: LoadBefore,
         reply_to: Option<&MsgId<'_>>,
         session: &mut ServerSession,
@@ -27,7 +27,7 @@ impl Peer {
     }
 
     pub(super) fn load_serial(
-        &self,
+        &mut self,
         args: LoadSerial,
         reply_to: Option<&MsgId<'_>>,
         session: &mut ServerSession,
@@ -39,7 +39,7 @@ impl Peer {
 
     /// Lets the storage write into the output, in the view of the last commit that the client was told.
     fn load(
-        &self,
+        &mut self,
         shape: Shape,
         reply_to: Option<&MsgId<'_>>,
         session: &mut ServerSession,
@@ -47,8 +47,9 @@ impl Peer {
     ) -> Result<Answer, CallError> {
         let Some(id) = reply_to else { return Ok(Answer::Sent) };
         let dialect = *session.dialect();
-        let mut sink = LoadReply::new(session.output_mut().buffer(), &dialect, id, shape);
-        match read(self.attached()?.cursor.view(), &mut sink) {
+        let Some(Attached { cursor, .. }) = &self.attached else { return Err(unregistered()) };
+        let mut sink = LoadReply::new(session.output_mut(), &mut self.read_ahead, dialect, id, shape);
+        match read(cursor.view(), &mut sink) {
             Ok(true) if sink.is_encodable() => Ok(Answer::Sent),
             Ok(true) => {
                 sink.cancel();
@@ -74,7 +75,9 @@ impl Peer {
         // The stream goes on behind this tid, whatever the queue holds beyond it (rule S5).
         let tid = cursor.view().last_tid();
         let changes = match served.queue.changes(args.tid, tid) {
-            None if self.is_young(args.tid) => changes_in_storage(cursor.view(), args.tid)?,
+            None if self.is_young(args.tid) => {
+                changes_in_storage(cursor.view(), args.tid, self.engine.options.missed_oid_count)?
+            }
             changes => changes,
         };
         Ok(match changes {
@@ -101,12 +104,21 @@ impl Peer {
 }
 
 /// All oids that changed after `known`, from the storage's last transactions; `None` if it does not keep
-/// them. Looks back in growing steps, so that little is read for a client that was away briefly.
-fn changes_in_storage(view: &dyn View, known: Tid) -> Result<Option<Vec<Oid>>, StorageError> {
+/// them, or if there are more than `oids_max`, which nobody needs and memory would have to hold. Looks back in growing
+/// steps, so that little is read for a client that was away briefly.
+fn changes_in_storage(
+    view: &dyn View,
+    known: Tid,
+    oids_max: usize,
+) -> Result<Option<Vec<Oid>>, StorageError> {
     let mut count = 1000;
     loop {
         let changes = view.last_changes(count)?;
         let is_whole_history = changes.len() < count;
+        let newer = changes.iter().filter(|(tid, _)| *tid > known);
+        if newer.map(|(_, oids)| oids.len()).sum::<usize>() > oids_max {
+            return Ok(None);
+        }
         match changes.first() {
             Some((oldest, _)) if *oldest > known && !is_whole_history => count = count.saturating_mul(4),
             // A history that begins after what the client knows is not the one that it knows.

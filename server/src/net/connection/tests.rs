@@ -5,6 +5,7 @@
 use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
+use tracing_subscriber::layer::SubscriberExt;
 use zeo_codec::call::{LoadBefore, Register, Storea, TpcBegin, TransactionRef, TxnId};
 use zeo_codec::session::{ClientEvent, ClientReply, ClientSession};
 use zeo_codec::{Call, Method, Oid, Tid, Value};
@@ -243,6 +244,21 @@ async fn who_leaves_too_many_commits_unread_is_expelled() {
     assert_eq!(status(&engine, "connections"), 1);
 }
 
+/// Large commits count more than small ones, but for a single one, which may be larger than everything allowed.
+#[tokio::test(start_paused = true)]
+async fn who_leaves_too_many_objects_unread_is_expelled() {
+    let engine = engine(EngineOptions { unread_oid_count: 2, ..EngineOptions::default() });
+    commit(&engine, LARGE, &[0; LARGE_LEN]);
+    let mut client = Client::registered(&engine, ConnectionOptions::default()).await;
+    client.get_stuck().await;
+    for number in 1..=3 {
+        sleep(Duration::from_secs(1)).await;
+        assert!(!client.server.is_finished(), "expelled with {} objects left unread", number - 1);
+        commit(&engine, Oid::from_u64(1 + number), b"data");
+    }
+    assert_eq!(client.end().await.0, "commits with 3 objects left unread");
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_idle_connection_keeps_no_room_of_large_messages() {
     let (stream, far_end) = duplex(PIPE_LEN);
@@ -329,6 +345,30 @@ async fn the_clock_of_the_commit_lock_starts_with_the_lock_and_ends_with_it() {
     // The first one has nothing any more that could be taken from it.
     sleep(Duration::from_secs(600)).await;
     assert!(!first.server.is_finished());
+}
+
+/// `guarantees.md` 2, point 21. Simulated time passes, and the time of day does not: it has been put back.
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_was_put_back_is_told_to_the_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("zeo.log");
+    let (layer, _) = crate::logging::open(&crate::logging::LogConfig::to_file(&path)).unwrap();
+    let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
+    let engine = engine(EngineOptions::default());
+    let mut client = Client::registered(&engine, ConnectionOptions::default()).await;
+    for id in 1..=3 {
+        for call in until_vote(id, LARGE, b"data") {
+            client.send(&call).await;
+        }
+        while !matches!(client.next_event().await, ClientEvent::Reply(_)) {}
+        client.call(&Call::Transaction(Method::TpcAbort, TransactionRef { id: TxnId(id) })).await;
+        // Only once.
+        sleep(Duration::from_secs(if id == 1 { 86_400 } else { 0 })).await;
+    }
+    let log = std::fs::read_to_string(path).unwrap();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains("clock")).collect();
+    let [line] = lines.as_slice() else { panic!("{log}") };
+    assert!(line.contains("WARNING ZEO.StorageServer ('1') the clock was put back by 8"), "{line}");
 }
 
 /// The two tasks of a connection wait for each other, and one of them may wait for a disk. That must not keep the

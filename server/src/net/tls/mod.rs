@@ -2,15 +2,12 @@
 //!
 //! Owns certificates, keys and the handshake; what comes out of it is a stream like any other. As in Python's
 //! server (`ZEO/zconfig.py`, `ssl_config`, ZEO 6.2) clients must show a certificate: who has none, or none that is
-//! trusted, gets no further than the handshake. Which are trusted is decided in `clients`.
+//! trusted, gets no further than the handshake. Files, keys and trust are the same for a client: [`zeo_client::tls`].
 //!
 //! Nothing is resumed: each connection proves anew that it owns its key, at the price of one handshake for
 //! connections that live for days.
 
 mod clients;
-mod error;
-mod key;
-mod pem_file;
 #[cfg(test)]
 mod tests;
 
@@ -25,11 +22,12 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::server::NoServerSessionStorage;
 
-pub use error::{TlsError, TlsErrorKind};
+use zeo_client::tls::{Peer, Trusted, certificates, private_key};
+pub use zeo_client::tls::{TlsError, TlsErrorKind};
 
 use crate::config::{Authenticate, SslOptions};
 use crate::zconfig::Environment;
-use clients::TrustedClients;
+use clients::Verifier;
 
 /// The server's side of handshakes.
 #[derive(Clone)]
@@ -50,8 +48,8 @@ impl Tls {
     pub fn load(options: &SslOptions, environment: &dyn Environment) -> Result<Self, TlsError> {
         let provider = Arc::new(ring::default_provider());
         let clients = match &options.authenticate {
-            Authenticate::Path(path) => TrustedClients::from_path(path),
-            Authenticate::Signed => TrustedClients::from_system(),
+            Authenticate::Path(path) => Trusted::from_path(Peer::Client, path),
+            Authenticate::Signed => Trusted::from_system(Peer::Client),
         }?;
         let config = server_config(&provider, clients, options, environment)?;
         Ok(Self(TlsAcceptor::from(Arc::new(config))))
@@ -71,20 +69,18 @@ impl Tls {
 
 fn server_config(
     provider: &Arc<CryptoProvider>,
-    clients: TrustedClients,
+    clients: Trusted,
     options: &SslOptions,
     environment: &dyn Environment,
 ) -> Result<ServerConfig, TlsError> {
-    let chain = pem_file::certificates(&options.certificate)?;
+    let chain = certificates(&options.certificate)?;
     let key_path = options.key.as_ref().unwrap_or(&options.certificate);
-    let password =
-        options.password.as_ref().map(|password| key::password(password, environment)).transpose()?;
-    let key = key::private_key(key_path, password.as_deref())?;
+    let key = private_key(key_path, options.password.as_ref(), environment)?;
     let refused = |source| TlsError::at(key_path, TlsErrorKind::Refused(source));
     let builder = ServerConfig::builder_with_provider(Arc::clone(provider))
         .with_safe_default_protocol_versions()
         .map_err(refused)?;
-    let verifier = Arc::new(clients.verifier(provider.signature_verification_algorithms));
+    let verifier = Arc::new(Verifier::new(clients, provider.signature_verification_algorithms));
     let mut config =
         builder.with_client_cert_verifier(verifier).with_single_cert(chain, key).map_err(refused)?;
     config.session_storage = Arc::new(NoServerSessionStorage {});

@@ -17,7 +17,8 @@ use tempfile::{NamedTempFile, TempPath};
 use zeo_codec::{Oid, Tid};
 
 use super::super::StorageError;
-use super::super::file::{io_error, sync_folder};
+use super::super::file::io_error;
+use super::durable::sync;
 use super::layout::{Layout, MARKER};
 use super::staged::{PREFIX, StagedBlob, Upload};
 
@@ -218,7 +219,7 @@ impl BlobDirectory {
             match DirBuilder::new().create(dir) {
                 // Somebody else, a client with a shared directory for example, was faster.
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                Ok(()) | Err(_) => sync_folder(dir)?,
+                Ok(()) | Err(_) => sync(dir.parent().unwrap_or(dir))?,
             }
         }
         Ok(())
@@ -227,7 +228,7 @@ impl BlobDirectory {
     /// Makes the names in `tmp/` durable.
     pub(super) fn sync_notes(&self) -> Result<(), StorageError> {
         let tmp = self.tmp();
-        File::open(&tmp).and_then(|dir| dir.sync_all()).map_err(io_error("sync", &tmp))
+        sync(&tmp).map_err(io_error("sync", &tmp))
     }
 
     fn write_marker(&self) -> io::Result<()> {
@@ -236,9 +237,9 @@ impl BlobDirectory {
         let builder = builder.prefix(MARKER).permissions(Permissions::from_mode(0o666));
         let mut marker = builder.tempfile_in(&self.root)?;
         marker.write_all(self.layout.name().as_bytes())?;
-        marker.as_file().sync_all()?;
+        sync(marker.path())?;
         marker.persist(self.root.join(MARKER))?;
-        sync_folder(&self.root.join(MARKER))
+        sync(&self.root)
     }
 }
 

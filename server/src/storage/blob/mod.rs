@@ -2,8 +2,8 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`mod@layout`] | names: oid and tid to path and back, no I/O |
 //! | `directory` | a blob directory: opening, reading, taking files in |
+//! | `durable` | syncing |
 //! | `staged` | files on their way in, and *what a crash leaves of them* |
 //! | `pack` | removing files with the records that name them |
 //! | `storage` | [`BlobStorage`]: any storage, with a blob directory beside it |
@@ -11,11 +11,11 @@
 //! Python has two ways to the same thing: `blob-dir` of a `<filestorage>` and `<blobstorage>` around any storage.
 //! They announce the same abilities and leave the same files, so here both are [`BlobStorage`].
 //!
+//! The names, oid and tid to path and back, are those that a client with a shared directory needs, too: [`layout`].
 //! `server/BLOBS.md` has the layout and the table of crashes.
 
-pub mod layout;
-
 mod directory;
+mod durable;
 mod pack;
 mod staged;
 mod storage;
@@ -26,3 +26,4 @@ mod tests;
 pub use directory::{BlobDirectory, BlobDirectoryOptions};
 pub use staged::{StagedBlob, Upload};
 pub use storage::BlobStorage;
+pub use zeo_client::blob::layout;

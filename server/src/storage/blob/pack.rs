@@ -19,13 +19,17 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use tempfile::TempPath;
 use zeo_codec::{Oid, Tid};
 
 use super::super::file::io_error;
+use super::super::pack::background::in_background;
+use super::super::pack::pace::{Pace, Ticker, clock_in};
 use super::super::{CommitsStopped, PackHost, PackOutcome, PackRequest, Storage, StorageError, View};
 use super::directory::BlobDirectory;
+use super::durable::sync;
 use super::layout::MARKER;
 use super::staged::is_committed;
 
@@ -47,7 +51,11 @@ pub(super) fn pack(
     let packed = inner.pack(request, &noting);
     let mut notes = noting.notes.into_inner().unwrap_or_else(PoisonError::into_inner);
     let Ok(PackOutcome::Packed(report)) = &packed else {
-        // Dropped, and with that removed: nothing went.
+        // The file before the last pack is gone (`super::super::file::pack`), and what belonged to it goes, too.
+        if keeps_old && matches!(packed, Ok(PackOutcome::NothingFreed)) {
+            Old::remove(directory)?;
+        }
+        // The notes are dropped, and with that removed: nothing went.
         return packed;
     };
     // From here on only who has done what they say removes them.
@@ -57,7 +65,9 @@ pub(super) fn pack(
     let removed = noting.removed.into_inner().unwrap_or_else(PoisonError::into_inner);
     let view = inner.view();
     let old = (keeps_old && report.is_old_kept).then(|| Old::begin(directory)).transpose();
-    let swept = old.and_then(|old| sweep(directory, &*view, &removed, old.as_ref()));
+    let sweep = || sweep(directory, &*view, &removed, old?.as_ref(), &Instant::now);
+    let swept = in_background("blobs of a pack", sweep);
+    let swept = swept.map_err(io_error("start to remove packed blobs of", directory.root())).flatten();
     if let (Ok(()), Some(notes)) = (&swept, &notes) {
         remove_notes(notes);
     }
@@ -87,7 +97,7 @@ pub(super) fn recover(directory: &BlobDirectory, view: &dyn View) -> Result<(), 
         };
         let keeps_old = has_switched && text.lines().next() == Some(KEEPS_OLD);
         let old = keeps_old.then(|| Old::resume(directory)).transpose()?;
-        sweep(directory, view, &removed, old.as_ref())?;
+        sweep(directory, view, &removed, old.as_ref(), &Instant::now)?;
         remove_notes(&path);
     }
     Ok(())
@@ -124,7 +134,7 @@ impl Noting<'_> {
             removed.iter().try_for_each(|(oid, serial)| writeln!(notes, "{oid}{serial}"))?;
             notes.flush()?;
             drop(notes);
-            file.as_file().sync_all()?;
+            sync(file.path())?;
             Ok(file.into_temp_path())
         };
         let path = write().map_err(io_error("write notes in", &tmp))?;
@@ -163,15 +173,22 @@ impl PackHost for Noting<'_> {
 }
 
 /// Removes the files of `removed`, or moves them to `old`, where all others are linked, too. Goes on after a file that
-/// cannot be removed, and says so at the end.
+/// cannot be removed, and says so at the end. The log tells how far it has come, by `clock`.
 fn sweep(
     directory: &BlobDirectory,
     view: &dyn View,
     removed: &[(Oid, Tid)],
     old: Option<&Old>,
+    clock: &dyn Fn() -> Instant,
 ) -> Result<(), StorageError> {
     let mut result = Ok(());
-    for (oid, serial) in removed {
+    let (started, total) = (clock(), removed.len() as u64);
+    let mut ticker = Ticker::new(started);
+    for (done, (oid, serial)) in (0..).zip(removed) {
+        let now = clock();
+        if ticker.is_due(now) {
+            tell(directory, Pace { done, total, spent: now.saturating_duration_since(started) });
+        }
         if is_committed(view, *oid, *serial)? {
             continue;
         }
@@ -199,6 +216,9 @@ fn sweep(
             }
         }
     }
+    if total > 0 {
+        tell(directory, Pace { done: total, total, spent: clock().saturating_duration_since(started) });
+    }
     if let Some(old) = old {
         result = result.and_then(|()| old.link_rest(directory, directory.root()));
         if result.is_ok() {
@@ -206,6 +226,18 @@ fn sweep(
         }
     }
     result
+}
+
+fn tell(directory: &BlobDirectory, pace: Pace) {
+    let (directory, total, percent) = (directory.root().display(), pace.total, pace.percent());
+    let end = match pace.left() {
+        Some(left) if pace.done < total => {
+            format!("; ends about {}, in {} s", clock_in(left), left.as_secs())
+        }
+        Some(_) | None => String::new(),
+    };
+    let rate = pace.per_second();
+    tracing::info!(target: "ZODB.blob", %directory, "pack: removing {total} files of blobs: {percent} %, {rate} files/s{end}");
 }
 
 /// Notes that stay are looked at again, and then say nothing new.
@@ -228,14 +260,22 @@ impl Old {
         Self { root: root.into() }
     }
 
+    /// Removes what an earlier pack has kept.
+    fn remove(directory: &BlobDirectory) -> Result<(), StorageError> {
+        let old = Self::of(directory);
+        match fs::remove_dir_all(&old.root) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(io_error("remove", &old.root)(error))
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
     /// Begins with nothing but the marker, and a sign that there is more to come.
     fn begin(directory: &BlobDirectory) -> Result<Self, StorageError> {
+        Self::remove(directory)?;
         let old = Self::of(directory);
         let begin = || {
-            match fs::remove_dir_all(&old.root) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                Ok(()) | Err(_) => {}
-            }
             fs::create_dir_all(&old.root)?;
             File::create(old.root.join(UNFINISHED))?;
             link_or_copy(&directory.root().join(MARKER), &old.root.join(MARKER))

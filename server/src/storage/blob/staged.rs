@@ -18,9 +18,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::TempPath;
 use zeo_codec::{Oid, Tid};
 
-use super::super::file::{io_error, sync_folder};
-use super::super::{DataSink, StorageError, View};
+use super::super::file::io_error;
+use super::super::{LoadedRevision, StorageError, View};
 use super::directory::BlobDirectory;
+use super::durable::sync;
 use super::layout::revision_name;
 
 /// What the names of files begin with that no vote has prepared.
@@ -74,10 +75,15 @@ impl StagedBlob {
     /// [`StorageError::Io`].
     pub fn sync(&self) -> Result<(), StorageError> {
         if !self.is_synced.load(Ordering::Acquire) {
-            File::open(&self.path).and_then(|file| file.sync_all()).map_err(io_error("sync", &self.path))?;
+            sync(&self.path).map_err(io_error("sync", &self.path))?;
             self.is_synced.store(true, Ordering::Release);
         }
         Ok(())
+    }
+
+    /// The file, for who takes it by renaming it.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Makes everything ready for being put in place as the revision `serial` of `oid`.
@@ -129,7 +135,7 @@ impl PlacedBlob {
         }
         result.map_err(io_error("put in place", &self.target))?;
         self.is_in_place = true;
-        sync_folder(&self.target).map_err(io_error("sync the directory of", &self.target))
+        sync(dir).map_err(io_error("sync the directory of", &self.target))
     }
 
     /// The transaction is in the storage.
@@ -188,7 +194,7 @@ fn prepared_revision(name: &str) -> Option<(Oid, Tid)> {
 
 /// Whether a record names the revision `serial` of `oid`.
 pub(super) fn is_committed(view: &dyn View, oid: Oid, serial: Tid) -> Result<bool, StorageError> {
-    match view.load_serial(oid, serial, &mut Scratch::default()) {
+    match view.load_serial(oid, serial, &mut LoadedRevision::default()) {
         Ok(()) => Ok(true),
         Err(StorageError::NoSuchObject(_) | StorageError::NoSuchRevision(..)) => Ok(false),
         Err(error) => Err(error),
@@ -199,16 +205,5 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
     match (fs::symlink_metadata(one), fs::symlink_metadata(other)) {
         (Ok(one), Ok(other)) => (one.dev(), one.ino()) == (other.dev(), other.ino()),
         _ => false,
-    }
-}
-
-/// A record's data by itself.
-#[derive(Debug, Default)]
-pub(super) struct Scratch(pub(super) Vec<u8>);
-
-impl DataSink for Scratch {
-    fn accept(&mut self, _: Tid, _: Option<Tid>, data_len: usize) -> &mut [u8] {
-        self.0.resize(data_len, 0);
-        &mut self.0
     }
 }

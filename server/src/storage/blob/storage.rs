@@ -24,12 +24,12 @@ use std::sync::Arc;
 use zeo_codec::{Oid, Tid};
 
 use super::super::{
-    Features, NewBlob, NewRecord, NewTransaction, PackHost, PackOutcome, PackRequest, RecordData, Storage,
-    StorageError, View, Voted,
+    Features, LoadedRevision, NewBlob, NewRecord, NewTransaction, PackHost, PackOutcome, PackRequest,
+    RecordData, Reservation, Storage, StorageError, View, Voted,
 };
 use super::directory::BlobDirectory;
 use super::pack;
-use super::staged::{PlacedBlob, Scratch, StagedBlob, recover};
+use super::staged::{PlacedBlob, StagedBlob, recover};
 
 /// What Python's storages with blobs announce if they can restore transactions, whether they are a FileStorage
 /// with a blob directory or a BlobStorage around one: `zope.interface.providedBy(storage).__iro__`, ZODB 6.4.
@@ -101,9 +101,9 @@ impl BlobStorage {
     }
 
     fn is_blob(&self, oid: Oid, serial: Tid) -> Result<bool, StorageError> {
-        let mut data = Scratch::default();
-        self.inner.view().load_serial(oid, serial, &mut data)?;
-        Ok(is_blob_record(&data.0))
+        let mut loaded = LoadedRevision::default();
+        self.inner.view().load_serial(oid, serial, &mut loaded)?;
+        Ok(is_blob_record(&loaded.data))
     }
 }
 
@@ -174,6 +174,19 @@ impl Storage for BlobStorage {
 
     fn pack(&self, request: PackRequest, host: &dyn PackHost) -> Result<PackOutcome, StorageError> {
         pack::pack(&*self.inner, &self.directory, self.keeps_old, request, host)
+    }
+
+    fn reserve(&self, transaction: &NewTransaction) -> Result<Reservation, StorageError> {
+        self.inner.reserve(transaction)
+    }
+
+    fn tid_together(&self, wanted: Tid, place: usize) -> Option<Tid> {
+        self.inner.tid_together(wanted, place)
+    }
+
+    /// These have no blobs.
+    fn commit_together(&self, transactions: Vec<NewTransaction>) -> Result<Vec<Arc<dyn View>>, StorageError> {
+        self.inner.commit_together(transactions)
     }
 
     fn has_stopped(&self) -> bool {

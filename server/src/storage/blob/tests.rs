@@ -11,12 +11,16 @@ use bytes::Bytes;
 use tempfile::TempDir;
 use zeo_codec::{Oid, Tid};
 
+use super::durable::plan;
 use super::storage::is_blob_record;
 use super::*;
 use crate::storage::file::disk::Disk;
 use crate::storage::file::disk::fault::{EIO, ENOSPC, Effect, Fault, FaultDisk};
 use crate::storage::file::{FileStorage, FileStorageOptions};
-use crate::storage::{NewBlob, NewRecord, NewTransaction, Revision, Storage, StorageError, Voted};
+use crate::storage::{
+    NewBlob, NewRecord, NewTransaction, PackOutcome, PackRequest, Revision, Storage, StorageError,
+    Unattended, Voted,
+};
 
 /// What Python 3 pickles for a `ZODB.blob.Blob`, by protocol 3 and, from Python 2, by protocol 1.
 const BLOB_RECORD: &[u8] = b"\x80\x03cZODB.blob\nBlob\nq\x01.\x80\x03N.";
@@ -181,6 +185,41 @@ fn a_failed_sync_leaves_the_decision_to_the_next_start() {
     let site = site.reopen();
     assert_eq!(site.storage.view().last_tid(), tid(1), "the transaction came through");
     assert_eq!(site.files(), [revision_file(1)]);
+}
+
+/// The table of `server/BLOBS.md`: what a power cut must not lose is durable before the next step.
+#[test]
+fn a_commit_syncs_the_note_then_the_content_then_the_name() {
+    let site = Site::new();
+    let root = site.blobs().root().to_owned();
+    plan::begin(None);
+    let voted = site.vote(1, b"content").unwrap();
+    // Eight directories, each by the one that it is in.
+    let made: Vec<_> = (0..8).map(|depth| ["0x00"; 8][..depth].join("/")).collect();
+    assert_eq!(plan::synced(&root), made);
+    plan::begin(None);
+    voted.finish().unwrap();
+    let dir = revision_file(1).rsplit_once('/').unwrap().0.to_owned();
+    assert_eq!(plan::synced(&root), ["tmp".to_owned(), note(1), dir.clone()]);
+    // The directories are there.
+    plan::begin(None);
+    site.commit(2, b"more");
+    assert_eq!(plan::synced(&root), ["tmp".to_owned(), note(2), dir]);
+}
+
+#[test]
+fn a_directory_that_cannot_be_synced_fails_the_commit_and_nothing_else() {
+    for failing in 0..3 {
+        let site = Site::new();
+        site.commit(1, b"before");
+        plan::begin(Some(failing));
+        assert!(matches!(site.vote(2, b"lost").unwrap().finish(), Err(StorageError::Io { .. })), "{failing}");
+        plan::begin(None);
+        assert_eq!(site.files(), [revision_file(1)], "{failing}");
+        assert_eq!(site.storage.view().last_tid(), tid(1), "{failing}");
+        site.commit(3, b"kept");
+        assert_eq!(site.files(), [revision_file(1), revision_file(3)]);
+    }
 }
 
 /// The states between two steps of a commit, made by hand: name of the revision, name of the note, transaction.
@@ -447,4 +486,26 @@ fn links_in_place_of_directories_are_not_followed() {
     let error = directory.claim(oid, "x.tmp").unwrap_err();
     assert!(matches!(error, StorageError::BadBlobName(_)), "{error}");
     assert_eq!(snapshot(dir.path().join("outside").as_path()), before);
+}
+
+/// As with Python's, whose `pack` removes both before it begins (`FileStorage.py:pack`, ZODB 6.4).
+#[test]
+fn a_pack_that_frees_nothing_leaves_nothing_of_what_an_earlier_one_kept() {
+    for (keeps_old, is_kept) in [(true, false), (false, true)] {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("Data.fs");
+        let file = FileStorage::open(&path, FileStorageOptions::default()).unwrap();
+        let directory =
+            BlobDirectory::open(&dir.path().join("blobs"), BlobDirectoryOptions::default()).unwrap();
+        let storage = BlobStorage::new(Arc::new(file), directory).unwrap();
+        let storage = if keeps_old { storage.keeping_old() } else { storage };
+        let root = NewRecord::with_data(Oid::from_u64(0), b"\x80\x03cm\nC\nq\x01.\x80\x03N."[..].into());
+        storage.vote(transaction(1, vec![root])).unwrap().finish().unwrap();
+        let old = dir.path().join("blobs.old");
+        fs::create_dir(&old).unwrap();
+        fs::write(dir.path().join("Data.fs.old"), "old").unwrap();
+        let outcome = storage.pack(PackRequest { until: tid(2), gc: None }, &Unattended).unwrap();
+        assert_eq!(outcome, PackOutcome::NothingFreed);
+        assert_eq!((old.exists(), dir.path().join("Data.fs.old").exists()), (is_kept, false));
+    }
 }

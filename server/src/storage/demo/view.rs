@@ -79,6 +79,10 @@ struct Ended<'s> {
 }
 
 impl DataSink for Ended<'_> {
+    fn room(&mut self) -> &mut [u8] {
+        self.sink.room()
+    }
+
     fn accept(&mut self, serial: Tid, end: Option<Tid>, data_len: usize) -> &mut [u8] {
         self.sink.accept(serial, end.or(self.end), data_len)
     }
@@ -123,7 +127,8 @@ impl View for DemoView {
     fn current(&self, oid: Oid) -> Result<Option<Current>, StorageError> {
         match self.changes.current(oid)? {
             Some(current) if !current.is_deleted => Ok(Some(current)),
-            changed => Ok(self.base.current(oid)?.or(changed)),
+            // What the base has deleted, Python's does not see at all: anybody may store it anew.
+            changed => Ok(self.base.current(oid)?.filter(|current| !current.is_deleted).or(changed)),
         }
     }
 
@@ -201,7 +206,9 @@ impl View for DemoView {
         visit: &mut dyn FnMut(PastRevision) -> ControlFlow<()>,
     ) -> Result<(), StorageError> {
         let mut is_over = false;
-        let mut watching = |revision| {
+        let mut base_layer = 1;
+        let mut watching = |revision: PastRevision| {
+            base_layer = revision.layer + 1;
             let flow = visit(revision);
             is_over = flow.is_break();
             flow
@@ -210,11 +217,11 @@ impl View for DemoView {
         if is_over {
             return changed;
         }
-        match (changed, self.base.history(oid, visit)) {
-            // Whoever has it has its history.
-            (Ok(()), Err(StorageError::NoSuchObject(_))) => Ok(()),
-            (Ok(()) | Err(StorageError::NoSuchObject(_)), walked) => walked,
-            (Err(error), _) => Err(error),
+        let mut behind =
+            |revision: PastRevision| visit(PastRevision { layer: revision.layer + base_layer, ..revision });
+        match changed {
+            Ok(()) | Err(StorageError::NoSuchObject(_)) => self.base.history(oid, &mut behind),
+            Err(error) => Err(error),
         }
     }
 

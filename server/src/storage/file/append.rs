@@ -28,13 +28,18 @@
 //! | power fails in 1 or 2 | any sectors of N, the others zeros; any length | see below |
 //! | after 2 | N | N is there |
 //!
+//! With several that are made durable [together](super::together) N stands for all of them, and what is there at the next
+//! start are those before the first that is not whole.
+//!
 //! A sector that did not reach the disk reads as zeros, since the file was extended there. The scan then finds
 //! one of: a length beyond the end of the file; a header of zeros; a record or a trailer that contradicts the
-//! header; a tid that starts with zeros. Each is a tail, if the transaction is the last and one of its sectors
-//! is all zeros, and is cut. Damage that is not of this kind is never cut.
+//! header; a tid that starts with zeros. Each is a tail, if the transaction is the last, or one of those that were to be
+//! made durable with the last, and a sector from there on is all zeros, and is cut. Damage that is not of this kind is never
+//! cut.
 //!
 //! What the format cannot show, since it has no checksums (it is the same with Python, which syncs once as
-//! well): a lost sector that lies wholly within object data, user, description or extension. The unacknowledged
+//! well): a lost sector that lies wholly within object data, user, description or extension, or ends with the oid of a
+//! new object. The unacknowledged
 //! transaction then appears with zeros in that place. File systems that write data before they extend the file
 //! (ext4 in its default mode, XFS, Btrfs, ZFS) do not leave such a state. Acknowledged transactions are
 //! not in danger in any case.
@@ -47,8 +52,8 @@ use zeo_codec::{Oid, Tid};
 
 use super::super::{Metadata, NewTransaction, RecordData, Revision, StorageError};
 use super::format::{
-    BACK_POINTER_LEN, DATA_HEADER_LEN, DATA_HEADER_SPAN, DataHeader, POS_MAX, TRAILER_LEN, TransactionHeader,
-    span,
+    BACK_POINTER_LEN, DATA_HEADER_LEN, DATA_HEADER_SPAN, DataHeader, POS_MAX, TRAILER_LEN,
+    TRANSACTION_HEADER_SPAN, TransactionHeader, span,
 };
 use super::index::Index;
 
@@ -143,6 +148,30 @@ pub(crate) fn lay_out(
     }
     pieces.push(Bytes::copy_from_slice(&header.len.to_be_bytes()));
     Ok(Image { tid, start_pos, len, pieces: pieces.finish(), record_positions })
+}
+
+/// The length in bytes that `transaction` will have in the file, and how far from its start its last record begins.
+///
+/// # Errors
+/// Those of [`lay_out`].
+pub(super) fn checked_len(transaction: &NewTransaction) -> Result<(u64, u64), StorageError> {
+    let NewTransaction { user, description, extension, records, .. } = transaction;
+    let metadata =
+        [(user, Metadata::User), (description, Metadata::Description), (extension, Metadata::Extension)];
+    let mut len = TRANSACTION_HEADER_SPAN;
+    for (bytes, which) in metadata {
+        len += u64::from(metadata_len(bytes, which)?);
+    }
+    let mut last_record_offset = 0;
+    for record in records {
+        let data_len = record.data.new_data().map_or(BACK_POINTER_LEN, Bytes::len);
+        if data_len == 0 {
+            return Err(StorageError::EmptyRecord(record.oid));
+        }
+        last_record_offset = len;
+        len = len.saturating_add(DATA_HEADER_SPAN).saturating_add(span(data_len));
+    }
+    Ok((len.saturating_add(TRAILER_LEN), last_record_offset))
 }
 
 fn metadata_len(bytes: &Bytes, which: Metadata) -> Result<u16, StorageError> {

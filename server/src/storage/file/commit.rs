@@ -1,11 +1,13 @@
 //! Vote and finish. What a crash between any two steps leaves is told in [`super::append`].
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::super::{NewTransaction, StorageError, View, Voted};
 use super::append::{Image, lay_out};
 use super::disk::Disk;
 use super::storage::{Health, Shared, Writer};
+use super::together::TOGETHER_LEN_MAX;
 use super::view::{FileState, FileView};
 
 /// Room is reserved in steps of this many bytes, so that few commits pay for it.
@@ -26,7 +28,7 @@ impl FileVoted {
         let mut writer = shared.writer();
         writer.check()?;
         let view = shared.view.load_full();
-        Shared::check_tid(&view, transaction.tid)?;
+        Shared::check_tid(view.last_tid, transaction.tid)?;
         let image = lay_out(transaction, view.end_pos, &view.state.index)?;
         if let Some(quota_bytes) = shared.options.quota_bytes
             && image.last_record_pos() > quota_bytes
@@ -51,29 +53,64 @@ impl Voted for FileVoted {
         if before.end_pos != image.start_pos || !Arc::ptr_eq(&before.state, &state) {
             return Err(StorageError::VoteOutdated);
         }
-        writer.write(&before, &image)?;
-        // Durable. Readers of older views who meet the new entries go back along the chain of records.
+        writer.write(&before, std::slice::from_ref(&image))?;
+        Ok(shared.show(&state, &image))
+    }
+}
+
+/// [`Storage::commit_together`](super::super::Storage::commit_together).
+pub(super) fn commit_together(
+    shared: &Shared,
+    transactions: Vec<NewTransaction>,
+) -> Result<Vec<Arc<dyn View>>, StorageError> {
+    let mut writer = shared.writer();
+    writer.check()?;
+    let before = shared.view.load_full();
+    let (mut end_pos, mut last_tid) = (before.end_pos, before.last_tid);
+    let mut places = HashMap::new();
+    let mut images = Vec::with_capacity(transactions.len());
+    for transaction in transactions {
+        // Their records point back to what is in the index now.
+        let place = images.len();
+        if transaction.records.iter().any(|record| *places.entry(record.oid).or_insert(place) != place) {
+            return Err(StorageError::VoteOutdated);
+        }
+        Shared::check_tid(last_tid, transaction.tid)?;
+        let image = lay_out(transaction, end_pos, &before.state.index)?;
+        (end_pos, last_tid) = (image.end_pos(), image.tid);
+        images.push(image);
+    }
+    // Promised, but perhaps for another file: a pack brings a new one.
+    writer.reserve(&before, end_pos)?;
+    writer.write(&before, &images)?;
+    Ok(images.iter().map(|image| shared.show(&before.state, image)).collect())
+}
+
+impl Shared {
+    /// Shows everybody what is durable now. Readers of older views who meet the new entries go back along the chain of
+    /// records.
+    fn show(&self, state: &Arc<FileState>, image: &Image) -> Arc<dyn View> {
         for (oid, pos) in &image.record_positions {
             state.index.insert(*oid, *pos);
         }
         let view = Arc::new(FileView {
             object_count: state.index.len(),
-            state,
+            state: Arc::clone(state),
             end_pos: image.end_pos(),
             last_tid: image.tid,
         });
-        shared.view.store(view.clone());
+        self.view.store(view.clone());
         // Not at the vote: an oid that is aborted must not spoil the sequence.
         if let Some(oid) = image.record_positions.iter().map(|(oid, _)| *oid).max() {
-            shared.raise_last_oid(oid);
+            self.raise_last_oid(oid);
         }
-        Ok(view)
+        view
     }
 }
 
 impl Writer {
     /// Makes sure that there is room up to `end_pos`.
-    fn reserve(&mut self, view: &FileView, end_pos: u64) -> Result<(), StorageError> {
+    pub(super) fn reserve(&mut self, view: &FileView, end_pos: u64) -> Result<(), StorageError> {
         let from_pos = self.reserved_pos.max(view.end_pos);
         if end_pos <= from_pos {
             return Ok(());
@@ -93,11 +130,11 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes `image` behind `view` and makes it durable, or leaves the file as it was, or stops writing for
-    /// good.
-    fn write(&mut self, view: &FileView, image: &Image) -> Result<(), StorageError> {
+    /// Writes `images`, one behind the other, behind `view` and makes them durable, or leaves the file as it was, or stops
+    /// writing for good.
+    fn write(&mut self, view: &FileView, images: &[Image]) -> Result<(), StorageError> {
         let disk = &*view.state.disk;
-        if let Err(error) = write_pieces(disk, image) {
+        if let Err(error) = write_pieces(disk, images) {
             self.cut_back(view);
             return Err(failed("write to", view)(error));
         }
@@ -124,11 +161,21 @@ impl Writer {
     }
 }
 
-fn write_pieces(disk: &dyn Disk, image: &Image) -> std::io::Result<()> {
-    let mut pos = image.start_pos;
-    for piece in &image.pieces {
-        disk.write_all_at(piece, pos)?;
-        pos = pos.saturating_add(super::format::span(piece.len()));
+fn write_pieces(disk: &dyn Disk, images: &[Image]) -> std::io::Result<()> {
+    if let [first, _, ..] = images
+        && images.iter().map(|image| image.len).sum::<u64>() <= TOGETHER_LEN_MAX
+    {
+        // Small ones: a copy costs less than a call.
+        let pieces: Vec<&[u8]> =
+            images.iter().flat_map(|image| image.pieces.iter().map(|piece| &**piece)).collect();
+        return disk.write_all_at(&pieces.concat(), first.start_pos);
+    }
+    for image in images {
+        let mut pos = image.start_pos;
+        for piece in &image.pieces {
+            disk.write_all_at(piece, pos)?;
+            pos = pos.saturating_add(super::format::span(piece.len()));
+        }
     }
     Ok(())
 }

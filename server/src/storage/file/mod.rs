@@ -6,7 +6,8 @@
 //! | [`disk`] | the medium: positional reads and writes, durability; a real file or memory |
 //! | `index`, `index_file`, `sanity` | where each object's newest record lies; the `.index` file; whether to trust it |
 //! | `window`, `scan`, `tail` | reading the whole file at open; what is whole, torn or damaged; cutting a torn tail |
-//! | `append`, `commit` | laying out a transaction; vote and finish; *what a crash leaves behind* |
+//! | `append`, `commit`, `room` | laying out a transaction; vote and finish; *what a crash leaves behind* |
+//! | `together` | transactions that are made durable by one sync |
 //! | `view` | reading, as of one transaction |
 //! | `past`, `undo` | walking over transactions, records and revisions; taking a transaction back, copying records |
 //! | `lock` | keeping a second process away |
@@ -35,12 +36,15 @@ mod index_file;
 mod lock;
 mod open;
 mod pack;
+mod pages;
 mod past;
 mod paths;
+mod room;
 mod sanity;
 mod scan;
 mod storage;
 mod tail;
+mod together;
 mod undo;
 mod view;
 mod window;
@@ -50,5 +54,6 @@ mod tests;
 
 pub use open::{CutTail, FileStorageOptions, IndexUse, OpenReport};
 pub use storage::FileStorage;
+pub use together::{TOGETHER_LEN_MAX, TOGETHER_MAX};
 
 pub(crate) use paths::{io_error, shown, sync_folder, with_suffix};

@@ -19,6 +19,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use zeo_client::lock_file::LockFile;
 use zeo_codec::Tid;
 
 use super::super::StorageError;
@@ -26,7 +27,7 @@ use super::disk::{Disk, FileDisk};
 use super::format::{FIRST_TRANSACTION_POS, MAGIC_PYTHON2, MAGIC_PYTHON3};
 use super::index::IndexBuilder;
 use super::index_file::{self, Unusable};
-use super::lock::LockFile;
+use super::lock;
 use super::pack::files::clean_up;
 use super::scan::{Scanned, Start, Tail, scan};
 use super::view::{FileState, FileView};
@@ -95,7 +96,7 @@ pub(crate) fn open_files(
 ) -> Result<(FileDisk, Option<LockFile>), StorageError> {
     let lock = match options.read_only {
         true => None,
-        false => Some(LockFile::acquire(&with_suffix(path, ".lock"))?),
+        false => Some(lock::acquire(&with_suffix(path, ".lock"))?),
     };
     let file = if options.read_only {
         File::open(path).map_err(io_error("open", path))?
@@ -165,7 +166,7 @@ pub(crate) fn open_disk(
         None => None,
     };
     let object_count = index.len();
-    let state = FileState { disk, file_name: file_name.to_owned(), index: index.finish() };
+    let state = FileState::new(disk, file_name.to_owned(), index.finish());
     let view = FileView {
         state: Arc::new(state),
         end_pos: scanned.end_pos,

@@ -11,9 +11,9 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 use zeo_codec::{Oid, Tid};
 
-use super::super::StorageError;
 use super::super::past::{CurrentObject, PastRecord, PastRevision, PastTransaction};
 use super::super::tid::unix_seconds_from_tid;
+use super::super::{HistoryShape, StorageError};
 use super::format::{
     DATA_HEADER_LEN, DATA_HEADER_SPAN, DataHeader, FIRST_TRANSACTION_POS, TRAILER_LEN,
     TRANSACTION_HEADER_LEN, TRANSACTION_HEADER_SPAN, TransactionHeader, back_pointer, data_field, span,
@@ -272,7 +272,7 @@ impl FileView {
             let mut bytes = [0; data_field::BACK_POINTER.end];
             let header = self.state.record(oid, pos, &mut bytes)?;
             if header.data_len != 0 {
-                self.check_end(pos, &header, &bytes)?;
+                self.check_end(pos, &header, bytes.get(DATA_HEADER_LEN..).unwrap_or_default())?;
                 return Ok(Some(Target { data_tid: header.tid, pos, data_len: header.data_len }));
             }
             (from_pos, pos) = (pos, back_pointer(&bytes).unwrap_or(0));
@@ -313,8 +313,15 @@ impl FileView {
             let header = self.state.record(oid, pos, &mut [0; DATA_HEADER_LEN])?;
             let transaction = self.transaction_at(header.transaction_pos)?;
             let PastTransaction { user, description, extension, .. } = transaction;
-            let data_len = header.data_len;
-            let revision = PastRevision { tid: header.tid, user, description, extension, data_len };
+            let revision = PastRevision {
+                tid: header.tid,
+                user,
+                description,
+                extension,
+                data_len: header.data_len,
+                shape: HistoryShape::Merged,
+                layer: 0,
+            };
             if visit(revision).is_break() {
                 break;
             }

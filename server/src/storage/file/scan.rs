@@ -6,9 +6,10 @@
 //! a length that reaches beyond the end of the file, status `c`, or a header that contradicts itself while the
 //! last eight bytes of the file are no plausible length. Two things differ, both towards losing nothing:
 //!
-//! * where complete transactions follow, it is damage and not a tail (Python cuts them all off);
-//! * where the last transaction is broken *and* a sector of it was never written (see [`super::append`]), it is
-//!   a tail (Python refuses to open).
+//! * where complete transactions follow that were not made durable together with it (see [`super::together`]), it is
+//!   damage and not a tail (Python cuts them all off);
+//! * where the last transaction is broken, or one of those made durable with it, *and* a sector was never written (see
+//!   [`super::append`]), it is a tail (Python refuses to open).
 //!
 //! Nothing is read into memory but headers: object data is skipped over.
 
@@ -25,6 +26,7 @@ use super::format::{
     TRANSACTION_HEADER_SPAN, TransactionHeader, data_field, span, status,
 };
 use super::index::IndexBuilder;
+use super::together::{TOGETHER_LEN_MAX, place_of};
 use super::window::{SCAN_WINDOW_LEN, Window};
 
 /// What a disk writes whole or not at all; all smaller units that exist are multiples of it.
@@ -151,7 +153,7 @@ impl Scanner<'_> {
         let header = self.transaction_header(pos)?;
         let Some(record_span) = header.span().filter(|record_span| *record_span <= left_len) else {
             let what = "transaction reaches beyond the end of the file, yet complete ones follow";
-            return Ok(if self.ends_whole(pos)? {
+            return Ok(if self.is_settled(pos, None)? {
                 Err(self.corrupt(what, pos))
             } else {
                 Ok(tail("transaction reaches beyond the end of the file", true))
@@ -173,7 +175,7 @@ impl Scanner<'_> {
             Err(Flaw::Io(error)) => return Err(error),
             Err(Flaw::Unwritten) => return Ok(Ok(tail("transaction was not written in full", true))),
             Err(Flaw::Broken { what, pos: at_pos }) => {
-                return Ok(if !self.is_followed(pos, next_pos)? && self.has_unwritten_sector(pos)? {
+                return Ok(if !self.is_settled(pos, Some(next_pos))? && self.has_unwritten_sector(pos)? {
                     Ok(tail("transaction was not written in full", true))
                 } else {
                     Err(self.corrupt(what, at_pos))
@@ -198,7 +200,7 @@ impl Scanner<'_> {
         if is_implausible {
             return Ok(Ok(tail("invalid transaction header at the end of the file", true)));
         }
-        if !self.ends_whole(pos + 1)? && self.has_unwritten_sector(pos)? {
+        if !self.is_settled(pos, None)? && self.has_unwritten_sector(pos)? {
             return Ok(Ok(tail("transaction was not written in full", true)));
         }
         Ok(Err(self.corrupt("invalid transaction header", pos)))
@@ -208,8 +210,8 @@ impl Scanner<'_> {
     fn records(&mut self, pos: u64, header: &TransactionHeader) -> Result<(), Flaw> {
         self.records.clear();
         let end_pos = pos + header.len;
-        let is_last = end_pos + TRAILER_LEN == self.window.end_pos();
-        if is_last && header.tid <= self.last_tid && self.is_unwritten(pos, pos..pos + 1)? {
+        let next_pos = end_pos + TRAILER_LEN;
+        if header.tid <= self.last_tid && self.is_lost(pos, pos..pos + 1, next_pos)? {
             return Err(Flaw::Unwritten);
         }
         if header.status != status::UNDONE {
@@ -219,11 +221,17 @@ impl Scanner<'_> {
             let mut record_pos = pos + header.header_len();
             while record_pos < end_pos {
                 let record = self.record(pos, record_pos, end_pos)?;
-                if is_last && record.tid != header.tid {
-                    let tid_pos = record_pos + span(data_field::TID.start);
-                    if self.is_unwritten(pos, tid_pos..tid_pos + span(data_field::TID.len()))? {
-                        return Err(Flaw::Unwritten);
-                    }
+                let tid_pos = record_pos + span(data_field::TID.start);
+                if record.tid != header.tid
+                    && self.is_lost(pos, tid_pos..tid_pos + span(data_field::TID.len()), next_pos)?
+                {
+                    return Err(Flaw::Unwritten);
+                }
+                if !self.is_previous(&record)
+                    && record.oid.to_u64() & 0xff == 0
+                    && self.is_lost(pos, record_pos..record_pos + span(data_field::OID.len()), next_pos)?
+                {
+                    return Err(Flaw::Unwritten);
                 }
                 self.compare_previous(&record, record_pos);
                 self.records.push((record.oid, record_pos));
@@ -257,11 +265,16 @@ impl Scanner<'_> {
         Ok(record)
     }
 
+    /// Whether a record points to the one that was its object's last.
+    fn is_previous(&self, record: &DataHeader) -> bool {
+        record.previous_pos == self.index.get(record.oid).unwrap_or(0)
+    }
+
     /// Python logs a wrong previous pointer and goes on: the current data can be read all the same. After a
     /// pack a pointer of 0 is usual.
     fn compare_previous(&mut self, record: &DataHeader, pos: u64) {
-        let seen_pos = self.index.get(record.oid).unwrap_or(0);
-        if record.previous_pos != seen_pos {
+        if !self.is_previous(record) {
+            let seen_pos = self.index.get(record.oid).unwrap_or(0);
             self.wrong_previous_count += 1;
             if self.wrong_previous_count <= LOGGED_MAX {
                 tracing::warn!(target: "ZODB.FileStorage", file = self.file_name, pos, oid = %record.oid, previous_pos = record.previous_pos,
@@ -277,17 +290,50 @@ impl Scanner<'_> {
 
     /// Whether a complete transaction follows the one at `pos`, which claims to reach to `next_pos`.
     fn is_followed(&mut self, pos: u64, next_pos: u64) -> io::Result<bool> {
-        Ok(self.is_whole(next_pos, None)? || self.ends_whole(pos + 1)?)
+        Ok(self.is_whole(next_pos, None)? || self.whole_before(pos + 1, self.window.end_pos())?.is_some())
     }
 
-    /// Whether the last eight bytes of the file lead to the start of a complete transaction at `from_pos` or
+    /// Whether the transaction at `pos` had been durable before something else was written: then it was acknowledged, and
+    /// must not be cut off. A complete transaction behind it shows that, unless the two were made durable together.
+    /// `next_pos` is where it claims to end.
+    fn is_settled(&mut self, pos: u64, next_pos: Option<u64>) -> io::Result<bool> {
+        if let Some(next_pos) = next_pos
+            && self.is_whole(next_pos, None)?
+            && self.place_at(next_pos)? == 0
+        {
+            return Ok(true);
+        }
+        let end_pos = self.window.end_pos();
+        let Some(mut at_pos) = self.whole_before(pos + 1, end_pos)? else { return Ok(false) };
+        if end_pos - pos > TOGETHER_LEN_MAX {
+            return Ok(true);
+        }
+        // Back from the last one, to the first of those that were made durable with it.
+        let mut place = self.place_at(at_pos)?;
+        while place > 0 {
+            let Some(before_pos) = self.whole_before(pos + 1, at_pos)? else { return Ok(false) };
+            let place_before = self.place_at(before_pos)?;
+            if place_before + 1 != place {
+                break;
+            }
+            (at_pos, place) = (before_pos, place_before);
+        }
+        Ok(true)
+    }
+
+    /// The place of the transaction at `pos` among those that were made durable together.
+    fn place_at(&mut self, pos: u64) -> io::Result<u64> {
+        Ok(place_of(self.transaction_header(pos)?.tid))
+    }
+
+    /// The complete transaction that ends at `end_pos` as its last eight bytes have it, if it starts at `from_pos` or
     /// behind.
-    fn ends_whole(&mut self, from_pos: u64) -> io::Result<bool> {
-        let trailer_pos = self.window.end_pos().saturating_sub(TRAILER_LEN);
+    fn whole_before(&mut self, from_pos: u64, end_pos: u64) -> io::Result<Option<u64>> {
+        let trailer_pos = end_pos.saturating_sub(TRAILER_LEN);
         let len = self.window.number(trailer_pos)?;
         match trailer_pos.checked_sub(len) {
-            Some(pos) if pos >= from_pos => self.is_whole(pos, Some(len)),
-            Some(_) | None => Ok(false),
+            Some(pos) if pos >= from_pos => Ok(self.is_whole(pos, Some(len))?.then_some(pos)),
+            Some(_) | None => Ok(None),
         }
     }
 
@@ -322,6 +368,14 @@ impl Scanner<'_> {
     fn has_unwritten_sector(&mut self, pos: u64) -> io::Result<bool> {
         let end_pos = self.window.end_pos();
         self.is_unwritten(pos, pos..end_pos)
+    }
+
+    /// Whether `field` of the transaction from `pos` to `next_pos` was never written, since power failed before.
+    fn is_lost(&mut self, pos: u64, field: Range<u64>, next_pos: u64) -> io::Result<bool> {
+        let end_pos = self.window.end_pos();
+        let may_be = end_pos == next_pos
+            || end_pos - pos <= TOGETHER_LEN_MAX && !self.is_settled(pos, Some(next_pos))?;
+        Ok(may_be && self.is_unwritten(pos, field)?)
     }
 
     /// Whether one of the sectors that `field` touches is all zeros, as far as it belongs to the tail from

@@ -2,25 +2,26 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
+use zeo_client::lock_file::LockFile;
 use zeo_codec::{Oid, Tid};
 
 use super::super::tid::unix_micros_from_tid;
 use super::super::{
-    Features, HistoryShape, NewTransaction, PackHost, PackOutcome, PackRequest, Storage, StorageError, View,
-    Voted,
+    Features, HistoryShape, NewTransaction, PackHost, PackOutcome, PackRequest, Reservation, Storage,
+    StorageError, View, Voted,
 };
-use super::commit::FileVoted;
+use super::commit::{FileVoted, commit_together};
 use super::disk::Disk;
-use super::lock::LockFile;
 use super::open::{FileStorageOptions, IndexUse, OpenReport, open_disk, open_files};
 use super::pack::files::{Files, RealFiles};
 use super::pack::pack;
+use super::room::{Room, Writing, reserve};
 use super::view::FileView;
-use super::{index_file, io_error, with_suffix};
+use super::{index_file, io_error, together, with_suffix};
 
 /// Python's list for a FileStorage without blobs: `zope.interface.providedBy(storage).__iro__`, ZODB 6.4.
 const INTERFACES: [(&str, &str); 7] = [
@@ -53,6 +54,7 @@ pub(super) struct Shared {
     pub(super) view: ArcSwap<FileView>,
     /// Held by the one who writes, never by readers.
     writer: Mutex<Writer>,
+    pub(super) room: Room,
     /// The greatest oid stored or handed out.
     last_oid: Mutex<u64>,
     /// Up to where the saved index holds; held while it is being written. Taken before the writer's.
@@ -139,6 +141,7 @@ impl FileStorage {
             path: path.map(Path::to_path_buf),
             options,
             view: ArcSwap::from_pointee(opened.view),
+            room: Room::new(&writer),
             writer: Mutex::new(writer),
             last_oid: Mutex::new(last_oid.to_u64()),
             index_saved_pos: Mutex::new(opened.index_saved_pos),
@@ -228,9 +231,10 @@ pub(super) fn save_index(shared: &Shared) -> Result<(), StorageError> {
 }
 
 impl Shared {
-    pub(super) fn writer(&self) -> MutexGuard<'_, Writer> {
+    /// Waits for the one who writes, perhaps for the disk.
+    pub(super) fn writer(&self) -> Writing<'_> {
         // Every step under this lock leaves a state that the next holder can judge by `health`.
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+        Writing { writer: self.writer.lock().unwrap_or_else(PoisonError::into_inner), room: &self.room }
     }
 
     /// Keeps `oid` from being handed out.
@@ -265,6 +269,7 @@ impl Storage for FileStorage {
             record_iteration: true,
             external_gc: true,
             blobs: false,
+            concurrent_commits: true,
             history: HistoryShape::Merged,
             python_class: "FileStorage",
         }
@@ -294,6 +299,18 @@ impl Storage for FileStorage {
 
     fn vote(&self, transaction: NewTransaction) -> Result<Box<dyn Voted>, StorageError> {
         Ok(Box::new(FileVoted::vote(&self.shared, transaction)?))
+    }
+
+    fn reserve(&self, transaction: &NewTransaction) -> Result<Reservation, StorageError> {
+        reserve(&self.shared, transaction)
+    }
+
+    fn tid_together(&self, wanted: Tid, place: usize) -> Option<Tid> {
+        together::tid_at(wanted, place)
+    }
+
+    fn commit_together(&self, transactions: Vec<NewTransaction>) -> Result<Vec<Arc<dyn View>>, StorageError> {
+        commit_together(&self.shared, transactions)
     }
 
     fn has_stopped(&self) -> bool {
@@ -332,12 +349,8 @@ impl Storage for FileStorage {
 }
 
 impl Shared {
-    /// Refuses `tid` unless it follows the last one of `view`.
-    pub(super) fn check_tid(view: &FileView, tid: Tid) -> Result<(), StorageError> {
-        if tid > view.last_tid {
-            Ok(())
-        } else {
-            Err(StorageError::TidNotRising { tid, last: view.last_tid })
-        }
+    /// Refuses `tid` unless it follows the `last` one.
+    pub(super) fn check_tid(last: Tid, tid: Tid) -> Result<(), StorageError> {
+        if tid > last { Ok(()) } else { Err(StorageError::TidNotRising { tid, last }) }
     }
 }

@@ -11,6 +11,8 @@
 //! * the hint that comes with a copied record is a hint, as `IStorageRestoreable` says: Python fails where the
 //!   transaction is not there, and believes references without a look at the data.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use zeo_codec::{Oid, Tid};
 
@@ -47,19 +49,30 @@ impl FileView {
         let end_pos = pos + transaction.len;
         let mut record_pos = pos + transaction.header_len();
         let mut records = Vec::new();
-        let mut failures: Vec<(Oid, WhyNotUndone)> = Vec::new();
+        // With the positions of their records, by which they are told in the end.
+        let mut failures: HashMap<Oid, (u64, WhyNotUndone)> = HashMap::new();
         while record_pos < end_pos {
             let (header, back_pos) = self.header_in(pos, record_pos, end_pos)?;
             let oid = header.oid;
+            if records.len() + failures.len() >= pending.left() {
+                return Err(UndoError::TooMany);
+            }
             // An object that has another record in the transaction gets another chance.
-            failures.retain(|(failed, _)| *failed != oid);
+            failures.remove(&oid);
             match self.undo_record(record_pos, &header, back_pos, pending.last_of(oid))? {
                 Ok(data) => records.push(NewRecord { oid, serial: None, data }),
-                Err(why) => failures.push((oid, why)),
+                Err(why) => {
+                    failures.insert(oid, (record_pos, why));
+                }
             }
             record_pos += header.record_len().unwrap_or(u64::MAX - record_pos);
         }
-        if failures.is_empty() { Ok(records) } else { Err(UndoError::Objects(failures)) }
+        if failures.is_empty() {
+            return Ok(records);
+        }
+        let mut failures: Vec<_> = failures.into_iter().collect();
+        failures.sort_unstable_by_key(|(_, (pos, _))| *pos);
+        Err(UndoError::Objects(failures.into_iter().map(|(oid, (_, why))| (oid, why)).collect()))
     }
 
     /// What to write to take back the record at `pos`.

@@ -196,3 +196,16 @@ fn bytes_that_are_not_tls_end_the_handshake() {
         assert!(refused.is_some(), "{bytes:?}");
     }
 }
+
+#[test]
+fn a_key_that_does_not_fit_the_certificate_is_refused() {
+    let client = Identity::of_its_own("client", |_| {});
+    let mut server = Server::trusting(&client.certificate.pem());
+    let key = server.directory.path().join("other.pem");
+    std::fs::write(&key, client.key.serialize_pem()).unwrap();
+    server.options.key = Some(key.clone());
+    let error = server.load().unwrap_err().to_string();
+    assert!(error.contains("KeyMismatch"), "{error}");
+    server.options.certificate = key;
+    assert!(server.load().unwrap_err().to_string().contains("contains no certificate"));
+}

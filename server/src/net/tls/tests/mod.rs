@@ -1,7 +1,6 @@
 //! Handshakes in memory, with a TLS client of rustls in the place of Python's.
 
 mod clients;
-mod keys;
 mod streams;
 
 use std::path::PathBuf;

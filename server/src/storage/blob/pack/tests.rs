@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use tempfile::TempDir;
 
+use super::super::durable::plan;
 use super::*;
+use crate::logging::testing::logged;
 use crate::storage::blob::{BlobDirectoryOptions, BlobStorage};
 use crate::storage::file::{FileStorage, FileStorageOptions};
 use crate::storage::memory::MemoryStorage;
@@ -175,6 +177,42 @@ fn a_pack_that_is_given_up_removes_nothing() {
     assert_eq!(files(&dir.path().join("blobs")), before);
 }
 
+/// A host that looks what has been synced when commits are to be stopped.
+struct Watching<'d>(&'d Path, Mutex<Vec<String>>);
+
+impl PackHost for Watching<'_> {
+    fn is_cancelled(&self) -> bool {
+        false
+    }
+
+    fn stop_commits(&self) -> Option<Box<dyn CommitsStopped + '_>> {
+        *self.1.lock().unwrap() = plan::synced(self.0);
+        Unattended.stop_commits()
+    }
+
+    fn packed(&self, _: Arc<dyn View>) {}
+}
+
+/// Behind the switch a power cut must not lose the notes, or the files of what went would stay for ever.
+#[test]
+fn the_notes_are_durable_before_commits_are_stopped() {
+    let dir = TempDir::new().unwrap();
+    let storage = open(&dir, FileStorageOptions::default());
+    fill(&storage);
+    let before = files(&dir.path().join("blobs"));
+    let tmp = dir.path().join("blobs/tmp");
+    for failing in 0..2 {
+        plan::begin(Some(failing));
+        assert!(matches!(storage.pack(until(25), &Unattended), Err(StorageError::Cancelled)), "{failing}");
+        assert_eq!(files(&dir.path().join("blobs")), before, "{failing}");
+    }
+    plan::begin(None);
+    let host = Watching(&tmp, Mutex::default());
+    assert!(matches!(storage.pack(until(25), &host).unwrap(), PackOutcome::Packed(_)));
+    let synced = host.1.into_inner().unwrap();
+    assert!(synced.len() == 2 && synced[0].starts_with(NOTES_PREFIX) && synced[1].is_empty(), "{synced:?}");
+}
+
 #[test]
 fn a_storage_in_memory_packs_its_blobs_too() {
     let dir = TempDir::new().unwrap();
@@ -216,6 +254,31 @@ fn the_next_start_keeps_the_old_files_too() {
         let storage = open(&dir, FileStorageOptions::default());
         assert_eq!(files(&old).0, before, "{moved_count}");
         assert!(!exists(&storage, 7, 10) && exists(&storage, 7, 20));
+    }
+}
+
+/// A line now and then, and one at the end, with the end that a steady pace leads to.
+#[test]
+fn the_log_tells_how_far_the_removal_has_come() {
+    let dir = TempDir::new().unwrap();
+    let storage = open(&dir, FileStorageOptions::default());
+    let removed: Vec<_> = (0..10).map(|number| (Oid::from_u64(90 + number), tid(10))).collect();
+    // Every look at the clock is 2 s later.
+    let (start, looks) = (Instant::now(), Mutex::new(0));
+    let clock = || {
+        let mut looks = looks.lock().unwrap();
+        *looks += 1;
+        start + std::time::Duration::from_secs(2 * *looks)
+    };
+    let log = logged(|| sweep(storage.blobs().unwrap(), &*storage.view(), &removed, None, &clock).unwrap());
+    let told: Vec<&str> = log.lines().filter_map(|line| line.split("of blobs: ").nth(1)).collect();
+    // After 6, 12, 18 and 22 s; 2, 5 and 8 of them are done, then all.
+    let expected = [("20 %", Some(24)), ("50 %", Some(12)), ("80 %", Some(4)), ("100 %", None)];
+    assert_eq!(told.len(), expected.len(), "{log}");
+    for (line, (percent, seconds)) in told.iter().zip(expected) {
+        let is_end = seconds.is_none_or(|seconds| line.contains(&format!(", in {seconds} s")));
+        assert!(line.starts_with(percent) && is_end, "{line}");
+        assert_eq!(line.contains("ends about 2"), seconds.is_some(), "{line}");
     }
 }
 

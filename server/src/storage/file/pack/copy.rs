@@ -10,7 +10,8 @@
 //!
 //! The bytes are those that Python's pack writes (`fspack.py:copyToPacktime`, `copyRest`, ZODB 6.4), with one
 //! exception: where a transaction has two records of an object, as with blobs, a later back pointer to the second
-//! may lead to the first in Python's copy. Transactions undone in place (status `u`, before ZODB 3.2) do not count, as
+//! may lead to the first in Python's copy. (What is committed while a pack runs may need more, see [`super::rest`].)
+//! Transactions undone in place (status `u`, before ZODB 3.2) do not count, as
 //! in every index; Python's pack brings them back to life.
 
 use std::collections::BTreeMap;
@@ -20,18 +21,19 @@ use zeo_codec::{Oid, Tid};
 
 use super::super::super::{PackHost, StorageError};
 use super::super::format::{
-    BACK_POINTER_LEN, DATA_HEADER_SPAN, DataHeader, FIRST_TRANSACTION_POS, TransactionHeader, span, status,
-    transaction_field,
+    BACK_POINTER_LEN, DataHeader, FIRST_TRANSACTION_POS, TransactionHeader, span, status, transaction_field,
 };
 use super::super::index::IndexBuilder;
+use super::estimate::Part;
+use super::moves::Moves;
 use super::notes::Notes;
 use super::output::Output;
-use super::progress::{Progress, Unit};
+use super::progress::Progress;
 use super::reachable::Reachable;
-use super::walk::{Content, Record, Source, Transaction, Walk};
+use super::walk::{Record, Source, Transaction, Walk};
 
 /// A back pointer to nowhere, in place of one that was. It leads into the magic, where no reader finds a record.
-const LOST_POS: u64 = 1;
+pub(super) const LOST_POS: u64 = 1;
 /// Records beyond this length are none of blobs, and not read to find out.
 const BLOB_RECORD_LEN_MAX: u64 = 1 << 12;
 /// Data up to this length is taken from the window.
@@ -42,30 +44,37 @@ pub(super) struct Copy {
     pub(super) out: Output,
     pub(super) index: IndexBuilder,
     /// Where revisions went to which later back pointers lead.
-    targets: BTreeMap<u64, u64>,
-    /// Where the rest begins, in the old file and in the new one.
-    pack_pos: u64,
-    packed_len: u64,
+    pub(super) targets: BTreeMap<u64, u64>,
+    /// Where the rest goes.
+    pub(super) moves: Moves,
     /// Up to where the old file has been copied.
     pub(super) copied_pos: u64,
     pub(super) last_tid: Tid,
     pub(super) removed_count: u64,
     /// Records of the transaction being copied.
-    pending: Vec<(Oid, u64)>,
+    pub(super) pending: Vec<(Oid, u64)>,
+    /// Whether objects go that nobody refers to.
+    pub(super) is_collecting: bool,
+    /// References of the transaction being copied to objects that have not been met.
+    pub(super) wanted: Vec<Oid>,
+    /// Records that got the data to which they pointed back.
+    pub(super) filled_count: u64,
 }
 
 impl Copy {
-    pub(super) fn new(out: Output) -> Self {
+    pub(super) fn new(out: Output, is_collecting: bool) -> Self {
         Self {
             out,
             index: IndexBuilder::default(),
             targets: BTreeMap::new(),
-            pack_pos: 0,
-            packed_len: 0,
+            moves: Moves::default(),
             copied_pos: 0,
             last_tid: Tid::ZERO,
             removed_count: 0,
             pending: Vec::new(),
+            is_collecting,
+            wanted: Vec::new(),
+            filled_count: 0,
         }
     }
 
@@ -78,7 +87,7 @@ impl Copy {
         notes: &mut Notes<'_>,
         progress: &mut Progress<'_>,
     ) -> Result<bool, StorageError> {
-        progress.begin("copying up to the pack time", Unit::Bytes);
+        progress.begin(Part::Copy, "copying up to the pack time");
         self.write(walk, 0, FIRST_TRANSACTION_POS)?;
         let mut pos = FIRST_TRANSACTION_POS;
         while pos < reachable.pack_pos {
@@ -111,8 +120,9 @@ impl Copy {
             pos = transaction.next_pos();
             progress.step(pos, walk.end_pos())?;
         }
-        (self.pack_pos, self.packed_len, self.copied_pos) = (pos, self.out.pos(), pos);
-        Ok(self.packed_len != pos)
+        self.moves = Moves::new(pos, self.out.pos());
+        self.copied_pos = pos;
+        Ok(self.out.pos() != pos)
     }
 
     /// Writes the header of a packed transaction, with a length to be filled in; where it stands.
@@ -155,108 +165,8 @@ impl Copy {
         Ok(())
     }
 
-    /// Copies the transactions from where the last call ended up to the end of `walk`.
-    pub(super) fn rest(
-        &mut self,
-        walk: &mut Walk<'_>,
-        notes: &mut Notes<'_>,
-        progress: &mut Progress<'_>,
-    ) -> Result<(), StorageError> {
-        let (from_pos, total) = (self.copied_pos, walk.end_pos().saturating_sub(self.copied_pos));
-        while self.copied_pos < walk.end_pos() {
-            let transaction = walk.transaction(self.copied_pos)?;
-            if transaction.header.tid <= self.last_tid {
-                notes.strange_transaction(transaction.header.tid, transaction.pos, "time-stamp reduction");
-            }
-            self.last_tid = transaction.header.tid;
-            let new_pos = self.out.pos();
-            let header_len = transaction.records_pos() - transaction.pos;
-            self.write(walk, transaction.pos, header_len)?;
-            if transaction.is_undone() {
-                self.write(walk, transaction.records_pos(), transaction.header.len - header_len)?;
-            }
-            let mut record_pos = transaction.records_pos();
-            while !transaction.is_undone() && record_pos < transaction.records_end_pos() {
-                progress.step(record_pos - from_pos, total)?;
-                let record = walk.record(&transaction, record_pos)?;
-                Walk::judge_record(&transaction, &record, notes);
-                self.record(walk, &record, new_pos, notes)?;
-                record_pos = record.end_pos();
-            }
-            walk.check_trailer(&transaction)?;
-            self.out.write(&transaction.header.len.to_be_bytes()).map_err(write_failed)?;
-            // Two records of an object in a transaction have the same previous one.
-            self.pending.drain(..).for_each(|(oid, pos)| self.index.insert(oid, pos));
-            self.copied_pos = transaction.next_pos();
-            progress.step(self.copied_pos - from_pos, total)?;
-        }
-        Ok(())
-    }
-
-    fn record(
-        &mut self,
-        walk: &mut Walk<'_>,
-        record: &Record,
-        transaction_pos: u64,
-        notes: &mut Notes<'_>,
-    ) -> Result<(), StorageError> {
-        let previous_pos = self.index.get(record.oid()).unwrap_or(0);
-        let back_pos = match record.content {
-            Content::Data | Content::Deleted => 0,
-            Content::Back(back_pos) => match self.new_back_pos(walk, record, back_pos)? {
-                Some(new_back_pos) => new_back_pos,
-                None => {
-                    notes.strange_record(record.oid(), record.pos, "a back pointer leads nowhere");
-                    LOST_POS
-                }
-            },
-        };
-        self.pending.push((record.oid(), self.out.pos()));
-        let header = DataHeader { previous_pos, transaction_pos, ..record.header };
-        self.out.header(&header).map_err(write_failed)?;
-        match record.content {
-            Content::Data => self.write(walk, record.pos + DATA_HEADER_SPAN, record.header.data_len),
-            Content::Deleted | Content::Back(_) => {
-                self.out.write(&back_pos.to_be_bytes()).map_err(write_failed)
-            }
-        }
-    }
-
-    /// Where the record is now to which `record` points back; `None` if there was none.
-    ///
-    /// # Errors
-    /// [`StorageError::UndoneMeanwhile`] if there was one, but it did not stay: the pointer is younger than the
-    /// decision about that.
-    fn new_back_pos(
-        &self,
-        walk: &mut Walk<'_>,
-        record: &Record,
-        back_pos: u64,
-    ) -> Result<Option<u64>, StorageError> {
-        let target = if back_pos < record.pos { walk.target(record.oid(), back_pos)? } else { None };
-        let Some(target) = target else { return Ok(None) };
-        if back_pos >= self.pack_pos {
-            return Ok(Some(back_pos - self.pack_pos + self.packed_len));
-        }
-        if let Some(new_pos) = self.targets.get(&back_pos) {
-            return Ok(Some(*new_pos));
-        }
-        // Not known beforehand: it can only be the revision that was current at the pack time, the end of the chain.
-        let mut pos = self.index.get(record.oid()).unwrap_or(0);
-        while pos >= self.packed_len {
-            pos = self.out.header_at(pos).map_err(write_failed)?.previous_pos;
-        }
-        if pos != 0 {
-            let found = self.out.header_at(pos).map_err(write_failed)?;
-            if found.oid == record.oid() && found.tid == target.header.tid {
-                return Ok(Some(pos));
-            }
-        }
-        Err(StorageError::UndoneMeanwhile { tid: record.header.tid })
-    }
-
     /// Copies bytes of the old file.
-    fn write(&mut self, walk: &mut Walk<'_>, pos: u64, len: u64) -> Result<(), StorageError> {
+    pub(super) fn write(&mut self, walk: &mut Walk<'_>, pos: u64, len: u64) -> Result<(), StorageError> {
         // What is near is in the window already, and what is read on is needed next.
         if len <= WINDOW_DATA_LEN_MAX && walk.is_near(pos) {
             let len = usize::try_from(len).unwrap_or(usize::MAX);
@@ -293,6 +203,6 @@ fn removed(
 }
 
 /// The error of a failed write, or of a read in between: the operating system's words say which.
-fn write_failed(source: std::io::Error) -> StorageError {
+pub(super) fn write_failed(source: std::io::Error) -> StorageError {
     StorageError::Io { doing: "write the packed file".to_owned(), source }
 }

@@ -1,55 +1,83 @@
-//! How far a pack has come: a line in the log every few seconds, and the question whether to go on.
+//! How far a pack has come: lines in the log, and the question whether to go on.
+//!
+//! There is a line every few seconds, and one at the end of each part, so that also a short pack says what it costs:
+//!
+//! ```text
+//! pack: copying up to the pack time: 40 %, 210 MB/s; the pack ends about 2026-11-26 10:00:00, in 12 s
+//! ```
 
 use std::time::{Duration, Instant};
 
+use super::super::super::pack::pace::{Pace, Ticker, clock_in};
 use super::super::super::{PackHost, StorageError};
+use super::estimate::{Estimate, Part};
 
-/// Between two lines.
-const INTERVAL: Duration = Duration::from_secs(5);
 /// Steps between two looks at the clock, which costs more than a small record.
 const STEPS: u32 = 64;
 
-/// The progress of one phase.
+/// Reads the time; a test has one of its own.
+pub(super) type Clock<'p> = &'p (dyn Fn() -> Instant + Sync);
+
+/// The progress of a pack.
 pub(super) struct Progress<'p> {
     host: &'p dyn PackHost,
     file: &'p str,
+    clock: Clock<'p>,
+    estimate: Estimate,
+    part: Part,
+    /// What of the part is being done.
     phase: &'static str,
-    /// What is counted: bytes, or objects.
-    unit: Unit,
+    /// When the part began.
     started: Instant,
-    told: Instant,
+    /// So much of so much of the part.
+    done: (u64, u64),
+    ticker: Ticker,
     step_count: u32,
 }
 
-/// What a phase counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unit {
-    Bytes,
-    Objects,
-}
-
 impl<'p> Progress<'p> {
-    pub(super) fn new(host: &'p dyn PackHost, file: &'p str) -> Self {
-        let now = Instant::now();
-        Self { host, file, phase: "", unit: Unit::Bytes, started: now, told: now, step_count: 0 }
+    pub(super) fn new(host: &'p dyn PackHost, file: &'p str, is_collecting: bool, clock: Clock<'p>) -> Self {
+        let now = clock();
+        Self {
+            host,
+            file,
+            clock,
+            estimate: Estimate::new(is_collecting),
+            part: Part::Read,
+            phase: "",
+            started: now,
+            done: (0, 0),
+            ticker: Ticker::new(now),
+            step_count: 0,
+        }
     }
 
-    /// Begins a phase.
-    pub(super) fn begin(&mut self, phase: &'static str, unit: Unit) {
+    /// Begins a phase of a part.
+    pub(super) fn begin(&mut self, part: Part, phase: &'static str) {
+        if part != self.part {
+            let now = (self.clock)();
+            // There may have been less to do than was known.
+            self.done.1 = self.done.0;
+            self.tell(now);
+            (self.part, self.started, self.done) = (part, now, (0, 0));
+        }
         tracing::debug!(target: "ZODB.FileStorage", file = self.file, "pack: {phase}");
-        (self.phase, self.unit, self.started) = (phase, unit, Instant::now());
+        self.phase = phase;
     }
 
-    /// To be called after every small step: `done` of `total` are done in this phase.
+    /// To be called after every small step: `done` of `total` are done in this part.
     ///
     /// # Errors
     /// [`StorageError::Cancelled`].
     pub(super) fn step(&mut self, done: u64, total: u64) -> Result<(), StorageError> {
         self.check()?;
+        self.done = (done, total);
         self.step_count = self.step_count.wrapping_add(1);
-        if self.step_count.is_multiple_of(STEPS) && self.told.elapsed() >= INTERVAL {
-            self.told = Instant::now();
-            self.tell(done, total);
+        if self.step_count.is_multiple_of(STEPS) {
+            let now = (self.clock)();
+            if self.ticker.is_due(now) {
+                self.tell(now);
+            }
         }
         Ok(())
     }
@@ -59,26 +87,25 @@ impl<'p> Progress<'p> {
         if self.host.is_cancelled() { Err(StorageError::Cancelled) } else { Ok(()) }
     }
 
-    fn tell(&self, done: u64, total: u64) {
-        let elapsed_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
-        let percent = done.saturating_mul(100) / total.max(1);
-        let left = total.saturating_sub(done);
-        let left_ms = u128::from(left) * u128::from(elapsed_ms) / u128::from(done.max(1));
-        let left_seconds = u64::try_from(left_ms / 1000).unwrap_or(u64::MAX);
-        let per_second = done.saturating_mul(1000) / elapsed_ms;
-        let rate = match self.unit {
-            Unit::Bytes => format!("{} MB/s", per_second / 1_000_000),
-            Unit::Objects => format!("{per_second} objects/s"),
+    fn tell(&mut self, now: Instant) {
+        let (done, total) = self.done;
+        let pace = Pace { done, total, spent: now.saturating_duration_since(self.started) };
+        self.estimate.note(self.part, pace);
+        let rate = match self.part {
+            Part::Read | Part::Copy => format!("{} MB/s", pace.per_second() / 1_000_000),
+            Part::Mark => format!("{} objects/s", pace.per_second()),
         };
-        let (file, phase) = (self.file, self.phase);
-        let ends = clock_in(left_seconds);
-        tracing::info!(target: "ZODB.FileStorage", file, "pack: {phase}: {percent} %, {rate}, {left_seconds} s left, this step ends about {ends}");
+        let (file, phase, percent) = (self.file, self.phase, pace.percent());
+        let end = self.estimate.left().map(|left| self.end(left)).unwrap_or_default();
+        tracing::info!(target: "ZODB.FileStorage", file, "pack: {phase}: {percent} %, {rate}{end}");
+    }
+
+    fn end(&self, left: Duration) -> String {
+        let (clock, seconds, guess) = (clock_in(left), left.as_secs(), self.estimate.guess());
+        let blobs = if self.host.wants_removed_blobs() { "; then the files of blobs that went" } else { "" };
+        format!("; the pack ends about {clock}, in {seconds} s{guess}{blobs}")
     }
 }
 
-/// The local time in so many seconds.
-fn clock_in(seconds: u64) -> String {
-    let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
-    let then = jiff::Zoned::now().checked_add(jiff::SignedDuration::from_secs(seconds));
-    then.map_or_else(|_| "never".to_owned(), |then| then.strftime("%Y-%m-%d %H:%M:%S").to_string())
-}
+#[cfg(test)]
+mod tests;

@@ -30,8 +30,9 @@ use zeo_codec::{Oid, Tid};
 use super::super::super::StorageError;
 use super::super::format::FIRST_TRANSACTION_POS;
 use super::super::index::{IndexBuilder, MarkedIndex, Slot};
+use super::estimate::Part;
 use super::notes::Notes;
-use super::progress::{Progress, Unit};
+use super::progress::Progress;
 use super::walk::{Content, Record, Source, Walk};
 
 /// The index entry of an object that does not exist at the pack time. It lies within the magic: no record does.
@@ -66,7 +67,7 @@ pub(super) fn pack_index(
     notes: &mut Notes<'_>,
     progress: &mut Progress<'_>,
 ) -> Result<PackIndex, StorageError> {
-    progress.begin("looking for the pack time", Unit::Bytes);
+    progress.begin(Part::Read, "looking for the pack time");
     let mut found = PackIndex { index: IndexBuilder::default(), pack_pos: 0, is_redundant: false };
     let mut pos = FIRST_TRANSACTION_POS;
     let mut last_tid = Tid::ZERO;
@@ -115,7 +116,7 @@ pub(super) fn reachable<'p>(
         Reachable { index: index.into_marked(), pack_pos, later: BTreeSet::new(), is_collecting };
     reachable.find_back_pointers(walk, progress)?;
     if is_collecting {
-        progress.begin("marking what can be reached", Unit::Objects);
+        progress.begin(Part::Mark, "marking what can be reached");
         let stack = Vec::with_capacity(STACK_LEN);
         let (data, oids) = (Vec::new(), Vec::new());
         let (reachable, has_put_off, done) = (&mut reachable, false, 0);
@@ -159,14 +160,13 @@ impl Reachable {
         walk: &mut Walk<'_>,
         progress: &mut Progress<'_>,
     ) -> Result<(), StorageError> {
-        progress.begin("looking for undone transactions behind the pack time", Unit::Bytes);
+        progress.begin(Part::Read, "looking for undone transactions behind the pack time");
         let mut pos = self.pack_pos;
-        let total = walk.end_pos() - pos;
         while pos < walk.end_pos() {
             let transaction = walk.transaction(pos)?;
             let mut record_pos = transaction.records_pos();
             while !transaction.is_undone() && record_pos < transaction.records_end_pos() {
-                progress.step(record_pos - self.pack_pos, total)?;
+                progress.step(record_pos, walk.end_pos())?;
                 let record = walk.record(&transaction, record_pos)?;
                 if let Content::Back(back_pos) = record.content
                     && back_pos < self.pack_pos
@@ -178,7 +178,7 @@ impl Reachable {
             }
             walk.check_trailer(&transaction)?;
             pos = transaction.next_pos();
-            progress.step(pos - self.pack_pos, total)?;
+            progress.step(pos, walk.end_pos())?;
         }
         Ok(())
     }

@@ -12,18 +12,38 @@ use super::files::Files;
 use super::notes::Notes;
 use super::progress::Progress;
 use super::walk::Walk;
-use super::{LAST_ROUND_LEN_MAX, ROUND_COUNT_MAX, failed};
+use super::{LAST_ROUND_LEN_MAX, ROUND_COUNT_MAX, Stop, failed};
 
 /// What a switch did.
 pub(super) struct Switched {
     pub(super) view: Arc<FileView>,
     pub(super) old_len: u64,
     pub(super) removed_count: u64,
+    /// Records of undos that met the pack.
+    pub(super) filled_count: u64,
     pub(super) stopped: Duration,
 }
 
-/// Copies what was committed since, and puts the new file in place.
-pub(super) fn catch_up_and_switch(
+/// Copies everything that is there now, and what came in while that was copied, until little is left or it comes faster
+/// than it can be copied.
+pub(super) fn catch_up(
+    shared: &Shared,
+    walk: &mut Walk<'_>,
+    copy: &mut Copy,
+    notes: &mut Notes<'_>,
+    progress: &mut Progress<'_>,
+) -> Result<(), Stop> {
+    for _ in 0..ROUND_COUNT_MAX {
+        if shared.view.load().end_pos - copy.copied_pos <= LAST_ROUND_LEN_MAX {
+            break;
+        }
+        round(shared, walk, copy, notes, progress)?;
+    }
+    round(shared, walk, copy, notes, progress)
+}
+
+/// Copies what is left, and puts the new file in place.
+pub(super) fn switch(
     shared: &Arc<Shared>,
     files: &dyn Files,
     walk: &mut Walk<'_>,
@@ -31,21 +51,14 @@ pub(super) fn catch_up_and_switch(
     notes: &mut Notes<'_>,
     progress: &mut Progress<'_>,
     host: &dyn PackHost,
-) -> Result<Switched, StorageError> {
+) -> Result<Switched, Stop> {
     let file = &*shared.name;
     let mut round_count = 0;
     loop {
-        // Everything that is there now, and what came in while that was copied.
-        while shared.view.load().end_pos - copy.copied_pos > LAST_ROUND_LEN_MAX
-            && round_count < ROUND_COUNT_MAX
-        {
-            round(shared, walk, &mut copy, notes, progress)?;
-            round_count += 1;
-        }
         round(shared, walk, &mut copy, notes, progress)?;
         // The index file is written by one at a time; that may take a while, and must not while commits are stopped.
         let mut index_saved_pos = shared.index_saved_pos.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(_stopped) = host.stop_commits() else { return Err(StorageError::Cancelled) };
+        let Some(_stopped) = host.stop_commits() else { return Err(StorageError::Cancelled.into()) };
         let since = Instant::now();
         let left_len = shared.view.load().end_pos - copy.copied_pos;
         if left_len > LAST_ROUND_LEN_MAX && round_count < ROUND_COUNT_MAX {
@@ -59,13 +72,13 @@ pub(super) fn catch_up_and_switch(
         round(shared, walk, &mut copy, notes, progress)?;
         put_in_place(shared, files, &mut writer)?;
         *index_saved_pos = 0;
-        let (removed_count, old_len) = (copy.removed_count, old.end_pos);
+        let (removed_count, filled_count, old_len) = (copy.removed_count, copy.filled_count, old.end_pos);
         let view = publish(shared, &mut writer, copy, &old);
         host.packed(view.clone());
         drop(writer);
         free_later(file, old);
         tracing::debug!(target: "ZODB.FileStorage", file, left_len, round_count, "pack: switched");
-        return Ok(Switched { view, old_len, removed_count, stopped: since.elapsed() });
+        return Ok(Switched { view, old_len, removed_count, filled_count, stopped: since.elapsed() });
     }
 }
 
@@ -94,11 +107,11 @@ fn round(
     copy: &mut Copy,
     notes: &mut Notes<'_>,
     progress: &mut Progress<'_>,
-) -> Result<(), StorageError> {
+) -> Result<(), Stop> {
     walk.extend(shared.view.load().end_pos);
     copy.rest(walk, notes, progress)?;
     progress.check()?;
-    copy.out.sync().map_err(failed("sync the packed file of", &shared.name))
+    Ok(copy.out.sync().map_err(failed("sync the packed file of", &shared.name))?)
 }
 
 /// The steps of the table in [`super`] that concern names.
@@ -124,7 +137,7 @@ fn publish(shared: &Shared, writer: &mut Writer, copy: Copy, old: &FileView) -> 
     let Copy { out, index, .. } = copy;
     let end_pos = out.pos();
     let index: IndexBuilder = index;
-    let state = FileState { disk: out.disk, file_name: old.state.file_name.clone(), index: index.finish() };
+    let state = FileState::new(out.disk, old.state.file_name.clone(), index.finish());
     let object_count = state.index.len();
     let view = Arc::new(FileView { state: Arc::new(state), end_pos, last_tid: old.last_tid, object_count });
     writer.reserved_pos = 0;

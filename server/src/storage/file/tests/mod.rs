@@ -7,6 +7,7 @@ mod power;
 mod recovery;
 mod undo;
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -14,10 +15,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use zeo_codec::{Oid, Tid};
 
+use super::together::tid_at;
 use super::{FileStorage, FileStorageOptions};
 use crate::storage::file::disk::Disk;
 use crate::storage::past::CurrentObject;
-use crate::storage::{DataSink, NewRecord, NewTransaction, Storage, StorageError, View};
+use crate::storage::{DataSink, LoadedRevision, NewRecord, NewTransaction, Storage, StorageError, View};
 
 /// Numbers that look random and are the same in every run (SplitMix64).
 #[derive(Debug)]
@@ -38,6 +40,26 @@ impl Random {
     }
 }
 
+/// A revision, read through a room that has another length each time, and rubbish in it.
+#[derive(Debug, Default)]
+pub(crate) struct ThroughAnyRoom(pub(crate) LoadedRevision);
+
+impl DataSink for ThroughAnyRoom {
+    fn room(&mut self) -> &mut [u8] {
+        const LENS: [usize; 11] = [0, 1, 7, 8, 9, 40, 41, 100, 300, 1024, 5000];
+        thread_local! {
+            static NEXT: Cell<usize> = const { Cell::new(0) };
+        }
+        let next = NEXT.replace(NEXT.get() + 1);
+        self.0.data = vec![0xee; LENS[next % LENS.len()]];
+        &mut self.0.data
+    }
+
+    fn accept(&mut self, serial: Tid, end: Option<Tid>, data_len: usize) -> &mut [u8] {
+        self.0.accept(serial, end, data_len)
+    }
+}
+
 /// What a load gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Loaded {
@@ -46,24 +68,13 @@ pub(crate) enum Loaded {
     NoSuchObject,
 }
 
-#[derive(Default)]
-pub(crate) struct Sink {
-    pub(crate) data: Vec<u8>,
-    pub(crate) serial: Tid,
-    pub(crate) end: Option<Tid>,
-}
-
-impl DataSink for Sink {
-    fn accept(&mut self, serial: Tid, end: Option<Tid>, data_len: usize) -> &mut [u8] {
-        *self = Self { data: vec![0; data_len], serial, end };
-        &mut self.data
-    }
-}
-
 pub(crate) fn load_before(view: &dyn View, oid: Oid, before: Tid) -> Result<Loaded, StorageError> {
-    let mut sink = Sink::default();
+    let mut sink = ThroughAnyRoom::default();
     match view.load_before(oid, before, &mut sink) {
-        Ok(true) => Ok(Loaded::Revision { data: sink.data, serial: sink.serial, end: sink.end }),
+        Ok(true) => {
+            let LoadedRevision { data, serial, end } = sink.0;
+            Ok(Loaded::Revision { data, serial, end })
+        }
         Ok(false) => Ok(Loaded::OnlyLater),
         Err(StorageError::NoSuchObject(_)) => Ok(Loaded::NoSuchObject),
         Err(error) => Err(error),
@@ -135,9 +146,9 @@ impl Model {
             let (serial, data) = revisions.last().unwrap();
             assert_eq!((current.serial, current.is_deleted), (*serial, data.is_none()));
             for (serial, data) in revisions {
-                let mut sink = Sink::default();
+                let mut sink = ThroughAnyRoom::default();
                 match (view.load_serial(*oid, *serial, &mut sink), data) {
-                    (Ok(()), Some(data)) => assert_eq!((sink.data, sink.end), (data.to_vec(), None)),
+                    (Ok(()), Some(data)) => assert_eq!((sink.0.data, sink.0.end), (data.to_vec(), None)),
                     (Err(StorageError::NoSuchObject(_)), None) => {}
                     (other, _) => panic!("{other:?}"),
                 }
@@ -176,8 +187,9 @@ pub(crate) fn random_transaction(
     let records =
         (0..random.below(record_count_max + 1)).map(|_| random_record(random, data_len_max)).collect();
     let bytes = |len: usize| Bytes::from(vec![b'm'; len]);
+    let wanted = Tid::from_u64(last.to_u64().max(0x040d_23f9_0000_0000) + 1 + random.next() % 1000);
     NewTransaction {
-        tid: Tid::from_u64(last.to_u64().max(0x040d_23f9_0000_0000) + 1 + random.next() % 1000),
+        tid: tid_at(wanted, 0).unwrap(),
         status: b' ',
         user: bytes(random.below(3) * 4),
         description: bytes(random.below(60)),
@@ -219,4 +231,35 @@ pub(crate) fn commit_some(
         storage.vote(transaction.clone()).unwrap().finish().unwrap();
         model.apply(&transaction);
     }
+}
+
+/// Commits `count` random transactions of different objects together, tells each of them to the model, and returns the
+/// model after each.
+pub(crate) fn commit_some_together(
+    storage: &dyn Storage,
+    model: &mut Model,
+    random: &mut Random,
+    count: usize,
+    data_len_max: usize,
+) -> Vec<Model> {
+    let mut oids = BTreeSet::new();
+    let mut last = model.last_tid();
+    let transactions: Vec<_> = (0..count)
+        .map(|place| {
+            let mut transaction = random_transaction(random, last, 4, data_len_max);
+            let own: BTreeSet<Oid> = transaction.records.iter().map(|record| record.oid).collect();
+            transaction.records.retain(|record| !oids.contains(&record.oid));
+            oids.extend(own);
+            transaction.tid = storage.tid_together(transaction.tid, place).unwrap();
+            last = transaction.tid;
+            transaction
+        })
+        .collect();
+    let views = storage.commit_together(transactions.clone()).unwrap();
+    let after = |(transaction, view): (&NewTransaction, Arc<dyn View>)| {
+        model.apply(transaction);
+        model.assert_equals(&*view);
+        model.clone()
+    };
+    transactions.iter().zip(views).map(after).collect()
 }

@@ -14,6 +14,8 @@ use crate::storage::file::pack::files::{Files, RealFiles};
 use crate::storage::tid::pack_time;
 use crate::storage::{CommitsStopped, PackHost, PackOutcome, PackRequest, Unattended};
 
+mod undone;
+
 /// Which operations fail, counted from 0 over names and writes alike.
 #[derive(Debug, Default)]
 struct Plan {

@@ -1,0 +1,55 @@
+//! The client for threads: the same methods, each of which waits.
+//!
+//! A thin front: a [`Client`] has a runtime of its own, on whose one thread the connection lives, and the calling thread
+//! waits for what the async client does there. Any number of threads may share it. Not for use inside of async code,
+//! which it would block.
+
+mod methods;
+mod transaction;
+
+use std::sync::Arc;
+
+use tokio::runtime::Runtime;
+
+pub use methods::{Invalidations, Prefetch, RecordIteration, TransactionIterator};
+pub use transaction::Transaction;
+
+use crate::builder::Builder;
+use crate::error::Error;
+
+/// A client of a storage, for threads. Clones are the same client; the last one to go closes it.
+///
+/// ```no_run
+/// use zeo_client::{Builder, Metadata, Tid};
+///
+/// let client = Builder::new(8100).connect_blocking()?;
+/// let oid = client.new_oid()?;
+/// let mut transaction = client.begin(Metadata::new("me", "a first object"))?;
+/// transaction.store(oid, Tid::ZERO, b"a database record".as_slice())?;
+/// let tid = transaction.vote()?.finish()?;
+/// assert_eq!(client.load_current(oid)?.serial, tid);
+/// # Ok::<(), zeo_client::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Client {
+    /// Goes first: it tells the tasks to end.
+    client: crate::Client,
+    runtime: Arc<Runtime>,
+}
+
+impl Builder {
+    /// Connects, for at most the wait timeout; for threads.
+    ///
+    /// # Errors
+    /// [`Error::Disconnected`] with what the last attempt met; [`Error::Options`] if there can be no thread.
+    ///
+    /// # Panics
+    /// Inside of async code.
+    pub fn connect_blocking(self) -> Result<Client, Error> {
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        runtime.worker_threads(1).thread_name("zeo-client").enable_io().enable_time();
+        let runtime = runtime.build().map_err(|error| Error::Options(format!("no thread: {error}")))?;
+        let client = runtime.block_on(self.connect())?;
+        Ok(Client { client, runtime: Arc::new(runtime) })
+    }
+}

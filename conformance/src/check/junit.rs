@@ -1,0 +1,34 @@
+//! The matrix for continuous integration: JUnit's XML, a suite for each scenario, a case for each pair.
+
+use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+
+use super::{Matrix, Verdict};
+
+/// The file.
+///
+/// # Errors
+/// None that a matrix can cause; the library's.
+pub fn xml(matrix: &Matrix) -> Result<String, quick_junit::SerializeError> {
+    let mut report = Report::new("zeo-conformance check");
+    for row in &matrix.rows {
+        let mut suite = TestSuite::new(row.scenario.name);
+        for (pair, verdict) in &row.cells {
+            let mut status = match verdict {
+                Verdict::Same(_) => TestCaseStatus::success(),
+                Verdict::NotPlayed(_) => TestCaseStatus::skipped(),
+                Verdict::Differs(_) => TestCaseStatus::non_success(NonSuccessKind::Failure),
+                Verdict::Failed(_) => TestCaseStatus::non_success(NonSuccessKind::Error),
+            };
+            if !matches!(verdict, Verdict::Same(_)) {
+                let details = verdict.details();
+                status.set_message(details.lines().next().unwrap_or_default());
+                status.set_description(details);
+            }
+            let mut case = TestCase::new(pair.to_string(), status);
+            case.set_classname(row.scenario.name);
+            suite.add_test_case(case);
+        }
+        report.add_test_suite(suite);
+    }
+    report.to_string()
+}

@@ -1,0 +1,198 @@
+//! A whole matrix of replays: which scenarios of which pairs of peers a server plays as Python's did.
+//!
+//! - [`run`]: every capture that is wanted, each to a server of its own;
+//! - [`Matrix`]: the verdicts, and [`Matrix::text`] for a terminal;
+//! - [`json`], [`junit`], [`html`]: the same for programs, for continuous integration, and as a page.
+
+pub mod html;
+pub mod json;
+pub mod junit;
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::commands::replay::start_and_play;
+use crate::replay::Difference;
+use crate::scenarios::{Pair, Scenario, capture_path};
+use crate::server::ServerCommand;
+
+/// What is to be played.
+#[derive(Debug)]
+pub struct Plan {
+    /// The server.
+    pub server: ServerCommand,
+    /// The directory of all captures: `PAIR/SCENARIO.zeocap.gz`.
+    pub captures: PathBuf,
+    /// Of these pairs.
+    pub pairs: Vec<Pair>,
+    /// Of these scenarios.
+    pub scenarios: Vec<&'static Scenario>,
+    /// How many at the same time.
+    pub jobs: usize,
+    /// How long a message may keep us waiting.
+    pub patience: Duration,
+}
+
+/// How a capture went.
+#[derive(Debug)]
+pub enum Verdict {
+    /// Everything was the same; so many messages were compared.
+    Same(usize),
+    /// Something was not.
+    Differs(Vec<Difference>),
+    /// It cannot be played, since.
+    NotPlayed(String),
+    /// The capture or the server could not be used.
+    Failed(String),
+}
+
+impl Verdict {
+    /// In a word.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Same(_) => "same",
+            Self::Differs(_) => "differs",
+            Self::NotPlayed(_) => "not played",
+            Self::Failed(_) => "failed",
+        }
+    }
+
+    /// What there is to say about it.
+    #[must_use]
+    pub fn details(&self) -> String {
+        match self {
+            Self::Same(count) => format!("{count} messages compared"),
+            Self::Differs(differences) => {
+                differences.iter().map(Difference::to_string).collect::<Vec<_>>().join("\n")
+            }
+            Self::NotPlayed(reason) | Self::Failed(reason) => reason.clone(),
+        }
+    }
+}
+
+/// The verdicts on one scenario.
+#[derive(Debug)]
+pub struct Row {
+    /// The scenario.
+    pub scenario: &'static Scenario,
+    /// Those on each pair that can play it.
+    pub cells: Vec<(Pair, Verdict)>,
+}
+
+/// All verdicts.
+#[derive(Debug)]
+pub struct Matrix {
+    /// What was checked, in words.
+    pub server: String,
+    /// The scenarios, in their usual order.
+    pub rows: Vec<Row>,
+}
+
+/// The pairs that can be played: those that speak `Z5` or `M5`.
+#[must_use]
+pub fn pairs() -> Vec<Pair> {
+    let is_playable =
+        |pair: &Pair| pair.interoperates() && !pair.server.is_zeo4() && !pair.server.is_python2();
+    Pair::all().into_iter().filter(is_playable).collect()
+}
+
+/// Plays everything.
+#[must_use]
+pub fn run(plan: &Plan) -> Matrix {
+    let wanted: Vec<(&'static Scenario, Pair)> = plan
+        .scenarios
+        .iter()
+        .flat_map(|scenario| plan.pairs.iter().map(|pair| (*scenario, *pair)))
+        .filter(|(scenario, pair)| scenario.suits(*pair))
+        .collect();
+    let next = AtomicUsize::new(0);
+    let verdicts = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..plan.jobs.max(1) {
+            scope.spawn(|| {
+                while let Some((scenario, pair)) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let verdict = play(plan, &plan.captures.join(capture_path(*pair, scenario.name)));
+                    verdicts.lock().unwrap_or_else(PoisonError::into_inner).push((
+                        scenario.name,
+                        *pair,
+                        verdict,
+                    ));
+                }
+            });
+        }
+    });
+    let mut verdicts = verdicts.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let place = |pair: &Pair| plan.pairs.iter().position(|other| other == pair);
+    verdicts.sort_by_key(|(_, pair, _)| place(pair));
+    let mut rows: Vec<Row> =
+        plan.scenarios.iter().map(|scenario| Row { scenario, cells: Vec::new() }).collect();
+    for (name, pair, verdict) in verdicts {
+        if let Some(row) = rows.iter_mut().find(|row| row.scenario.name == name) {
+            row.cells.push((pair, verdict));
+        }
+    }
+    rows.retain(|row| !row.cells.is_empty());
+    let words: Vec<String> =
+        plan.server.template.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    Matrix { server: words.join(" "), rows }
+}
+
+fn play(plan: &Plan, capture: &Path) -> Verdict {
+    match start_and_play(capture, &plan.server, plan.patience) {
+        Ok(Ok(report)) if report.differences.is_empty() => Verdict::Same(report.compared_count),
+        Ok(Ok(report)) => Verdict::Differs(report.differences),
+        Ok(Err(reason)) => Verdict::NotPlayed(reason.to_owned()),
+        Err(error) => Verdict::Failed(error.to_string()),
+    }
+}
+
+impl Matrix {
+    /// Number of the verdicts with this name.
+    #[must_use]
+    pub fn count(&self, name: &str) -> usize {
+        self.rows.iter().flat_map(|row| &row.cells).filter(|(_, verdict)| verdict.name() == name).count()
+    }
+
+    /// Whether all that was played was the same.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.count("differs") + self.count("failed") == 0
+    }
+
+    /// A line for each scenario, with how often each verdict was given, and what differed first.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        for Row { scenario, cells } in &self.rows {
+            let counts: Vec<String> = ["same", "differs", "not played", "failed"]
+                .iter()
+                .map(|name| (name, cells.iter().filter(|(_, verdict)| verdict.name() == *name).count()))
+                .filter(|(_, count)| *count > 0)
+                .map(|(name, count)| format!("{count} {name}"))
+                .collect();
+            text.push_str(&format!("{:<26}{}\n", scenario.name, counts.join(", ")));
+            let told = cells.iter().find(|(_, verdict)| !matches!(verdict, Verdict::Same(_)));
+            if let Some((pair, verdict)) = told {
+                let details = match verdict {
+                    Verdict::Differs(differences) => differences.first().map(Difference::to_string),
+                    other => Some(other.details()),
+                };
+                let details = details.unwrap_or_default().replace('\n', "\n    ");
+                text.push_str(&format!("    {pair}: {details}\n"));
+            }
+        }
+        let [same, differs, not_played, failed] =
+            ["same", "differs", "not played", "failed"].map(|name| self.count(name));
+        text.push_str(&format!(
+            "{same} the same, {differs} differ, {not_played} not played, {failed} failed\n"
+        ));
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,81 @@
+//! `zeo-conformance check`: which captured scenarios a server plays as Python's did.
+
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::Outcome;
+use super::replay::server_command;
+use crate::check::{Plan, html, json, junit, pairs, run as check};
+use crate::scenarios::{Pair, all, fixtures_dir};
+
+/// Plays all captured clients to a server, each to one that was just started, and reports which scenarios went as with
+/// Python's.
+///
+/// The status is a failure if anything differs.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// The server: words with {config} where the path of the configuration goes [default: runzeo beside this program].
+    #[arg(long, value_name = "COMMAND")]
+    server: Option<String>,
+    /// The directory of the captures [default: this repository's].
+    #[arg(long, value_name = "DIRECTORY")]
+    captures: Option<PathBuf>,
+    /// Only those of this pair, such as 6.2-5.4.1-msgpack. May be repeated.
+    #[arg(long, value_name = "PAIR")]
+    pair: Vec<Pair>,
+    /// Only this scenario. May be repeated.
+    #[arg(long, value_name = "NAME")]
+    scenario: Vec<String>,
+    /// Writes the results as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Writes the results as JUnit's XML.
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Writes the results as one page of HTML.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// How many servers run at the same time.
+    #[arg(long, value_name = "NUMBER", default_value_t = 6)]
+    jobs: usize,
+    /// How long a message may keep us waiting, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    patience: u64,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// If a report cannot be written, or a scenario is unknown.
+pub fn run(arguments: &Arguments, out: &mut impl Write) -> Outcome {
+    if let Some(name) = arguments.scenario.iter().find(|name| all().iter().all(|known| known.name != **name))
+    {
+        return Err(format!("there is no scenario {name:?}").into());
+    }
+    let is_wanted =
+        |name: &str| arguments.scenario.is_empty() || arguments.scenario.iter().any(|one| one == name);
+    let matrix = check(&Plan {
+        server: server_command(arguments.server.as_deref())?,
+        captures: arguments.captures.clone().unwrap_or_else(fixtures_dir),
+        pairs: if arguments.pair.is_empty() { pairs() } else { arguments.pair.clone() },
+        scenarios: all().iter().filter(|scenario| is_wanted(scenario.name)).collect(),
+        jobs: arguments.jobs,
+        patience: Duration::from_secs(arguments.patience),
+    });
+    write!(out, "{}", matrix.text())?;
+    if let Some(path) = &arguments.json {
+        fs::write(path, format!("{:#}\n", json::value(&matrix)))?;
+    }
+    if let Some(path) = &arguments.junit {
+        fs::write(path, junit::xml(&matrix)?)?;
+    }
+    if let Some(path) = &arguments.html {
+        fs::write(path, html::page(&matrix))?;
+    }
+    Ok(if matrix.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

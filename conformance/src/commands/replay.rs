@@ -1,0 +1,115 @@
+//! `zeo-conformance replay`: plays captured clients to a live server, and compares what it says.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::Outcome;
+use crate::capture::file;
+use crate::replay::{Explained, Needs, Report, needs, play};
+use crate::server::{Ready, Server, ServerCommand, Startup};
+
+/// Plays the clients of captures to a server, and compares what it says with what was said then.
+///
+/// The status is a failure if anything differs.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Captures.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// A running server, HOST:PORT, whose storage is as that of the capture was: mostly empty.
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "server")]
+    to: Option<SocketAddr>,
+    /// Starts this server anew for each capture: words with {config} where the path of the configuration goes [default:
+    /// runzeo beside this program].
+    #[arg(long, value_name = "COMMAND")]
+    server: Option<String>,
+    /// Shows the bytes of both messages, too.
+    #[arg(long)]
+    explain: bool,
+    /// How long a message may keep us waiting, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+    patience: u64,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// If a capture cannot be read, or a server not be started or reached.
+pub fn run(arguments: &Arguments, out: &mut impl Write) -> Outcome {
+    let command = server_command(arguments.server.as_deref())?;
+    let patience = Duration::from_secs(arguments.patience);
+    let mut is_same = true;
+    for path in &arguments.files {
+        let report = match arguments.to {
+            Some(address) => play(path, address, patience)?,
+            None => match start_and_play(path, &command, patience)? {
+                Ok(report) => report,
+                Err(reason) => {
+                    writeln!(out, "{}: not played: {reason}", path.display())?;
+                    continue;
+                }
+            },
+        };
+        let Report { said_count, compared_count, differences } = &report;
+        let verdict = if differences.is_empty() { "the same" } else { "differs" };
+        writeln!(out, "{}: {verdict} ({said_count} said, {compared_count} compared)", path.display())?;
+        for difference in differences {
+            is_same = false;
+            if arguments.explain {
+                write!(out, "{}", Explained(difference))?;
+            } else {
+                writeln!(out, "{difference}")?;
+            }
+        }
+    }
+    Ok(if is_same { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The server of the option `--server`: by default the `runzeo` beside this program.
+pub(super) fn server_command(words: Option<&str>) -> std::io::Result<ServerCommand> {
+    Ok(match words {
+        Some(words) => ServerCommand::from_words(words),
+        None => {
+            let program = std::env::current_exe()?;
+            let runzeo = program.parent().unwrap_or_else(|| Path::new(".")).join("runzeo");
+            let template = vec![runzeo.into(), "-C".into(), "{config}".into()];
+            ServerCommand { template, ready: Ready::Line, is_python: false }
+        }
+    })
+}
+
+/// Starts a server in a directory of its own, as the capture's scenario needs it, and plays the capture to it; or says
+/// why it cannot be played.
+///
+/// # Errors
+/// If the capture cannot be read, or the server not be started or reached.
+pub fn start_and_play(
+    path: &Path,
+    command: &ServerCommand,
+    patience: Duration,
+) -> Result<Result<Report, &'static str>, Box<dyn std::error::Error>> {
+    let metadata = file::open(path)?.metadata().clone();
+    let Needs { zeo, storage } = match needs(&metadata.scenario) {
+        Ok(needs) => needs,
+        Err(reason) => return Ok(Err(reason)),
+    };
+    let dir = tempfile::TempDir::with_prefix("zeo-replay-")?;
+    let lines = |lines: &[&str]| lines.iter().map(|line| format!("  {line}\n")).collect::<String>();
+    let text = |port| {
+        let msgpack = metadata.framing == "msgpack";
+        let (zeo, storage) = (lines(zeo), lines(storage));
+        format!(
+            "<zeo>\n  address 127.0.0.1:{port}\n  msgpack {msgpack}\n{zeo}</zeo>\n\n<filestorage 1>\n  path Data.fs\n{storage}</filestorage>\n",
+        )
+    };
+    let startup = Startup { text: &text, port: None, greeting: None };
+    let server = Server::start_with("server", command, &startup, dir.path())?;
+    let report = play(path, server.address(), patience)?;
+    server.stop()?;
+    Ok(Ok(report))
+}

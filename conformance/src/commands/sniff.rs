@@ -1,0 +1,174 @@
+//! `zeo-conformance sniff`: prints what peers say to each other.
+
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use zeo_codec::{Oid, Tid};
+
+use super::Outcome;
+use crate::packets::Options;
+use crate::sniff::filter::parse_id;
+use crate::sniff::input::{self, InputError, Reading};
+use crate::sniff::text::Lines;
+use crate::sniff::{Bounds, Filter, Message, Sniffer, Stats, json};
+
+/// Prints what peers say to each other, one line a message.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Captures, pcap or pcapng files, compressed or not; "-" for standard input.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// What to show, and how.
+    #[command(flatten)]
+    pub view: View,
+    /// Goes on at the end of the file, which is still written.
+    #[arg(long, conflicts_with = "stats")]
+    follow: bool,
+    /// Of files of packets, only connections to this port. May be repeated.
+    #[arg(long, value_name = "PORT")]
+    port: Vec<u16>,
+}
+
+/// What to show, and how.
+#[derive(Debug, Clone, Args)]
+pub struct View {
+    /// Only these methods, by their Python names, with commas; replies have the methods of their calls.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    method: Vec<String>,
+    /// Only messages about this object, in hexadecimal. May be repeated.
+    #[arg(long, value_name = "OID", value_parser = parse_id)]
+    oid: Vec<u64>,
+    /// Only messages with this tid or serial, in hexadecimal. May be repeated.
+    #[arg(long, value_name = "TID", value_parser = parse_id)]
+    tid: Vec<u64>,
+    /// Only this connection. May be repeated.
+    #[arg(long, value_name = "NUMBER")]
+    connection: Vec<u32>,
+    /// Only errors, and what cannot be read.
+    #[arg(long)]
+    errors: bool,
+    /// Shows the contents of messages, strings and lists cut to this length.
+    #[arg(long, value_name = "LENGTH")]
+    show: Option<usize>,
+    /// Lines of JSON.
+    #[arg(long)]
+    json: bool,
+    /// Figures instead of messages: calls, latencies, bytes, the waiting for the commit lock.
+    #[arg(long)]
+    stats: bool,
+    /// Longest message that is read, in MiB; longer ones are passed over.
+    #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=1024))]
+    message_limit: u64,
+}
+
+/// Shows messages as it was asked to.
+#[derive(Debug)]
+pub struct Screen<W: Write> {
+    filter: Filter,
+    lines: Lines,
+    is_json: bool,
+    stats: Option<Box<Stats>>,
+    out: W,
+}
+
+impl View {
+    /// A screen for it.
+    pub fn screen<W: Write>(&self, out: W) -> Screen<W> {
+        Screen {
+            filter: Filter {
+                methods: self.method.clone(),
+                oids: self.oid.iter().copied().map(Oid::from_u64).collect(),
+                tids: self.tid.iter().copied().map(Tid::from_u64).collect(),
+                connections: self.connection.clone(),
+                is_errors_only: self.errors,
+            },
+            lines: Lines::new(self.show),
+            is_json: self.json,
+            stats: self.stats.then(Box::default),
+            out,
+        }
+    }
+
+    /// The bounds of a sniffer for it.
+    #[must_use]
+    pub fn bounds(&self) -> Bounds {
+        let message_bytes = usize::try_from(self.message_limit << 20).unwrap_or(usize::MAX);
+        let buffered_bytes = message_bytes.saturating_mul(4);
+        Bounds { message_bytes, buffered_bytes, ..Bounds::default() }
+    }
+}
+
+impl<W: Write> Screen<W> {
+    /// Shows a message, if it is asked for.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn show(&mut self, message: &Message<'_>) -> io::Result<()> {
+        if !self.filter.accepts(message) {
+            return Ok(());
+        }
+        if let Some(stats) = &mut self.stats {
+            stats.add(message);
+            Ok(())
+        } else if self.is_json {
+            json::write(message, self.lines.shown_len, &mut self.out)
+        } else {
+            self.lines.write(message, &mut self.out)
+        }
+    }
+
+    /// Shows the figures, if these are asked for.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn finish(&mut self) -> io::Result<()> {
+        match &self.stats {
+            Some(stats) if self.is_json => writeln!(self.out, "{}", stats.json())?,
+            Some(stats) => write!(self.out, "{stats}")?,
+            None => {}
+        }
+        self.out.flush()
+    }
+
+    /// Hands on what is in buffers.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// Runs the command. The status is a failure if a file cannot be read to its end.
+///
+/// # Errors
+/// Those of `output`.
+pub fn run(arguments: &Arguments, output: impl Write) -> Outcome {
+    let mut screen = arguments.view.screen(BufWriter::with_capacity(64 * 1024, output));
+    let mut status = ExitCode::SUCCESS;
+    let options = Options { server_ports: arguments.port.clone() };
+    let reading = Reading { is_followed: arguments.follow, options };
+    for path in &arguments.files {
+        let mut sniffer = Sniffer::new(arguments.view.bounds());
+        let read = input::open(path, arguments.follow).map_err(InputError::Open).and_then(|source| {
+            input::read(source, &reading, &mut |_| Ok(()), &mut |record| {
+                sniffer.hear(record, &mut |message| screen.show(message))?;
+                if arguments.follow { screen.flush() } else { Ok(()) }
+            })
+        });
+        match read {
+            Ok(()) => {}
+            Err(InputError::Take(error)) => return Err(error.into()),
+            Err(error) => {
+                // What was read before stands above it.
+                screen.flush()?;
+                eprintln!("{}: {error}", path.display());
+                status = ExitCode::FAILURE;
+            }
+        }
+    }
+    screen.finish()?;
+    Ok(status)
+}

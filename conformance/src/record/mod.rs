@@ -1,0 +1,20 @@
+//! A proxy that stands between clients and a server and writes down what they say to each other.
+//!
+//! From the bottom up:
+//!
+//! - [`address`]: where to listen, where to connect; TCP or a Unix socket, and the streams of both;
+//! - [`tls`]: keys and certificates for either side;
+//! - [`fault`]: what may be done to connections on purpose, and how it is written;
+//! - [`shaper`]: one direction of a connection with its faults, without sockets;
+//! - [`recording`]: the capture that all connections write to;
+//! - [`proxy`]: the sockets, one task for each connection.
+//!
+//! Bytes are written down before they are passed on, all by one thread: so an answer cannot stand before its
+//! question.
+
+pub mod address;
+pub mod fault;
+pub mod proxy;
+pub mod recording;
+pub mod shaper;
+pub mod tls;

@@ -1,0 +1,192 @@
+//! Whether two messages are the same, and where they differ.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use crate::decode::Names;
+
+use super::translate::Translation;
+
+/// What stands for what.
+#[derive(Debug)]
+pub(super) struct Comparison {
+    captured: Names,
+    live: Names,
+    pub(super) translation: Translation,
+}
+
+/// Two texts that differ.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Unequal {
+    pub(super) field: String,
+    pub(super) expected: String,
+    pub(super) got: String,
+}
+
+impl Default for Comparison {
+    fn default() -> Self {
+        Self { captured: Names::whole(), live: Names::whole(), translation: Translation::default() }
+    }
+}
+
+impl Comparison {
+    /// Compares a message with the live one in its place, and learns the tids in both.
+    pub(super) fn compare(&mut self, connection: u32, captured: &str, live: &str) -> Result<(), Unequal> {
+        let expected = plain(self.captured.replace(connection, &json(captured)));
+        let got = plain(self.live.replace(connection, &json(live)));
+        for (captured, live) in self.captured.new_tids().into_iter().zip(self.live.new_tids()) {
+            self.translation.learn(captured, live);
+        }
+        if expected == got { Ok(()) } else { Err(unequal(&expected, &got)) }
+    }
+}
+
+/// A text that holds JSON, as JSON in one way to write it: the answer to a probe.
+fn json(text: &str) -> Cow<'_, str> {
+    let parsed = || {
+        let inside: String = serde_json::from_str(text).ok()?;
+        let value: serde_json::Value = serde_json::from_str(&inside).ok()?;
+        value.is_object().then(|| value.to_string())
+    };
+    if text.starts_with('"') { parsed().map_or(Cow::Borrowed(text), Cow::Owned) } else { Cow::Borrowed(text) }
+}
+
+/// The text without what means nothing: objects of an invalidation are a set, and files lie anywhere.
+fn plain(text: String) -> String {
+    const NO_FILE: &str = "\"No blob file at ";
+    if text.starts_with("invalidateTransaction(")
+        && let Some((head, rest)) = text.split_once(", [").or_else(|| text.split_once(", ("))
+        && let Some((oids, end)) = rest.split_once([']', ')'])
+    {
+        let oids: BTreeSet<&str> = oids.trim_end_matches(',').split(", ").collect();
+        let oids: Vec<&str> = oids.into_iter().collect();
+        return format!("{head}, [{}]{end}", oids.join(", "));
+    }
+    if let Some((head, rest)) = text.split_once(NO_FILE)
+        && let Some((_, end)) = rest.split_once('"')
+    {
+        return format!("{head}{NO_FILE}<file>\"{end}");
+    }
+    text
+}
+
+/// Where they part, with something of what is there.
+fn unequal(expected: &str, got: &str) -> Unequal {
+    let common = expected.char_indices().zip(got.chars()).find(|((_, one), other)| one != other);
+    let at = common.map_or_else(|| expected.len().min(got.len()), |((at, _), _)| at);
+    Unequal {
+        field: field(expected.get(..at).unwrap_or_default()),
+        expected: cut(expected, at),
+        got: cut(got, at),
+    }
+}
+
+/// Which part of a message the next character belongs to.
+fn field(before: &str) -> String {
+    let (head, body) = match before.split_once("-> ") {
+        Some((_, body)) => ("result", body),
+        None => match before.split_once('(') {
+            Some((_, body)) => ("argument", body),
+            None => return "what it is".to_owned(),
+        },
+    };
+    let mut path = vec![0_usize];
+    let mut quote = None;
+    for character in body.chars() {
+        match (quote, character) {
+            (Some(open), close) if open == close => quote = None,
+            (Some(_), _) => {}
+            (None, '"' | '\'') => quote = Some(character),
+            (None, '(' | '[' | '{') => path.push(0),
+            (None, ')' | ']' | '}') => {
+                path.pop();
+            }
+            (None, ',') => {
+                if let Some(last) = path.last_mut() {
+                    *last += 1;
+                }
+            }
+            (None, _) => {}
+        }
+    }
+    let mut shown = head.to_owned();
+    let first = usize::from(head == "result");
+    path.iter().skip(first).for_each(|index| shown.push_str(&format!("[{index}]")));
+    shown
+}
+
+/// The text around a place.
+fn cut(text: &str, at: usize) -> String {
+    const BEFORE: usize = 60;
+    const LEN: usize = 200;
+    let start = text.floor_char_boundary(at.saturating_sub(BEFORE));
+    let end = text.floor_char_boundary(start.saturating_add(LEN).min(text.len()));
+    let [before, behind] = [start > 0, end < text.len()].map(|is_cut| if is_cut { "..." } else { "" });
+    format!("{before}{}{behind}", text.get(start..end).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_place_is_named() {
+        let unequal = |expected, got| unequal(expected, got).field;
+        assert_eq!(
+            unequal("3: loadBefore -> [h'01', T1, None]", "3: loadBefore -> [h'01', T2, None]"),
+            "result[1]"
+        );
+        assert_eq!(unequal("3: vote -> [\"a,b\", [1, 2]]", "3: vote -> [\"a,b\", [1, 3]]"), "result[1][1]");
+        assert_eq!(unequal("3: vote -> None", "3: vote -> 1"), "result");
+        assert_eq!(
+            unequal("info({\"length\": 1, \"size\": 2})", "info({\"length\": 1, \"size\": 3})"),
+            "argument[0][1]"
+        );
+        assert_eq!(unequal("3: vote", "4: vote"), "what it is");
+    }
+
+    #[test]
+    fn objects_of_an_invalidation_are_a_set() {
+        let mut comparison = Comparison::default();
+        let mut compare = |captured, live| comparison.compare(1, captured, live).is_ok();
+        assert!(compare(
+            "invalidateTransaction(1, [h'02', h'01', h'02'])",
+            "invalidateTransaction(1, [h'01', h'02'])"
+        ));
+        assert!(!compare("invalidateTransaction(1, [h'02', h'01'])", "invalidateTransaction(1, [h'01'])"));
+        assert!(compare("invalidateTransaction(1, (h'02', h'02'))", "invalidateTransaction(1, (h'02',))"));
+        assert!(compare(r#"x("No blob file at /a/b", 1)"#, r#"x("No blob file at /c", 1)"#));
+    }
+
+    #[test]
+    fn json_is_the_same_however_it_is_written() {
+        let mut comparison = Comparison::default();
+        let mut compare = |captured, live| comparison.compare(1, captured, live).is_ok();
+        let captured = r#""{\"1\": {\"loads\": 0, \"start\": \"Thu Nov 26 18:12:34 2026\"}}""#;
+        assert!(compare(captured, r#""{\"1\":{\"start\":\"Fri Nov 27 18:12:34 2026\",\"loads\":0}}""#));
+        assert!(!compare(captured, r#""{\"1\":{\"start\":\"Fri Nov 27 18:12:34 2026\",\"loads\":1}}""#));
+    }
+
+    #[test]
+    fn tids_are_mapped_one_to_one() {
+        let mut comparison = Comparison::default();
+        let mut compare = |captured, live| comparison.compare(1, captured, live).is_ok();
+        assert!(compare("1: a -> h'0400000000000011'", "1: a -> h'0400000000000101'"));
+        assert!(compare("2: a -> h'0400000000000022'", "2: a -> h'0400000000000201'"));
+        assert!(compare("3: a -> h'0400000000000011'", "3: a -> h'0400000000000101'"));
+        assert!(!compare("4: a -> h'0400000000000011'", "4: a -> h'0400000000000201'"));
+        assert!(!compare("5: a -> h'0400000000000099'", "5: a -> h'0400000000000201'"), "two for one");
+    }
+
+    #[test]
+    fn records_are_compared_to_their_last_byte() {
+        let mut comparison = Comparison::default();
+        let record = |last: &str| {
+            format!(
+                "3: loadBefore -> [h'80036370657273697374656e742e6d617070696e67{last}', h'0400000000000011', None]"
+            )
+        };
+        assert!(comparison.compare(1, &record("01"), &record("01")).is_ok());
+        assert!(comparison.compare(1, &record("01"), &record("02")).is_err());
+    }
+}

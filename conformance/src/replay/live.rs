@@ -1,0 +1,285 @@
+//! Connections to a live server, and the play itself.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use zeo_codec::session::Direction;
+use zeo_codec::{Dialect, Method};
+
+use super::compare::{Comparison, Unequal};
+use super::plan::{Course, Said, Step, course};
+use super::{Difference, Plan, ReplayError, Report};
+use crate::decode::{Told, Watch};
+
+/// How long a server may say something that it is not to say, after all that it is to say.
+const QUIET: Duration = Duration::from_millis(100);
+
+/// What comes from a server: bytes, or its end.
+type Arrival = (u32, Option<Vec<u8>>);
+
+/// One connection.
+struct Live {
+    stream: TcpStream,
+    watch: Watch,
+    /// How much of each course has come, and has to have come.
+    replies: Progress,
+    notices: Progress,
+    is_over: bool,
+}
+
+#[derive(Debug, Default)]
+struct Progress {
+    come: usize,
+    wanted: usize,
+}
+
+impl Live {
+    const fn progress(&mut self, course: Course) -> &mut Progress {
+        match course {
+            Course::Replies => &mut self.replies,
+            Course::Notices => &mut self.notices,
+        }
+    }
+
+    const fn is_behind(&self) -> bool {
+        !self.is_over && (self.replies.come < self.replies.wanted || self.notices.come < self.notices.wanted)
+    }
+}
+
+struct Play<'p> {
+    plan: &'p Plan,
+    address: SocketAddr,
+    patience: Duration,
+    comparison: Comparison,
+    lives: BTreeMap<u32, Live>,
+    arrivals: Receiver<Arrival>,
+    sender: Sender<Arrival>,
+    report: Report,
+}
+
+pub(super) fn play(plan: &Plan, address: SocketAddr, patience: Duration) -> Result<Report, ReplayError> {
+    let (sender, arrivals) = channel();
+    let (comparison, lives, report) = (Comparison::default(), BTreeMap::new(), Report::default());
+    let mut play = Play { plan, address, patience, comparison, lives, arrivals, sender, report };
+    for step in &plan.steps {
+        play.step(step)?;
+    }
+    play.await_wanted();
+    play.await_quiet();
+    Ok(play.report)
+}
+
+impl Play<'_> {
+    fn step(&mut self, step: &Step) -> Result<(), ReplayError> {
+        match step {
+            Step::Open(connection) => {
+                self.await_wanted();
+                self.open(*connection)?;
+            }
+            Step::Heard(connection, course) => {
+                if let Some(live) = self.lives.get_mut(connection) {
+                    live.progress(*course).wanted += 1;
+                }
+            }
+            Step::Say(connection, said) => {
+                self.await_wanted();
+                self.say(*connection, said);
+            }
+            Step::Close(connection) => {
+                self.await_wanted();
+                if let Some(live) = self.lives.get_mut(connection) {
+                    // The server may have been first.
+                    let _ = live.stream.shutdown(Shutdown::Both);
+                    live.is_over = true;
+                }
+            }
+            Step::Ended(connection) => {
+                self.await_wanted();
+                self.await_end(*connection);
+            }
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, connection: u32) -> Result<(), ReplayError> {
+        let address = self.address;
+        let connect = || {
+            let stream = TcpStream::connect(address)?;
+            stream.set_nodelay(true)?;
+            Ok((stream.try_clone()?, stream))
+        };
+        let (mut reading, stream) = connect().map_err(|source| ReplayError::Connect { address, source })?;
+        let sender = self.sender.clone();
+        std::thread::Builder::new().name("replay".into()).spawn(move || {
+            let mut buffer = vec![0; 64 * 1024];
+            loop {
+                let bytes = match reading.read(&mut buffer) {
+                    Ok(len @ 1..) => buffer.get(..len).map(<[u8]>::to_vec),
+                    Ok(_) | Err(_) => None,
+                };
+                let is_end = bytes.is_none();
+                if sender.send((connection, bytes)).is_err() || is_end {
+                    return;
+                }
+            }
+        })?;
+        let (replies, notices) = (Progress::default(), Progress::default());
+        self.lives.insert(connection, Live { stream, watch: Watch::new(), replies, notices, is_over: false });
+        Ok(())
+    }
+
+    fn say(&mut self, connection: u32, said: &Said) {
+        let Some(live) = self.lives.get_mut(&connection).filter(|live| !live.is_over) else { return };
+        let is_pack = said.text.contains(Method::Pack.name());
+        let payload = self.comparison.translation.apply(&said.payload, is_pack);
+        let mut frame = Vec::with_capacity(payload.len() + 4);
+        if !said.is_raw {
+            frame.extend_from_slice(&u32::try_from(payload.len()).unwrap_or(u32::MAX).to_be_bytes());
+        }
+        frame.extend_from_slice(&payload);
+        // A server that has hung up is met when its end is waited for.
+        let _ = live.stream.write_all(&frame);
+        self.report.said_count += 1;
+        let (mut live_text, mut told) = (said.text.clone(), Vec::new());
+        live.watch.receive(Direction::FromClient, &frame, |dialect, message| match message {
+            Told::Message { direction: Direction::FromClient, observed, .. } => {
+                live_text = observed.show(dialect).to_string();
+            }
+            message => told.extend(of_server(dialect, message)),
+        });
+        // What a client says of its own, tids above all, stands for itself. The two are equal but for what was learnt.
+        let _ = self.comparison.compare(connection, &said.text, &live_text);
+        for (course, text, payload) in told {
+            self.heard(connection, course, &text, payload);
+        }
+    }
+
+    /// Waits until all has come that had come in the capture.
+    fn await_wanted(&mut self) {
+        let mut deadline = Instant::now() + self.patience;
+        while self.lives.values().any(Live::is_behind) {
+            if self.receive(deadline) {
+                deadline = Instant::now() + self.patience;
+                continue;
+            }
+            let behind: Vec<u32> =
+                self.lives.iter().filter(|(_, live)| live.is_behind()).map(|(number, _)| *number).collect();
+            for connection in behind {
+                self.miss(connection);
+            }
+        }
+    }
+
+    /// What has not come will not come.
+    fn miss(&mut self, connection: u32) {
+        for course in [Course::Replies, Course::Notices] {
+            let Some(live) = self.lives.get_mut(&connection) else { return };
+            let progress = live.progress(course);
+            while progress.come < progress.wanted {
+                let said =
+                    self.plan.expected.get(&connection).and_then(|all| all.of(course).get(progress.come));
+                if let Some(said) = said {
+                    self.report.differences.push(Difference {
+                        connection,
+                        number: Some(said.number),
+                        field: "the message is missing".to_owned(),
+                        expected: said.text.clone(),
+                        got: "nothing".to_owned(),
+                        bytes: (said.payload.clone(), Bytes::new()),
+                    });
+                }
+                progress.come += 1;
+            }
+        }
+    }
+
+    fn await_end(&mut self, connection: u32) {
+        let deadline = Instant::now() + self.patience;
+        while self.lives.get(&connection).is_some_and(|live| !live.is_over) {
+            if !self.receive(deadline) {
+                self.report.differences.push(Difference {
+                    connection,
+                    number: None,
+                    field: "the end of the connection".to_owned(),
+                    expected: "the server hangs up".to_owned(),
+                    got: "it does not".to_owned(),
+                    bytes: (Bytes::new(), Bytes::new()),
+                });
+                return;
+            }
+        }
+    }
+
+    /// Takes what comes although nothing is wanted any more.
+    fn await_quiet(&mut self) {
+        let deadline = Instant::now() + QUIET;
+        while self.receive(deadline) {}
+    }
+
+    /// Takes something from any server; false if there is nothing until then.
+    fn receive(&mut self, deadline: Instant) -> bool {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let (connection, bytes) = match self.arrivals.recv_timeout(left) {
+            Ok(arrival) => arrival,
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return false,
+        };
+        let Some(live) = self.lives.get_mut(&connection) else { return true };
+        let Some(bytes) = bytes else {
+            let was_over = std::mem::replace(&mut live.is_over, true);
+            if !was_over {
+                self.miss(connection);
+            }
+            return true;
+        };
+        let mut told = Vec::new();
+        live.watch.receive(Direction::FromServer, &bytes, |dialect, message| {
+            told.extend(of_server(dialect, message));
+        });
+        for (course, text, payload) in told {
+            self.heard(connection, course, &text, payload);
+        }
+        true
+    }
+
+    fn heard(&mut self, connection: u32, course: Course, text: &str, payload: Bytes) {
+        let Some(live) = self.lives.get_mut(&connection) else { return };
+        let progress = live.progress(course);
+        let at = progress.come;
+        progress.come += 1;
+        let Some(said) = self.plan.expected.get(&connection).and_then(|all| all.of(course).get(at)) else {
+            if !live.is_over && !self.plan.cut.contains(&connection) {
+                self.report.differences.push(Difference {
+                    connection,
+                    number: None,
+                    field: "the whole message".to_owned(),
+                    expected: "nothing".to_owned(),
+                    got: text.to_owned(),
+                    bytes: (Bytes::new(), payload),
+                });
+            }
+            return;
+        };
+        self.report.compared_count += 1;
+        if let Err(Unequal { field, expected, got }) = self.comparison.compare(connection, &said.text, text) {
+            // What differs besides tids is to be seen.
+            let captured = self.comparison.translation.apply(&said.payload, false);
+            let bytes = (captured.into(), payload);
+            let number = Some(said.number);
+            self.report.differences.push(Difference { connection, number, field, expected, got, bytes });
+        }
+    }
+}
+
+/// A message of a server, as it is compared.
+fn of_server(dialect: Option<&Dialect>, told: Told) -> Option<(Course, String, Bytes)> {
+    match told {
+        Told::Message { direction: Direction::FromServer, observed, payload } => {
+            Some((course(&observed), observed.show(dialect).to_string(), payload))
+        }
+        _ => None,
+    }
+}

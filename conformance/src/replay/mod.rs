@@ -1,0 +1,118 @@
+//! Captured clients, played to a live server.
+//!
+//! [`play`] says what the clients of a capture said, on as many connections and in the same order, and compares what
+//! comes back with what came back then. Before it says something it waits for what the server had said by then, on every
+//! connection: what depends on an answer, or on another client's commit, comes after it.
+//!
+//! # What is the same
+//!
+//! * Messages are compared as the codec reads them, in the notation of the protocol reference: two ways to write one value
+//!   are the same.
+//! * Replies are compared with replies, and notices (invalidations and such) with notices, of each connection in their
+//!   own order; a notice may come before a reply or behind it. Which notices have to come before which reply is for
+//!   `zeo-stress`, which checks the order rules.
+//! * Tids are others each time. The first that is met at a place stands for the one that was there, and from then on one
+//!   goes for the other, in what is said and in what is compared: in ids of loads, as tids of undos in base64, and one more
+//!   or less. So they are mapped one to one.
+//! * Oids have to be the same: a storage that is empty gives out the same ones. Records are compared byte for byte.
+//! * Times, dates, names of temporary files and digests count as equal. The time of a pack is put between the same
+//!   transactions.
+//! * JSON in the answer to a probe is compared as JSON.
+//! * The objects of an invalidation are a set, and the directory of blobs may be another one.
+//! * How a connection ends counts if the server ended it. What the server said at the end of one that the recorder had
+//!   ended is not known.
+
+mod compare;
+mod explain;
+mod live;
+mod needs;
+mod plan;
+mod translate;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::capture::CaptureError;
+
+pub use explain::Explained;
+pub use needs::{Needs, needs};
+pub use plan::Plan;
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Messages of clients that were said.
+    pub said_count: usize,
+    /// Messages of the server that were compared.
+    pub compared_count: usize,
+    /// What was not the same.
+    pub differences: Vec<Difference>,
+}
+
+/// Something that was not the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// The connection, by its number in the capture.
+    pub connection: u32,
+    /// The message, counted from 1 on this connection in the capture, both directions; none if there was no such message.
+    pub number: Option<usize>,
+    /// Where in the message: `result[2]`, or what it concerns as a whole.
+    pub field: String,
+    /// What the captured server said.
+    pub expected: String,
+    /// What this one said.
+    pub got: String,
+    /// Both messages, the captured one with the tids of this server; empty where there is none.
+    pub bytes: (Bytes, Bytes),
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "connection {}, ", self.connection)?;
+        match self.number {
+            Some(number) => write!(f, "message {number}, ")?,
+            None => write!(f, "a message too many, ")?,
+        }
+        write!(f, "{}\n  expected {}\n  got      {}", self.field, self.expected, self.got)
+    }
+}
+
+/// Why a capture cannot be played.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// The capture is damaged.
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
+    /// It holds something that cannot be said again.
+    #[error("connection {connection}: {what}")]
+    Unsayable {
+        /// The connection.
+        connection: u32,
+        /// What.
+        what: String,
+    },
+    /// The server cannot be reached.
+    #[error("{address}: {source}")]
+    Connect {
+        /// The server's address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A thread could not be started.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+/// Plays the clients of a capture to the server there, whose storage has to be as that of the capture was. A message
+/// that does not come within `patience` is missing.
+///
+/// # Errors
+/// [`ReplayError`]; what the server does wrong is in the report.
+pub fn play(capture: &Path, address: SocketAddr, patience: Duration) -> Result<Report, ReplayError> {
+    live::play(&Plan::read(capture)?, address, patience)
+}

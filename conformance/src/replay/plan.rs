@@ -1,0 +1,135 @@
+//! What was said in a capture, as something that can be said again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use bytes::Bytes;
+use zeo_codec::session::{Direction, Observed};
+
+use super::ReplayError;
+use crate::capture::{End, file};
+use crate::decode::{Told, each_message};
+
+/// A capture, message by message.
+#[derive(Debug, Default)]
+pub struct Plan {
+    pub(super) steps: Vec<Step>,
+    /// What each connection's server said.
+    pub(super) expected: BTreeMap<u32, Courses>,
+    /// What these servers said last was lost: the recorder had ended the connection.
+    pub(super) cut: BTreeSet<u32>,
+}
+
+/// One thing after the other.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// A client connects.
+    Open(u32),
+    /// A client says something.
+    Say(u32, Said),
+    /// By now the server had said one message more of this course.
+    Heard(u32, Course),
+    /// The client ends the connection, or what was between them did.
+    Close(u32),
+    /// The server ended it.
+    Ended(u32),
+}
+
+/// What a server says in a fixed order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Course {
+    Replies,
+    Notices,
+}
+
+/// What one server said on one connection.
+#[derive(Debug, Default)]
+pub(super) struct Courses {
+    pub(super) replies: Vec<Said>,
+    pub(super) notices: Vec<Said>,
+}
+
+impl Courses {
+    pub(super) fn of(&self, course: Course) -> &[Said] {
+        match course {
+            Course::Replies => &self.replies,
+            Course::Notices => &self.notices,
+        }
+    }
+}
+
+/// A message.
+#[derive(Debug, Clone)]
+pub(super) struct Said {
+    /// On its connection, from 1.
+    pub(super) number: usize,
+    pub(super) text: String,
+    /// Without its length.
+    pub(super) payload: Bytes,
+    /// It is no frame, but what a stranger said.
+    pub(super) is_raw: bool,
+}
+
+/// Which of the two courses a message of a server belongs to.
+pub(super) const fn course(observed: &Observed) -> Course {
+    match observed {
+        Observed::Call { .. } => Course::Notices,
+        _ => Course::Replies,
+    }
+}
+
+impl Plan {
+    /// Reads a capture.
+    ///
+    /// # Errors
+    /// [`ReplayError`] if it is damaged, or its clients prove who they are by a key that it does not hold.
+    pub fn read(path: &Path) -> Result<Self, ReplayError> {
+        let mut plan = Self::default();
+        let mut numbers = BTreeMap::<u32, usize>::new();
+        let mut is_closed = BTreeMap::<u32, bool>::new();
+        let mut unsayable = None;
+        each_message(&mut file::open(path)?, |connection, dialect, told| match told {
+            Told::Opened(_) => plan.steps.push(Step::Open(connection)),
+            Told::Note(_) => {}
+            Told::Message { direction, observed, payload } => {
+                let number = numbers.entry(connection).or_default();
+                *number += 1;
+                if matches!(observed, Observed::Skipped(_)) {
+                    unsayable = Some((connection, "it has no beginning".to_owned()));
+                }
+                let is_raw = matches!(observed, Observed::Lost(_));
+                let text = observed.show(dialect).to_string();
+                let said = Said { number: *number, text, payload, is_raw };
+                if direction == Direction::FromClient {
+                    plan.steps.push(Step::Say(connection, said));
+                    return;
+                }
+                let courses = plan.expected.entry(connection).or_default();
+                let course = course(&observed);
+                match course {
+                    Course::Replies => courses.replies.push(said),
+                    Course::Notices => courses.notices.push(said),
+                }
+                plan.steps.push(Step::Heard(connection, course));
+            }
+            Told::Ended { direction, end, .. } => {
+                if end == End::Cut {
+                    plan.cut.insert(connection);
+                }
+                // Whoever is second has only taken note of it.
+                if !is_closed.insert(connection, true).unwrap_or_default() {
+                    let is_servers = direction == Direction::FromServer && end != End::Cut;
+                    plan.steps.push(if is_servers {
+                        Step::Ended(connection)
+                    } else {
+                        Step::Close(connection)
+                    });
+                }
+            }
+        })?;
+        match unsayable {
+            Some((connection, what)) => Err(ReplayError::Unsayable { connection, what }),
+            None => Ok(plan),
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The Rust client against real servers, Python's and ours, with Python's client beside it.
+//!
+//! Each server x framing x scenario is one trial, for example `client::6.2::msgpack::commit`. A trial whose Python
+//! cannot be had is *ignored*, with the reason, and never passed.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a trial fails by panicking")]
+
+mod blobs;
+mod cached;
+mod commit;
+mod configured;
+mod connecting;
+mod fate;
+mod past;
+mod reading;
+mod relay;
+mod servers;
+mod threads;
+mod tls;
+mod world;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use zeo_conformance::config::Framing;
+use zeo_conformance::peers::PeerVersion;
+
+use crate::world::{Result, Subject, World};
+
+/// The first argument that makes this program the server.
+const SERVE_ARGUMENT: &str = "--serve";
+
+/// If set, a trial that would be ignored fails: for machines where Python must be at hand.
+const REQUIRE_VARIABLE: &str = "ZEO_TEST_REQUIRE";
+
+/// If set, every scenario is played with every server in both framings.
+const ALL_VARIABLE: &str = "ZEO_TEST_ALL";
+
+/// A name, and what is done.
+type Scenario = (&'static str, fn(&World) -> Result);
+
+/// Scenarios whose messages differ most between versions and framings; the others are played with Python's servers
+/// once.
+const EVERYWHERE: &[&str] = &["blobs", "commit", "conflict", "iterate", "reading", "relay", "undo"];
+
+/// All scenarios.
+const SCENARIOS: &[Scenario] = &[
+    ("access", connecting::access),
+    ("another_mode", connecting::another_mode),
+    ("blobs", blobs::blobs),
+    ("blobs_bounded", blobs::bounded),
+    ("blobs_one_cache", blobs::one_cache),
+    ("cache_file", cached::cache_file),
+    ("blobs_shared", blobs::shared),
+    ("blocked_reader", servers::blocked_reader),
+    ("check_current", commit::check_current),
+    ("commit", commit::commit),
+    ("configured", configured::configured),
+    ("conflict", commit::conflict),
+    ("conflict_resolved", commit::conflict_resolved),
+    ("copy", past::copy),
+    ("dropped", commit::dropped),
+    ("fate", fate::fate),
+    ("from_threads", threads::from_threads),
+    ("iterate", past::iterate),
+    ("new_address", connecting::new_address),
+    ("prefetch", reading::prefetch),
+    ("read_only_fallback", servers::read_only_fallback),
+    ("reading", reading::reading),
+    ("relay", relay::relay),
+    ("relay_conflict", relay::conflict),
+    ("relay_restart", relay::restart),
+    ("restart", servers::restart),
+    ("several_servers", connecting::several_servers),
+    ("sync", connecting::sync),
+    ("tls", tls::tls),
+    ("undo", past::undo),
+    ("verification", connecting::verification),
+    ("unknown_storage", servers::unknown_storage),
+];
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    if args.next().is_some_and(|first| first == SERVE_ARGUMENT) {
+        return zeo_server::process::run(std::iter::once("runzeo".into()).chain(args));
+    }
+    let mut arguments = Arguments::from_args();
+    // Trials mostly wait for other processes.
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    arguments.test_threads.get_or_insert(processors + 1);
+    let is_all = std::env::var_os(ALL_VARIABLE).is_some();
+    let mut trials = Vec::new();
+    for subject in Subject::ALL {
+        for framing in Framing::ALL {
+            let is_first = subject == Subject::Ours
+                || (subject == Subject::Python(PeerVersion::Zeo62) && framing == Framing::Pickle);
+            let wanted = |name| is_all || is_first || EVERYWHERE.contains(name);
+            for (name, run) in SCENARIOS.iter().filter(|(name, _)| wanted(name)) {
+                let title = format!("client::{}::{}::{name}", subject.name(), framing.name());
+                trials.push(Trial::ignorable_test(title, move || run_trial(subject, framing, *run)));
+            }
+        }
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn run_trial(
+    subject: Subject,
+    framing: Framing,
+    run: fn(&World) -> Result,
+) -> std::result::Result<Completion, Failed> {
+    let world = match World::new(subject, framing) {
+        Ok(world) => world,
+        Err(reason) if std::env::var_os(REQUIRE_VARIABLE).is_none() => {
+            return Ok(Completion::ignored_with(reason));
+        }
+        Err(reason) => return Err(reason.into()),
+    };
+    run(&world).map_err(|error| Failed::from(format!("{error}\n{}", world.logs())))?;
+    Ok(Completion::Completed)
+}

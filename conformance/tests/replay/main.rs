@@ -1,0 +1,98 @@
+//! Captured clients of Python play to our server: it says what Python's server said, with the exceptions that are listed
+//! here.
+//!
+//! By default those of some pairs; with `ZEO_TEST_ALL` those of all pairs that speak `Z5` or `M5`.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use zeo_conformance::commands::replay::start_and_play;
+use zeo_conformance::replay::{Explained, Report, needs, play};
+use zeo_conformance::scenarios::{Pair, all, capture_path, fixtures_dir};
+use zeo_conformance::server::{Ready, Server, ServerCommand, Startup};
+
+/// The first argument that makes this program the server.
+const SERVE_ARGUMENT: &str = "--serve";
+const ALL_VARIABLE: &str = "ZEO_TEST_ALL";
+/// A message comes at once, or never.
+const PATIENCE: Duration = Duration::from_secs(10);
+const USUAL: [&str; 2] = ["6.2-6.2-msgpack", "5.4.1-5.4.1-pickle"];
+
+/// What our server does otherwise on purpose, and in the reply to which call that is seen first.
+const EXCEPTIONS: &[(&str, &str, &str)] = &[
+    ("conflict", "vote", "a conflict that it cannot resolve goes to the client, which can"),
+    ("resolved", "vote", "a conflict that needs the code of a class goes to the client, which has it"),
+];
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    if args.next().is_some_and(|first| first == SERVE_ARGUMENT) {
+        return zeo_server::process::run(std::iter::once("runzeo".into()).chain(args));
+    }
+    let is_all = std::env::var_os(ALL_VARIABLE).is_some();
+    let mut trials = vec![
+        Trial::test("replay::noticed::a_quota_that_is_not_kept", || noticed("quota", "quota 3000")),
+        Trial::test("replay::noticed::blobs_that_are_not_taken", || noticed("blobs", "blob-dir blobs")),
+    ];
+    for pair in Pair::all() {
+        let is_wanted = pair.interoperates() && !pair.server.is_zeo4() && !pair.server.is_python2();
+        if !is_wanted || (!is_all && !USUAL.contains(&pair.to_string().as_str())) {
+            continue;
+        }
+        for scenario in all().iter().filter(|scenario| scenario.suits(pair) && needs(scenario.name).is_ok()) {
+            let title = format!("replay::{pair}::{}", scenario.name);
+            trials.push(Trial::test(title, move || replayed(pair, scenario.name)));
+        }
+    }
+    let mut arguments = Arguments::from_args();
+    // Trials mostly wait.
+    arguments.test_threads.get_or_insert(6);
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn ours() -> Result<ServerCommand, Failed> {
+    let template =
+        vec![std::env::current_exe()?.into(), SERVE_ARGUMENT.into(), "-C".into(), "{config}".into()];
+    Ok(ServerCommand { template, ready: Ready::Line, is_python: false })
+}
+
+fn capture(pair: &str, scenario: &str) -> PathBuf {
+    fixtures_dir().join(capture_path(pair.parse().unwrap(), scenario))
+}
+
+fn replayed(pair: Pair, scenario: &str) -> Result<(), Failed> {
+    let path = capture(&pair.to_string(), scenario);
+    let report = start_and_play(&path, &ours()?, PATIENCE).map_err(|error| error.to_string())??;
+    assert!(report.said_count > 0 && report.compared_count > 0, "nothing was played");
+    let shown: String =
+        report.differences.iter().map(|difference| Explained(difference).to_string()).collect();
+    let exception = EXCEPTIONS.iter().find(|(name, ..)| *name == scenario);
+    match (report.differences.first(), exception) {
+        (None, None) => Ok(()),
+        (Some(first), Some((_, method, _))) if first.expected.contains(&format!(": {method} -> ")) => Ok(()),
+        (None, Some((_, _, reason))) => Err(format!("the same, although {reason}").into()),
+        (Some(_), _) => Err(shown.into()),
+    }
+}
+
+/// A server that lacks what the scenario is about is found out.
+fn noticed(scenario: &str, missing: &str) -> Result<(), Failed> {
+    assert_eq!(needs(scenario).unwrap().storage, [missing]);
+    let dir = tempfile::tempdir()?;
+    let text = |port| {
+        format!(
+            "<zeo>\n  address 127.0.0.1:{port}\n</zeo>\n<filestorage 1>\n  path Data.fs\n</filestorage>\n"
+        )
+    };
+    let startup = Startup { text: &text, port: None, greeting: None };
+    let server = Server::start_with("server", &ours()?, &startup, dir.path())?;
+    let Report { differences, .. } = play(&capture("6.2-6.2-pickle", scenario), server.address(), PATIENCE)?;
+    server.stop()?;
+    let first = differences.first().ok_or("nothing was noticed")?;
+    assert!(first.number.is_some() && !first.bytes.0.is_empty(), "{first}");
+    Ok(())
+}
