@@ -23,7 +23,7 @@ use crate::logging::{self, LogHandle};
 use crate::net::{Bound, ConnectionOptions, Listener, Tls};
 use crate::storage::blob::{BlobDirectory, BlobDirectoryOptions, BlobStorage};
 use crate::storage::demo::DemoStorage;
-use crate::storage::file::{FileStorage, FileStorageOptions};
+use crate::storage::file::{FileStorage, FileStorageOptions, create_folders, paths};
 use crate::storage::memory::MemoryStorage;
 use crate::storage::relay::RelayStorage;
 use crate::storage::{Storage, StorageError};
@@ -186,7 +186,7 @@ fn open_file(file: &config::FileStorageOptions) -> Result<Arc<dyn Storage>, Open
     if file.create_directory
         && let Some(directory) = file.path.parent()
     {
-        std::fs::create_dir_all(directory)
+        create_folders(directory, paths::sync)
             .map_err(|source| OpenError::Directory { path: directory.to_owned(), source })?;
     }
     let options = FileStorageOptions {

@@ -7,6 +7,7 @@
 mod captures;
 mod context;
 mod faults;
+mod first_steps;
 mod runzeo;
 mod scenarios;
 
@@ -34,7 +35,9 @@ const SERVE_ARGUMENT: &str = "--serve";
 const VERSIONS: [PeerVersion; 2] = [PeerVersion::Zeo62, PeerVersion::Zeo541];
 
 /// If set, a trial that would be ignored fails: for machines where Python must be at hand.
-const REQUIRE_VARIABLE: &str = "ZEO_TEST_REQUIRE";
+fn is_required() -> bool {
+    std::env::var_os("ZEO_TEST_REQUIRE").is_some()
+}
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
@@ -52,7 +55,8 @@ fn main() -> ExitCode {
             // Once in each framing: the same code in the binary that operators have.
             trials.extend(self::trials(&Subject::Runzeo, &[PeerVersion::Zeo62], |name| name == "basic"));
             trials.extend(zope_trials(&Subject::Ours));
-            trials.extend(captures::trials(std::env::var_os(REQUIRE_VARIABLE).is_some()));
+            trials.extend(captures::trials(is_required()));
+            trials.extend(first_steps::trials());
             trials
         }
         Some(subject) => {
@@ -117,7 +121,7 @@ fn finish_trial(
 ) -> Result<Completion, Failed> {
     let context = match context {
         Ok(context) => context,
-        Err(reason) if std::env::var_os(REQUIRE_VARIABLE).is_none() => {
+        Err(reason) if !is_required() => {
             return Ok(Completion::ignored_with(reason));
         }
         Err(reason) => return Err(reason.into()),

@@ -6,17 +6,18 @@ use sd_notify::NotifyState;
 
 use crate::net::Bound;
 
-/// Says on the standard output that the server is ready, and to somebody who just tries it, how to go on.
+/// Says on the standard output that the server is ready, and to somebody who just tries it, how to go on: in lines that
+/// Python takes as they stand.
 pub(super) fn greet(address: &Bound, is_trial: bool) {
     let text = match address {
         Bound::Unix(path) => format!("ready: listening on {}\n", path.display()),
         Bound::Tcp(address) if !is_trial => format!("ready: listening on {address}\n"),
         Bound::Tcp(address) => format!(
             "ready: listening on {address}\n\
-             Try it from Python:\n    \
-                 import ZEO, transaction\n    \
-                 root = ZEO.DB(('{}', {})).open().root\n    \
-                 root.greeting = 'Hello from Rust'; transaction.commit()\n",
+             Try it from Python:\n\
+             import ZEO, transaction\n\
+             root = ZEO.DB(('{}', {})).open().root\n\
+             root.greeting = 'Hello from Rust'; transaction.commit()\n",
             address.ip(),
             address.port(),
         ),

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 pub(crate) mod payloads;
+pub(crate) mod runzeo;
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::super::EngineOptions;
 use super::super::commit_lock::Scope;
@@ -11,6 +11,9 @@ use super::*;
 use crate::storage::file::disk::{Change, Disk, MemoryDisk};
 use crate::storage::file::{FileStorage, FileStorageOptions};
 use crate::storage::{NewRecord, Storage};
+
+/// How long one side waits for the other before the test fails.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone, Copy)]
 enum Sync {
@@ -42,7 +45,7 @@ impl Disk for TestDisk {
 
     fn sync_data(&self) -> io::Result<()> {
         self.asked.send(()).unwrap();
-        match self.answers.lock().unwrap().recv().unwrap() {
+        match self.answers.lock().unwrap().recv_timeout(PATIENCE).unwrap() {
             Sync::Works => self.memory.sync_data(),
             Sync::Fails => Err(io::Error::other("broken")),
             Sync::Panics => panic!("as the test wants"),
@@ -77,7 +80,7 @@ impl World {
         answers.send(Sync::Works).unwrap();
         let options = FileStorageOptions::default();
         let storage = FileStorage::open_disk(Arc::clone(&disk) as _, "test", options).unwrap();
-        asked.recv().unwrap();
+        asked.recv_timeout(PATIENCE).unwrap();
         let storage: Arc<dyn Storage> = Arc::new(storage);
         let served = Served::start("1".into(), storage, &EngineOptions::default(), "now".into()).unwrap();
         let cursor = served.attach(PeerId(100), &Mailbox::new(Box::new(|| {})));
@@ -127,7 +130,7 @@ impl World {
     ) -> Vec<Vec<Mail>> {
         let (first, _) = self.job(1);
         let leader = std::thread::spawn(move || first.run());
-        self.asked.recv().unwrap();
+        self.asked.recv_timeout(PATIENCE).unwrap();
         let mailboxes: Vec<_> = others
             .map(|oid| {
                 let (job, mailbox) = self.job(oid);
@@ -137,7 +140,7 @@ impl World {
             .collect();
         assert_eq!(self.announced(), [0; 0]);
         self.answers.send(Sync::Works).unwrap();
-        self.asked.recv().unwrap();
+        self.asked.recv_timeout(PATIENCE).unwrap();
         // They are written, but not durable, and so nobody knows of them.
         assert_eq!(self.announced(), [1]);
         assert_eq!(self.served.lock.waiting_count(), 0);

@@ -7,7 +7,7 @@
 //! bit and get the read bits of their directory (`ZODB/blob.py:set_not_writable`, ZODB 6.4); staged files are
 //! their owner's only.
 
-use std::fs::{self, DirBuilder, File, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use tempfile::{NamedTempFile, TempPath};
 use zeo_codec::{Oid, Tid};
 
 use super::super::StorageError;
-use super::super::file::io_error;
+use super::super::file::{create_folders, io_error};
 use super::durable::sync;
 use super::layout::{Layout, MARKER};
 use super::staged::{PREFIX, StagedBlob, Upload};
@@ -72,7 +72,7 @@ impl BlobDirectory {
         let directory = Self { root, layout, is_read_only: options.read_only };
         if !options.read_only {
             let tmp = directory.tmp();
-            fs::create_dir_all(&tmp).map_err(io_error("create", &tmp))?;
+            create_folders(&tmp, sync).map_err(io_error("create", &tmp))?;
             if marked.is_none() {
                 directory.write_marker().map_err(io_error("mark the layout of", &directory.root))?;
             }
@@ -201,7 +201,7 @@ impl BlobDirectory {
     /// there. Returns the directory.
     pub(super) fn prepare(&self, oid: Oid, file: &TempPath) -> Result<PathBuf, StorageError> {
         let dir = self.root.join(self.layout.object_dir(oid));
-        self.make_dirs(&dir).map_err(io_error("create", &dir))?;
+        create_folders(&dir, sync).map_err(io_error("create", &dir))?;
         let set_not_writable = || {
             let readable = fs::metadata(&dir)?.mode() & 0o444;
             let mode = fs::symlink_metadata(file)?.mode() & 0o7777 & !0o222;
@@ -209,20 +209,6 @@ impl BlobDirectory {
         };
         set_not_writable().map_err(io_error("take the write permission from", file))?;
         Ok(dir)
-    }
-
-    /// Makes `dir` and what is missing above it, durably.
-    pub(super) fn make_dirs(&self, dir: &Path) -> io::Result<()> {
-        let mut missing: Vec<&Path> =
-            dir.ancestors().take_while(|dir| *dir != self.root && !dir.is_dir()).collect();
-        while let Some(dir) = missing.pop() {
-            match DirBuilder::new().create(dir) {
-                // Somebody else, a client with a shared directory for example, was faster.
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                Ok(()) | Err(_) => sync(dir.parent().unwrap_or(dir))?,
-            }
-        }
-        Ok(())
     }
 
     /// Makes the names in `tmp/` durable.

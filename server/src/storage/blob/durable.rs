@@ -1,14 +1,15 @@
 //! Making the files and directories of blobs durable.
 
-use std::fs::File;
 use std::io;
 use std::path::Path;
+
+use crate::storage::file::paths;
 
 /// Makes the content of a file, or the names in a directory, durable.
 pub(super) fn sync(path: &Path) -> io::Result<()> {
     #[cfg(test)]
     plan::step(path)?;
-    File::open(path)?.sync_all()
+    paths::sync(path)
 }
 
 /// What this thread has synced, and which of its syncs fail: a test cannot see them otherwise.

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::TempPath;
 use zeo_codec::{Oid, Tid};
 
-use super::super::file::io_error;
+use super::super::file::{create_folders, io_error};
 use super::super::{LoadedRevision, StorageError, View};
 use super::directory::BlobDirectory;
 use super::durable::sync;
@@ -114,7 +114,7 @@ pub(super) struct PlacedBlob {
 
 impl PlacedBlob {
     /// Makes the content durable and puts it where readers look for it. No record names it yet.
-    pub(super) fn place(&mut self, directory: &BlobDirectory) -> Result<(), StorageError> {
+    pub(super) fn place(&mut self) -> Result<(), StorageError> {
         let Some(staged) = &self.staged else { return Ok(()) };
         staged.sync()?;
         let dir = self.target.parent().unwrap_or(&self.target);
@@ -123,7 +123,7 @@ impl PlacedBlob {
             result = match error.kind() {
                 // A pack has removed the directory while it was empty.
                 io::ErrorKind::NotFound => {
-                    directory.make_dirs(dir).and_then(|()| fs::hard_link(&staged.path, &self.target))
+                    create_folders(dir, sync).and_then(|()| fs::hard_link(&staged.path, &self.target))
                 }
                 // Of a crashed commit under the same tid: copied transactions bring their own.
                 io::ErrorKind::AlreadyExists => {

@@ -221,7 +221,7 @@ impl Voted for BlobVoted {
         // The notes first: a power cut must not keep the files and lose these.
         directory.sync_notes()?;
         for blob in &mut placed {
-            blob.place(&directory)?;
+            blob.place()?;
         }
         let finished = inner.finish();
         match &finished {

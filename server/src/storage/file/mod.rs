@@ -38,7 +38,7 @@ mod open;
 mod pack;
 mod pages;
 mod past;
-mod paths;
+pub(crate) mod paths;
 mod room;
 mod sanity;
 mod scan;
@@ -56,4 +56,4 @@ pub use open::{CutTail, FileStorageOptions, IndexUse, OpenReport};
 pub use storage::FileStorage;
 pub use together::{TOGETHER_LEN_MAX, TOGETHER_MAX};
 
-pub(crate) use paths::{io_error, shown, sync_folder, with_suffix};
+pub(crate) use paths::{create_folders, io_error, shown, sync_folder, with_suffix};
