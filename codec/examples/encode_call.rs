@@ -5,6 +5,7 @@
 //! ```
 
 use std::error::Error;
+use std::io::{Write as _, stdout};
 
 use zeo_codec::call::{LoadBefore, Loaded};
 use zeo_codec::{
@@ -35,8 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// Shows a frame, and what it says.
 fn print(framing: &str, what: &str, frame: &[u8], dialect: &Dialect) -> Result<(), Box<dyn Error>> {
     let hex: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
-    println!("{framing} {what}, {} bytes\n  {hex}", frame.len());
     let payload = frame.get(4..).unwrap_or_default();
-    println!("  {}", Envelope::parse(payload, dialect.framing, &Limits::DEFAULT)?);
-    Ok(())
+    let message = Envelope::parse(payload, dialect.framing, &Limits::DEFAULT)?;
+    Ok(writeln!(stdout(), "{framing} {what}, {} bytes\n  {hex}\n  {message}", frame.len())?)
 }

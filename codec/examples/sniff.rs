@@ -10,13 +10,14 @@
 //! another number may be given.
 
 use std::error::Error;
-use std::io::{BufRead as _, stdin};
+use std::io::{BufRead as _, Write as _, stdin, stdout};
 
 use zeo_codec::Limits;
 use zeo_codec::session::{Direction, Observer};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let shown_len: usize = std::env::args().nth(1).map_or(Ok(32), |number| number.parse())?;
+    let mut out = stdout().lock();
     let mut observer = Observer::new(Limits::DEFAULT);
     for line in stdin().lock().lines() {
         let line = line?;
@@ -29,7 +30,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         // The client's first: its greeting tells how the server's messages are to be read.
         for (direction, side) in [(Direction::FromClient, 'C'), (Direction::FromServer, 'S')] {
             while let Some(seen) = observer.poll_event(direction) {
-                println!("{side} {:.shown_len$}", seen.show(observer.dialect()));
+                let shown = seen.show(observer.dialect());
+                if writeln!(out, "{side} {shown:.shown_len$}").is_err() {
+                    // Whoever reads has seen enough.
+                    return Ok(());
+                }
             }
         }
     }

@@ -132,6 +132,9 @@ fn benchmark(options: &Options) -> Result<(), BenchError> {
         plan.framing = framing;
         let outcome = run(&plan, &mut |what| eprintln!("{}: {what}", framing.name()))?;
         println!("{}", report::markdown(&outcome));
+        if options.quick {
+            println!("One short round of each: for trying things out, not for conclusions.");
+        }
         outcomes.push(outcome);
     }
     if let Some(path) = &options.json {

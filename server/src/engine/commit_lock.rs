@@ -2,19 +2,22 @@
 //!
 //! What a transaction touches is its [`Scope`]: mostly some objects, those that it only checks included, so that
 //! transactions of different objects go on beside each other; what looks at the whole storage has it whole. Who cannot
-//! have its scope yet waits in a queue, first in, first out: nobody overtakes somebody who wants the same.
+//! have its scope yet waits, first in, first out: nobody overtakes somebody who wants the same.
 //!
-//! A [`Ticket`] stands for the holder's place or for one in the queue. Dropping it, on whatever path,
-//! gives the place up: this is how rule S9 holds on every way a connection can end. What becomes free is handed
-//! straight to the next in line.
+//! Whoever asks is a node of a graph: it waits for everybody before it who wants the same, holder or not, and has its
+//! scope when all of them are gone. Nobody ever waits for one who came later, so that there is no circle. What a node
+//! waits for is looked up by object when it comes; to go costs what it touches, and one step for each who waits for it.
+//!
+//! A [`Ticket`] stands for a node. Dropping it, on whatever path, takes the node out: this is how rule S9 holds on every
+//! way a connection can end. What becomes free is handed straight to the next in line.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use zeo_codec::Oid;
 
-use super::{Mailbox, PeerId};
+use super::Mailbox;
 use crate::engine::mailbox::Mail;
 
 /// What a transaction touches.
@@ -38,84 +41,47 @@ pub(crate) struct CommitLock {
     state: Mutex<State>,
 }
 
+/// The number of a node, in the order in which they came.
+type Number = u64;
+
 #[derive(Debug, Default)]
 struct State {
-    holders: Vec<Holder>,
-    held: Touched,
-    waiting: VecDeque<Waiting>,
+    next_number: Number,
+    nodes: BTreeMap<Number, Node>,
+    /// Those that want everything.
+    wholes: BTreeSet<Number>,
+    /// Those that want an object.
+    by_object: HashMap<Oid, Vec<Claim>>,
+    waiting_count: usize,
+    /// Places that nodes have left, of all that there have been.
+    free_places: Vec<usize>,
+    place_count: usize,
 }
 
+/// A node that wants an object.
+#[derive(Debug, Clone, Copy)]
+struct Claim {
+    number: Number,
+    /// A small number, which no other node has now: a node that is met by thousands of objects is to count once, cheaply.
+    place: usize,
+    writes: bool,
+}
+
+/// Somebody who holds the lock, or waits for it.
 #[derive(Debug)]
-struct Holder {
-    peer: PeerId,
-    since: SystemTime,
+struct Node {
     /// What the client is called in the log.
     label: String,
     scope: Scope,
-}
-
-#[derive(Debug)]
-struct Waiting {
-    peer: PeerId,
+    place: usize,
+    /// Where it is told that it need not wait any longer.
     mailbox: Arc<Mailbox>,
-    label: String,
-    scope: Scope,
-}
-
-/// What several transactions touch together.
-#[derive(Debug, Default)]
-struct Touched {
-    whole_count: usize,
-    transaction_count: usize,
-    written: HashMap<Oid, usize>,
-    read: HashMap<Oid, usize>,
-}
-
-impl Touched {
-    fn is_free(&self, scope: &Scope) -> bool {
-        match scope {
-            Scope::Whole => self.transaction_count == 0,
-            Scope::Objects { written, read } => {
-                self.whole_count == 0
-                    && written
-                        .iter()
-                        .all(|oid| !self.written.contains_key(oid) && !self.read.contains_key(oid))
-                    && read.iter().all(|oid| !self.written.contains_key(oid))
-            }
-        }
-    }
-
-    fn add(&mut self, scope: &Scope) {
-        self.transaction_count += 1;
-        match scope {
-            Scope::Whole => self.whole_count += 1,
-            Scope::Objects { written, read } => {
-                written.iter().for_each(|oid| *self.written.entry(*oid).or_default() += 1);
-                read.iter().for_each(|oid| *self.read.entry(*oid).or_default() += 1);
-            }
-        }
-    }
-
-    fn remove(&mut self, scope: &Scope) {
-        fn remove_from(counts: &mut HashMap<Oid, usize>, oids: &HashSet<Oid>) {
-            for oid in oids {
-                if let Some(count) = counts.get_mut(oid) {
-                    *count -= 1;
-                    if *count == 0 {
-                        counts.remove(oid);
-                    }
-                }
-            }
-        }
-        self.transaction_count -= 1;
-        match scope {
-            Scope::Whole => self.whole_count -= 1,
-            Scope::Objects { written, read } => {
-                remove_from(&mut self.written, written);
-                remove_from(&mut self.read, read);
-            }
-        }
-    }
+    /// How many before it want the same.
+    blocker_count: usize,
+    /// Those behind it that want the same. Some may be gone.
+    dependents: Vec<Number>,
+    /// When it got its scope.
+    held_since: Option<SystemTime>,
 }
 
 /// A place at or before the lock.
@@ -123,7 +89,7 @@ impl Touched {
 #[must_use = "dropping the ticket gives up the lock"]
 pub(crate) struct Ticket {
     lock: Arc<CommitLock>,
-    peer: PeerId,
+    number: Number,
 }
 
 impl CommitLock {
@@ -140,36 +106,49 @@ impl CommitLock {
     /// not, [`Mail::LockGranted`] will come. A connection must not ask twice.
     pub(crate) fn acquire(
         self: &Arc<Self>,
-        peer: PeerId,
         mailbox: &Arc<Mailbox>,
         now: SystemTime,
         label: &str,
         scope: Scope,
     ) -> (Ticket, bool) {
-        let ticket = Ticket { lock: Arc::clone(self), peer };
         let mut state = self.state();
-        let is_held = state.held.is_free(&scope) && state.may_overtake(&scope);
-        let label_kept = label.to_owned();
-        if is_held {
-            state.hold(Holder { peer, since: now, label: label_kept, scope });
-        } else {
-            let mailbox = Arc::clone(mailbox);
-            state.waiting.push_back(Waiting { peer, mailbox, label: label_kept, scope });
+        let number = state.next_number;
+        state.next_number += 1;
+        let blockers = state.others(&scope, number);
+        let is_held = blockers.is_empty();
+        for blocker in &blockers {
+            if let Some(node) = state.nodes.get_mut(blocker) {
+                node.dependents.push(number);
+            }
         }
-        let waiting_count = state.waiting.len();
+        let place = state.free_places.pop().unwrap_or(state.place_count);
+        state.place_count = state.place_count.max(place + 1);
+        state.claim(number, place, &scope);
+        let node = Node {
+            label: label.to_owned(),
+            scope,
+            place,
+            mailbox: Arc::clone(mailbox),
+            blocker_count: blockers.len(),
+            dependents: Vec::new(),
+            held_since: is_held.then_some(now),
+        };
+        state.nodes.insert(number, node);
+        state.waiting_count += usize::from(!is_held);
+        let waiting_count = state.waiting_count;
         drop(state);
         self.log_waiting(label, if is_held { "lock" } else { "queue lock" }, waiting_count);
-        (ticket, is_held)
+        (Ticket { lock: Arc::clone(self), number }, is_held)
     }
 
     /// When the one who has held it for the longest time got it.
     pub(crate) fn held_since(&self) -> Option<SystemTime> {
-        self.state().holders.iter().map(|holder| holder.since).min()
+        self.state().nodes.values().filter_map(|node| node.held_since).min()
     }
 
     /// Number of connections in the queue.
     pub(crate) fn waiting_count(&self) -> usize {
-        self.state().waiting.len()
+        self.state().waiting_count
     }
 
     /// Levels as in Python's server (StorageServer.py:LockManager._log_waiting, ZEO 6.2).
@@ -188,28 +167,19 @@ impl CommitLock {
         }
     }
 
-    fn give_up(&self, peer: PeerId, now: SystemTime) {
+    fn give_up(&self, number: Number, now: SystemTime) {
         let mut state = self.state();
-        let waiting_before = state.waiting.len();
-        let (gone, what) = if let Some(at) = state.holders.iter().position(|holder| holder.peer == peer) {
-            let Holder { label, scope, .. } = state.holders.swap_remove(at);
-            state.held.remove(&scope);
-            (label, "unlock")
-        } else if let Some(at) = state.waiting.iter().position(|waiting| waiting.peer == peer)
-            && let Some(Waiting { label, .. }) = state.waiting.remove(at)
-        {
-            (label, "dequeue lock")
-        } else {
-            return;
-        };
-        let granted = state.grant(now);
-        let waiting_count = state.waiting.len();
+        let Some(gone) = state.nodes.remove(&number) else { return };
+        state.unclaim(number, &gone.scope);
+        state.free_places.push(gone.place);
+        let what = if gone.held_since.is_some() { "unlock" } else { "dequeue lock" };
+        state.waiting_count -= usize::from(gone.held_since.is_none());
+        // As if whoever is next came a moment later.
+        let waiting_then = state.waiting_count;
+        let granted = state.free(&gone.dependents, now);
+        let waiting_count = state.waiting_count;
         drop(state);
-        self.log_waiting(
-            &gone,
-            what,
-            if what == "unlock" { waiting_before } else { waiting_count + granted.len() },
-        );
+        self.log_waiting(&gone.label, what, waiting_then);
         for (label, mailbox) in granted {
             self.log_waiting(&label, "lock", waiting_count);
             mailbox.put(Mail::LockGranted);
@@ -218,34 +188,73 @@ impl CommitLock {
 }
 
 impl State {
-    fn hold(&mut self, holder: Holder) {
-        self.held.add(&holder.scope);
-        self.holders.push(holder);
-    }
-
-    /// Whether nobody waits for something of `scope`.
-    fn may_overtake(&self, scope: &Scope) -> bool {
-        let mut ahead = Touched::default();
-        self.waiting.iter().for_each(|waiting| ahead.add(&waiting.scope));
-        ahead.is_free(scope)
-    }
-
-    /// Gives those who wait what they want, where it is free and nobody has waited for it longer.
-    fn grant(&mut self, now: SystemTime) -> Vec<(String, Arc<Mailbox>)> {
-        let mut granted = Vec::new();
-        let mut ahead = Touched::default();
-        let mut still_waiting = VecDeque::new();
-        for waiting in std::mem::take(&mut self.waiting) {
-            if self.held.is_free(&waiting.scope) && ahead.is_free(&waiting.scope) {
-                let Waiting { peer, mailbox, label, scope } = waiting;
-                self.hold(Holder { peer, since: now, label: label.clone(), scope });
-                granted.push((label, mailbox));
-            } else {
-                ahead.add(&waiting.scope);
-                still_waiting.push_back(waiting);
+    /// Everybody else who touches what this scope excludes, or excludes what it touches.
+    fn others(&self, scope: &Scope, own: Number) -> Vec<Number> {
+        let (written, read) = match scope {
+            Scope::Whole => return self.nodes.keys().copied().filter(|number| *number != own).collect(),
+            Scope::Objects { written, read } => (written, read),
+        };
+        let writing = written.iter().filter_map(|oid| self.by_object.get(oid)).flatten();
+        let reading = read.iter().filter_map(|oid| self.by_object.get(oid)).flatten();
+        let reading = reading.filter(|claim| claim.writes);
+        let mut seen = vec![false; self.place_count];
+        let mut others: Vec<Number> = self.wholes.iter().copied().filter(|number| *number != own).collect();
+        for claim in writing.chain(reading) {
+            if let Some(seen) = seen.get_mut(claim.place)
+                && !std::mem::replace(seen, true)
+                && claim.number != own
+            {
+                others.push(claim.number);
             }
         }
-        self.waiting = still_waiting;
+        others
+    }
+
+    /// Notes what a node wants.
+    fn claim(&mut self, number: Number, place: usize, scope: &Scope) {
+        match scope {
+            Scope::Whole => {
+                self.wholes.insert(number);
+            }
+            Scope::Objects { written, read } => {
+                let claims = written.iter().map(|oid| (oid, true)).chain(read.iter().map(|oid| (oid, false)));
+                for (oid, writes) in claims {
+                    self.by_object.entry(*oid).or_default().push(Claim { number, place, writes });
+                }
+            }
+        }
+    }
+
+    fn unclaim(&mut self, number: Number, scope: &Scope) {
+        match scope {
+            Scope::Whole => {
+                self.wholes.remove(&number);
+            }
+            Scope::Objects { written, read } => {
+                for oid in written.iter().chain(read) {
+                    if let Some(claims) = self.by_object.get_mut(oid) {
+                        claims.retain(|claim| claim.number != number);
+                        if claims.is_empty() {
+                            self.by_object.remove(oid);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// One that these waited for is gone. Those that wait for nobody else now have the lock.
+    fn free(&mut self, dependents: &[Number], now: SystemTime) -> Vec<(String, Arc<Mailbox>)> {
+        let mut granted = Vec::new();
+        for dependent in dependents {
+            let Some(node) = self.nodes.get_mut(dependent) else { continue };
+            node.blocker_count -= 1;
+            if node.blocker_count == 0 {
+                node.held_since = Some(now);
+                self.waiting_count -= 1;
+                granted.push((node.label.clone(), Arc::clone(&node.mailbox)));
+            }
+        }
         granted
     }
 }
@@ -253,27 +262,64 @@ impl State {
 impl Ticket {
     /// Whether this is a holder's ticket now.
     pub(crate) fn is_holder(&self) -> bool {
-        self.lock.state().holders.iter().any(|holder| holder.peer == self.peer)
+        self.lock.state().nodes.get(&self.number).is_some_and(|node| node.held_since.is_some())
     }
 
-    /// Whether it is a holder's, and for all of `scope`.
-    pub(crate) fn covers(&self, scope: &Scope) -> bool {
+    /// Whether it is a holder's, and for everything.
+    pub(crate) fn has_whole(&self) -> bool {
         let state = self.lock.state();
-        let holder = state.holders.iter().find(|holder| holder.peer == self.peer);
-        holder.is_some_and(|holder| match (&holder.scope, scope) {
-            (Scope::Whole, _) => true,
-            (Scope::Objects { .. }, Scope::Whole) => false,
+        state
+            .nodes
+            .get(&self.number)
+            .is_some_and(|node| node.held_since.is_some() && node.scope == Scope::Whole)
+    }
+
+    /// Has a holder hold `scope`, too. `false` if somebody else has or wants what of it is new: then nothing changes.
+    pub(crate) fn widen(&self, scope: &Scope) -> bool {
+        let mut state = self.lock.state();
+        let Some(node) = state.nodes.get(&self.number).filter(|node| node.held_since.is_some()) else {
+            return false;
+        };
+        let new = match (&node.scope, scope) {
+            (Scope::Whole, _) => return true,
+            (Scope::Objects { .. }, Scope::Whole) => Scope::Whole,
             (Scope::Objects { written: own_written, read: own_read }, Scope::Objects { written, read }) => {
-                written.is_subset(own_written)
-                    && read.iter().all(|oid| own_read.contains(oid) || own_written.contains(oid))
+                Scope::Objects {
+                    written: written.difference(own_written).copied().collect(),
+                    read: read
+                        .iter()
+                        .filter(|oid| !own_read.contains(oid) && !own_written.contains(oid))
+                        .copied()
+                        .collect(),
+                }
             }
-        })
+        };
+        if matches!(&new, Scope::Objects { written, read } if written.is_empty() && read.is_empty()) {
+            return true;
+        }
+        // Nobody may come to wait for one who came later.
+        if !state.others(&new, self.number).is_empty() {
+            return false;
+        }
+        let Some(node) = state.nodes.get_mut(&self.number) else { return false };
+        let old = std::mem::replace(&mut node.scope, Scope::Whole);
+        let merged = match (&old, new) {
+            (Scope::Objects { written, read }, Scope::Objects { written: more, read: more_read }) => {
+                Scope::Objects { written: written | &more, read: read | &more_read }
+            }
+            (_, new) => new,
+        };
+        node.scope = merged.clone();
+        let place = node.place;
+        state.unclaim(self.number, &old);
+        state.claim(self.number, place, &merged);
+        true
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.lock.give_up(self.peer, SystemTime::now());
+        self.lock.give_up(self.number, SystemTime::now());
     }
 }
 
@@ -288,9 +334,9 @@ mod tests {
         Scope::Objects { written: set(written), read: set(read) }
     }
 
-    fn acquire(lock: &Arc<CommitLock>, peer: u64, scope: Scope) -> (Ticket, bool, Arc<Mailbox>) {
+    fn acquire(lock: &Arc<CommitLock>, scope: Scope) -> (Ticket, bool, Arc<Mailbox>) {
         let mailbox = Mailbox::new(Box::new(|| {}));
-        let (ticket, is_held) = lock.acquire(PeerId(peer), &mailbox, SystemTime::UNIX_EPOCH, "test", scope);
+        let (ticket, is_held) = lock.acquire(&mailbox, SystemTime::UNIX_EPOCH, "test", scope);
         (ticket, is_held, mailbox)
     }
 
@@ -301,12 +347,12 @@ mod tests {
     #[test]
     fn goes_from_one_to_the_next_in_order() {
         let lock = CommitLock::new("1");
-        let (first, is_held, _) = acquire(&lock, 1, Scope::Whole);
+        let (first, is_held, _) = acquire(&lock, Scope::Whole);
         assert!(is_held);
-        let (second, is_held, second_mail) = acquire(&lock, 2, Scope::Whole);
+        let (second, is_held, second_mail) = acquire(&lock, Scope::Whole);
         assert!(!is_held);
-        let (third, _, third_mail) = acquire(&lock, 3, Scope::Whole);
-        let (fourth, _, fourth_mail) = acquire(&lock, 4, Scope::Whole);
+        let (third, _, third_mail) = acquire(&lock, Scope::Whole);
+        let (fourth, _, fourth_mail) = acquire(&lock, Scope::Whole);
         assert_eq!(lock.waiting_count(), 3);
         drop(third);
         drop(first);
@@ -321,17 +367,17 @@ mod tests {
     #[test]
     fn who_touches_other_objects_goes_on() {
         let lock = CommitLock::new("1");
-        let (first, is_held, _) = acquire(&lock, 1, objects(&[1, 2], &[3]));
+        let (first, is_held, _) = acquire(&lock, objects(&[1, 2], &[3]));
         assert!(is_held);
-        let (_second, is_held, _) = acquire(&lock, 2, objects(&[4], &[3]));
+        let (_second, is_held, _) = acquire(&lock, objects(&[4], &[3]));
         assert!(is_held, "both want object 3 to stay");
-        let (third, is_held, third_mail) = acquire(&lock, 3, objects(&[3], &[]));
+        let (third, is_held, third_mail) = acquire(&lock, objects(&[3], &[]));
         assert!(!is_held, "object 3 is to stay");
-        let (_fourth, is_held, fourth_mail) = acquire(&lock, 4, objects(&[5], &[2]));
+        let (_fourth, is_held, fourth_mail) = acquire(&lock, objects(&[5], &[2]));
         assert!(!is_held, "object 2 is being written");
-        let (_fifth, is_held, fifth_mail) = acquire(&lock, 5, objects(&[5], &[]));
+        let (_fifth, is_held, fifth_mail) = acquire(&lock, objects(&[5], &[]));
         assert!(!is_held, "somebody waits for object 5");
-        let (_sixth, is_held, _) = acquire(&lock, 6, objects(&[6], &[]));
+        let (_sixth, is_held, _) = acquire(&lock, objects(&[6], &[]));
         assert!(is_held);
         drop(first);
         assert!(is_granted(&fourth_mail) && !is_granted(&third_mail) && !is_granted(&fifth_mail));
@@ -342,10 +388,10 @@ mod tests {
     #[test]
     fn who_wants_everything_is_not_overtaken() {
         let lock = CommitLock::new("1");
-        let (first, _, _) = acquire(&lock, 1, objects(&[1], &[]));
-        let (whole, is_held, whole_mail) = acquire(&lock, 2, Scope::Whole);
+        let (first, _, _) = acquire(&lock, objects(&[1], &[]));
+        let (whole, is_held, whole_mail) = acquire(&lock, Scope::Whole);
         assert!(!is_held);
-        let (_third, is_held, third_mail) = acquire(&lock, 3, objects(&[3], &[]));
+        let (_third, is_held, third_mail) = acquire(&lock, objects(&[3], &[]));
         assert!(!is_held);
         drop(first);
         assert!(is_granted(&whole_mail) && !is_granted(&third_mail));
@@ -354,11 +400,24 @@ mod tests {
     }
 
     #[test]
-    fn a_resolution_may_not_touch_more_than_the_vote() {
+    fn a_resolution_may_touch_more_if_nobody_else_wants_it() {
         let lock = CommitLock::new("1");
-        let (ticket, _, _) = acquire(&lock, 1, objects(&[1, 2], &[3]));
-        assert!(ticket.covers(&objects(&[2], &[1, 3])) && !ticket.covers(&objects(&[3], &[])));
-        assert!(!ticket.covers(&objects(&[], &[4])) && !ticket.covers(&Scope::Whole));
+        let (ticket, _, _) = acquire(&lock, objects(&[1, 2], &[3]));
+        assert!(ticket.widen(&objects(&[2], &[1, 3])));
+        let (other, is_held, _) = acquire(&lock, objects(&[5], &[6]));
+        let (_waiting, waits, _) = acquire(&lock, objects(&[2, 7], &[]));
+        assert!(is_held && !waits);
+        // Held by another one, or waited for.
+        assert!(!ticket.widen(&objects(&[1, 6], &[])) && !ticket.widen(&objects(&[7], &[])));
+        assert!(!ticket.widen(&Scope::Whole));
+        // Another one may read it, too, and new objects are everybody's.
+        assert!(ticket.widen(&objects(&[3, 8], &[6])));
+        let (_late, is_held, late_mail) = acquire(&lock, objects(&[8], &[]));
+        assert!(!is_held);
+        drop(other);
+        assert!(!is_granted(&late_mail));
+        drop(ticket);
+        assert!(is_granted(&late_mail));
     }
 
     fn scope() -> impl Strategy<Value = Scope> {
@@ -383,34 +442,46 @@ mod tests {
         }
     }
 
+    /// Whoever holds or waits, in the order in which they came, and whether they hold.
+    fn queue(state: &State) -> Vec<(&Scope, bool)> {
+        state.nodes.values().map(|node| (&node.scope, node.held_since.is_some())).collect()
+    }
+
     proptest! {
         /// Nobody holds what another one touches, and nobody waits without a reason.
         #[test]
         fn holders_do_not_collide_and_nobody_waits_in_vain(
-            steps in prop::collection::vec((0..8_u64, scope()), 1..60)
+            steps in prop::collection::vec((0..8_u64, scope(), any::<bool>()), 1..60)
         ) {
             let lock = CommitLock::new("1");
-            let mut tickets = HashMap::new();
-            for (peer, scope) in steps {
-                if tickets.remove(&peer).is_none() {
-                    tickets.insert(peer, acquire(&lock, peer, scope).0);
-                }
-                let state = lock.state();
-                for (at, one) in state.holders.iter().enumerate() {
-                    for other in &state.holders[at + 1..] {
-                        prop_assert!(!collide(&one.scope, &other.scope));
+            let mut tickets: HashMap<u64, Ticket> = HashMap::new();
+            for (peer, scope, widens) in steps {
+                match tickets.remove(&peer) {
+                    Some(ticket) if widens => {
+                        ticket.widen(&scope);
+                        tickets.insert(peer, ticket);
+                    }
+                    Some(ticket) => drop(ticket),
+                    None => {
+                        tickets.insert(peer, acquire(&lock, scope).0);
                     }
                 }
-                for (at, waiting) in state.waiting.iter().enumerate() {
-                    let holders = state.holders.iter().map(|holder| &holder.scope);
-                    let mut before = holders.chain(state.waiting.iter().take(at).map(|other| &other.scope));
-                    prop_assert!(before.any(|other| collide(&waiting.scope, other)));
+                let state = lock.state();
+                let queue = queue(&state);
+                for (at, (one, is_held)) in queue.iter().enumerate() {
+                    let mut before = queue.iter().take(at);
+                    if *is_held {
+                        let mut others = queue.iter().take(at).chain(queue.iter().skip(at + 1));
+                        prop_assert!(!others.any(|(other, is_held)| *is_held && collide(one, other)));
+                    }
+                    prop_assert_eq!(*is_held, !before.any(|(other, _)| collide(one, other)));
                 }
-                prop_assert_eq!(state.holders.len() + state.waiting.len(), tickets.len());
+                let waiting_count = queue.iter().filter(|(_, is_held)| !is_held).count();
+                prop_assert_eq!((state.waiting_count, queue.len()), (waiting_count, tickets.len()));
             }
             tickets.clear();
             let state = lock.state();
-            prop_assert_eq!((state.held.written.len(), state.held.read.len(), state.held.whole_count), (0, 0, 0));
+            prop_assert_eq!((state.by_object.len(), state.wholes.len(), state.waiting_count), (0, 0, 0));
         }
     }
 }

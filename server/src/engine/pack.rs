@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use super::PeerId;
 use super::commit_lock::{Scope, Ticket};
 use super::error::CallError;
 use super::mailbox::Mailbox;
@@ -40,8 +39,6 @@ impl PackCancel {
 pub struct PackJob {
     served: Arc<Served>,
     request: PackRequest,
-    /// The pack's number in the queue for the commit lock.
-    id: PeerId,
     /// Who asked, for the log.
     label: String,
     cancel: PackCancel,
@@ -51,11 +48,10 @@ impl PackJob {
     pub(crate) const fn new(
         served: Arc<Served>,
         request: PackRequest,
-        id: PeerId,
         label: String,
         cancel: PackCancel,
     ) -> Self {
-        Self { served, request, id, label, cancel }
+        Self { served, request, label, cancel }
     }
 
     /// Packs, and tells all clients of the storage its new size; for nobody who waits.
@@ -69,10 +65,10 @@ impl PackJob {
 
     /// The same, for somebody who waits.
     pub(crate) fn pack(self) -> Result<(), CallError> {
-        let Self { served, request, id, label, cancel } = self;
+        let Self { served, request, label, cancel } = self;
         let until = request.until;
         tracing::info!(target: "ZEO.StorageServer", "({label}) pack(time={until}) started...");
-        let host = Host { served: &served, id, label: &label, cancel };
+        let host = Host { served: &served, label: &label, cancel };
         let outcome = served.storage.pack(request, &host)?;
         match outcome {
             // The host has told them.
@@ -92,7 +88,6 @@ impl fmt::Debug for PackJob {
 
 struct Host<'p> {
     served: &'p Served,
-    id: PeerId,
     label: &'p str,
     cancel: PackCancel,
 }
@@ -114,8 +109,7 @@ impl PackHost for Host<'_> {
             let _locked = ringing.0.lock().unwrap_or_else(PoisonError::into_inner);
             ringing.1.notify_all();
         }));
-        let (ticket, _) =
-            self.served.lock.acquire(self.id, &mailbox, SystemTime::now(), self.label, Scope::Whole);
+        let (ticket, _) = self.served.lock.acquire(&mailbox, SystemTime::now(), self.label, Scope::Whole);
         let mut locked = bell.0.lock().unwrap_or_else(PoisonError::into_inner);
         while !ticket.is_holder() {
             if self.is_cancelled() {

@@ -93,6 +93,33 @@ fn a_huge_memo_index_takes_no_memory() {
     assert_eq!(value(b"Nr\xff\xff\xff\xff0j\xff\xff\xff\xff."), Value::None);
 }
 
+/// Pushing what is there already, and setting it aside, make no values: they have the same bound of their own.
+#[test]
+fn the_stack_and_the_memo_are_bounded_like_the_values() {
+    const COUNT_MAX: usize = 100;
+    let limits = Limits { value_count: COUNT_MAX, ..Limits::DEFAULT };
+    let refused = |pickle: &[u8]| decode(pickle, &limits).err().map(|error| error.kind);
+    let drop = |count| b"0".repeat(count);
+    for more in [&b"2"[..], b"h\x00"] {
+        // One value is on the stack already.
+        for (count, expected) in [(COUNT_MAX - 1, None), (COUNT_MAX, Some(Kind::TooManyValues))] {
+            let pickle = [b"Nq\x00", &more.repeat(count)[..], &drop(count), b"."].concat();
+            assert_eq!(refused(&pickle), expected, "{count} times {more:?}");
+        }
+    }
+    for (count, expected) in [(COUNT_MAX, None), (COUNT_MAX + 1, Some(Kind::TooManyValues))] {
+        // In order, and not.
+        for step in [1, 7] {
+            let puts =
+                (0..count as u32).flat_map(|index| [&b"r"[..], &(index * step).to_le_bytes()].concat());
+            let pickle: Vec<u8> = b"N".iter().copied().chain(puts).chain(*b".").collect();
+            assert_eq!(refused(&pickle), expected, "{count} entries");
+        }
+        let pickle = [&b"N"[..], &b"\x94".repeat(count), b"."].concat();
+        assert_eq!(refused(&pickle), expected, "MEMOIZE {count} times");
+    }
+}
+
 #[test]
 fn ignores_what_follows_stop() {
     assert_eq!(decode_prefix(b"N.rest", &Limits::DEFAULT).unwrap(), (Value::None, 2));

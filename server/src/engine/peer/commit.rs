@@ -179,13 +179,14 @@ impl Peer {
         let Some(transaction) = &mut self.transaction else { return Ok(Answer::Reply(Reply::None)) };
         let scope = if is_concurrent { transaction.scope() } else { Scope::Whole };
         let ticket = match std::mem::replace(&mut transaction.stage, Stage::Collecting) {
-            Stage::HandedBack { ticket } if ticket.covers(&scope) => ticket,
-            // A resolution that touches more than the conflict did begins again, at the end of the queue: whoever
+            // Usually it has stored again what was in conflict, and nothing else.
+            Stage::HandedBack { ticket } if ticket.widen(&scope) => ticket,
+            // A resolution that touches what somebody else has or wants begins again, at the end of the queue: whoever
             // waited for more with something in hand might be waited for.
             stage @ (Stage::Collecting | Stage::HandedBack { .. }) => {
                 drop(stage);
                 let lock = &self.attached()?.served.lock;
-                let (ticket, is_held) = lock.acquire(self.id, &self.mailbox, now(), &self.label, scope);
+                let (ticket, is_held) = lock.acquire(&self.mailbox, now(), &self.label, scope);
                 if !is_held {
                     let reply_to = reply_to.map(|id| id.clone().into_owned());
                     if let Some(transaction) = &mut self.transaction {
@@ -276,7 +277,7 @@ impl Peer {
             transaction.stage = Stage::HandedBack { ticket };
             return Ok(Reply::Voted(conflicts.into_iter().map(VoteItem::Conflict).collect()));
         }
-        let has_whole = ticket.covers(&Scope::Whole);
+        let has_whole = ticket.has_whole();
         let tid = match transaction.tid {
             Some(tid) if is_far_ahead(tid) => {
                 return Err(CallError::TransactionState("the transaction's tid lies more than a day ahead"));

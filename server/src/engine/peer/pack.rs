@@ -17,8 +17,7 @@ impl Peer {
         let served = self.attached()?.served.clone();
         let request = PackRequest { until: pack_time(args.time)?, gc: None };
         let cancel = PackCancel::default();
-        let id = self.engine.peer_ids.next();
-        let job = PackJob::new(served, request, id, self.label.clone(), cancel.clone());
+        let job = PackJob::new(served, request, self.label.clone(), cancel.clone());
         if args.waits() {
             self.awaited_packs.push(cancel);
             return Ok(self.ask(Method::Pack, reply_to, move || job.pack().map(|()| Reply::None)));

@@ -92,7 +92,7 @@ impl World {
         let (served, oid, peer) = (Arc::clone(&self.served), Oid::from_u64(oid), PeerId(oid));
         let mailbox = Mailbox::new(Box::new(|| {}));
         let scope = Scope::Objects { written: [oid].into(), read: [].into() };
-        let (ticket, is_held) = served.lock.acquire(peer, &mailbox, SystemTime::now(), "test", scope);
+        let (ticket, is_held) = served.lock.acquire(&mailbox, SystemTime::now(), "test", scope);
         assert!(is_held, "{oid}");
         let transaction = NewTransaction {
             tid: Tid::ZERO,
