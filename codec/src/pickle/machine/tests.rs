@@ -111,7 +111,7 @@ fn the_stack_and_the_memo_are_bounded_like_the_values() {
         // In order, and not.
         for step in [1, 7] {
             let puts =
-                (0..count as u32).flat_map(|index| [&b"r"[..], &(index * step).to_le_bytes()].concat());
+                (0_u32..).take(count).flat_map(|index| [&b"r"[..], &(index * step).to_le_bytes()].concat());
             let pickle: Vec<u8> = b"N".iter().copied().chain(puts).chain(*b".").collect();
             assert_eq!(refused(&pickle), expected, "{count} entries");
         }
