@@ -1,7 +1,8 @@
-//! `zeo-conformance replay`: plays captured clients to a live server, and compares what it says.
+//! `zeo-conformance replay`: plays captured clients to a live server, or captured servers to live clients, and compares
+//! what these say.
 
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,12 +11,15 @@ use clap::Args;
 
 use super::Outcome;
 use crate::capture::file;
-use crate::replay::{Explained, Needs, Report, needs, play};
+use crate::replay::{Explained, Needs, Report, needs, play, serve};
+use crate::scenarios::Program;
+use crate::scenarios::guest::{can_be_guests, entertain};
 use crate::server::{Ready, Server, ServerCommand, Startup};
 
 /// Plays the clients of captures to a server, and compares what it says with what was said then.
 ///
-/// The status is a failure if anything differs.
+/// With --listen or --client it is the other way round: plays the server of captures to clients, and compares what these
+/// say. The status is a failure if anything differs.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// Captures.
@@ -28,6 +32,12 @@ pub struct Arguments {
     /// runzeo beside this program].
     #[arg(long, value_name = "COMMAND")]
     server: Option<String>,
+    /// Plays the server here, HOST:PORT, to any client that does what those of the capture did.
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["server", "to"])]
+    listen: Option<SocketAddr>,
+    /// Plays the server to Python's client of this version, such as 6.2, which runs the scenario's script.
+    #[arg(long, value_name = "VERSION", conflicts_with_all = ["server", "to", "listen"], value_parser = program)]
+    client: Option<Program>,
     /// Shows the bytes of both messages, too.
     #[arg(long)]
     explain: bool,
@@ -45,15 +55,29 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Outcome {
     let patience = Duration::from_secs(arguments.patience);
     let mut is_same = true;
     for path in &arguments.files {
-        let report = match arguments.to {
-            Some(address) => play(path, address, patience)?,
-            None => match start_and_play(path, &command, patience)? {
-                Ok(report) => report,
-                Err(reason) => {
-                    writeln!(out, "{}: not played: {reason}", path.display())?;
-                    continue;
+        let report = match arguments {
+            Arguments { to: Some(address), .. } => Ok(play(path, *address, patience)?),
+            Arguments { listen: Some(address), .. } => {
+                let listener = TcpListener::bind(address)?;
+                writeln!(out, "{}: ready: listening on {}", path.display(), listener.local_addr()?)?;
+                out.flush()?;
+                Ok(serve(path, &listener, patience)?)
+            }
+            Arguments { client: Some(program), .. } => {
+                let scenario = file::open(path)?.metadata().scenario.clone();
+                match can_be_guests(&scenario) {
+                    Ok(()) => Ok(entertain(&program.ensure()?, &scenario, path, patience)?),
+                    Err(reason) => Err(reason),
                 }
-            },
+            }
+            _ => start_and_play(path, &command, patience)?,
+        };
+        let report = match report {
+            Ok(report) => report,
+            Err(reason) => {
+                writeln!(out, "{}: not played: {reason}", path.display())?;
+                continue;
+            }
         };
         let Report { said_count, compared_count, differences } = &report;
         let verdict = if differences.is_empty() { "the same" } else { "differs" };
@@ -68,6 +92,12 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Outcome {
         }
     }
     Ok(if is_same { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn program(name: &str) -> Result<Program, String> {
+    let found = Program::ALL.into_iter().find(|program| program.name() == name);
+    let names = || Program::ALL.map(Program::name).join(", ");
+    found.ok_or_else(|| format!("one of {}", names()))
 }
 
 /// The server of the option `--server`: by default the `runzeo` beside this program.

@@ -1,7 +1,7 @@
 //! Connections to a live server, and the play itself.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
@@ -12,14 +12,12 @@ use zeo_codec::{Dialect, Method};
 
 use super::compare::{Comparison, Unequal};
 use super::plan::{Course, Said, Step, course};
+use super::wire::{Arrival, frame, receive_from};
 use super::{Difference, Plan, ReplayError, Report};
 use crate::decode::{Told, Watch};
 
 /// How long a server may say something that it is not to say, after all that it is to say.
 const QUIET: Duration = Duration::from_millis(100);
-
-/// What comes from a server: bytes, or its end.
-type Arrival = (u32, Option<Vec<u8>>);
 
 /// One connection.
 struct Live {
@@ -89,6 +87,8 @@ impl Play<'_> {
                 self.await_wanted();
                 self.say(*connection, said);
             }
+            // It did not reach the captured server either.
+            Step::Lost(..) => {}
             Step::Close(connection) => {
                 self.await_wanted();
                 if let Some(live) = self.lives.get_mut(connection) {
@@ -109,24 +109,10 @@ impl Play<'_> {
         let address = self.address;
         let connect = || {
             let stream = TcpStream::connect(address)?;
-            stream.set_nodelay(true)?;
-            Ok((stream.try_clone()?, stream))
+            receive_from(&stream, connection, self.sender.clone())?;
+            Ok(stream)
         };
-        let (mut reading, stream) = connect().map_err(|source| ReplayError::Connect { address, source })?;
-        let sender = self.sender.clone();
-        std::thread::Builder::new().name("replay".into()).spawn(move || {
-            let mut buffer = vec![0; 64 * 1024];
-            loop {
-                let bytes = match reading.read(&mut buffer) {
-                    Ok(len @ 1..) => buffer.get(..len).map(<[u8]>::to_vec),
-                    Ok(_) | Err(_) => None,
-                };
-                let is_end = bytes.is_none();
-                if sender.send((connection, bytes)).is_err() || is_end {
-                    return;
-                }
-            }
-        })?;
+        let stream = connect().map_err(|source| ReplayError::Connect { address, source })?;
         let (replies, notices) = (Progress::default(), Progress::default());
         self.lives.insert(connection, Live { stream, watch: Watch::new(), replies, notices, is_over: false });
         Ok(())
@@ -136,11 +122,7 @@ impl Play<'_> {
         let Some(live) = self.lives.get_mut(&connection).filter(|live| !live.is_over) else { return };
         let is_pack = said.text.contains(Method::Pack.name());
         let payload = self.comparison.translation.apply(&said.payload, is_pack);
-        let mut frame = Vec::with_capacity(payload.len() + 4);
-        if !said.is_raw {
-            frame.extend_from_slice(&u32::try_from(payload.len()).unwrap_or(u32::MAX).to_be_bytes());
-        }
-        frame.extend_from_slice(&payload);
+        let frame = frame(said, &payload);
         // A server that has hung up is met when its end is waited for.
         let _ = live.stream.write_all(&frame);
         self.report.said_count += 1;

@@ -1,4 +1,4 @@
-//! Captured clients, played to a live server.
+//! Captures, played again: their clients to a live server, or their server to live clients.
 //!
 //! [`play`] says what the clients of a capture said, on as many connections and in the same order, and compares what
 //! comes back with what came back then. Before it says something it waits for what the server had said by then, on every
@@ -27,10 +27,12 @@ mod explain;
 mod live;
 mod needs;
 mod plan;
+mod serve;
 mod translate;
+mod wire;
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
 
@@ -45,9 +47,9 @@ pub use plan::Plan;
 /// What came of it.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// Messages of clients that were said.
+    /// Messages that were said as in the capture.
     pub said_count: usize,
-    /// Messages of the server that were compared.
+    /// Messages of the other side that were compared.
     pub compared_count: usize,
     /// What was not the same.
     pub differences: Vec<Difference>,
@@ -62,9 +64,9 @@ pub struct Difference {
     pub number: Option<usize>,
     /// Where in the message: `result[2]`, or what it concerns as a whole.
     pub field: String,
-    /// What the captured server said.
+    /// What was said in the capture.
     pub expected: String,
-    /// What this one said.
+    /// What was said now.
     pub got: String,
     /// Both messages, the captured one with the tids of this server; empty where there is none.
     pub bytes: (Bytes, Bytes),
@@ -115,4 +117,13 @@ pub enum ReplayError {
 /// [`ReplayError`]; what the server does wrong is in the report.
 pub fn play(capture: &Path, address: SocketAddr, patience: Duration) -> Result<Report, ReplayError> {
     live::play(&Plan::read(capture)?, address, patience)
+}
+
+/// Plays the server of a capture to live clients, which have to do what those of the capture did: the same scenario with
+/// the same sort of client. It answers when they have said as much as was said before the answer in the capture.
+///
+/// # Errors
+/// [`ReplayError`]; what the clients do otherwise is in the report.
+pub fn serve(capture: &Path, listener: &TcpListener, patience: Duration) -> Result<Report, ReplayError> {
+    serve::play(&Plan::read(capture)?, listener, patience)
 }

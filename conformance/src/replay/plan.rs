@@ -29,6 +29,8 @@ pub(super) enum Step {
     Say(u32, Said),
     /// By now the server had said one message more of this course.
     Heard(u32, Course),
+    /// The client said something that the recorder did not pass on; a message of this method.
+    Lost(u32, String),
     /// The client ends the connection, or what was between them did.
     Close(u32),
     /// The server ended it.
@@ -90,7 +92,11 @@ impl Plan {
         let mut unsayable = None;
         each_message(&mut file::open(path)?, |connection, dialect, told| match told {
             Told::Opened(_) => plan.steps.push(Step::Open(connection)),
-            Told::Note(_) => {}
+            Told::Note(note) => {
+                if let Some(method) = note.strip_prefix("drop client:") {
+                    plan.steps.push(Step::Lost(connection, method.to_owned()));
+                }
+            }
             Told::Message { direction, observed, payload } => {
                 let number = numbers.entry(connection).or_default();
                 *number += 1;

@@ -3,11 +3,13 @@
 //! - [`Program`] and [`Pair`]: who talks to whom, in which framing;
 //! - [`Scenario`]: what can be played, and by which pairs. The play itself is a function of the same name in
 //!   `python/captures/`, run by the client's Python;
+//! - [`guest`]: the same script in front of a server that is played from a capture;
 //! - [`stage`]: a server, a recording proxy before it and the script, put together; what comes of it is a capture.
 //!
 //! Nothing here writes a message: every byte of a capture comes from Python.
 
 mod config;
+pub mod guest;
 mod pair;
 pub mod stage;
 mod table;

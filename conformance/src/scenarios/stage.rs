@@ -86,9 +86,9 @@ impl Cast {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Said {
-    step: String,
+    pub(super) step: String,
     /// All is over, and well.
-    result: bool,
+    pub(super) result: bool,
     fault: String,
     /// Lines for the section of the server.
     pub(super) zeo: Vec<String>,

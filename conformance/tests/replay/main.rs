@@ -1,5 +1,6 @@
 //! Captured clients of Python play to our server: it says what Python's server said, with the exceptions that are listed
-//! here.
+//! here. And captured servers play to the same version of Python's client, which shows that a played server is as good as a
+//! real one.
 //!
 //! By default those of some pairs; with `ZEO_TEST_ALL` those of all pairs that speak `Z5` or `M5`.
 
@@ -9,18 +10,25 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use zeo_conformance::commands::replay::start_and_play;
+use zeo_conformance::peers::Peer;
 use zeo_conformance::replay::{Explained, Report, needs, play};
-use zeo_conformance::scenarios::{Pair, all, capture_path, fixtures_dir};
+use zeo_conformance::scenarios::guest::{can_be_guests, entertain};
+use zeo_conformance::scenarios::{Pair, Scenario, all, capture_path, fixtures_dir};
 use zeo_conformance::server::{Ready, Server, ServerCommand, Startup};
 
 /// The first argument that makes this program the server.
 const SERVE_ARGUMENT: &str = "--serve";
 const ALL_VARIABLE: &str = "ZEO_TEST_ALL";
+/// If set, a trial that would be ignored fails: for machines where Python must be at hand.
+const REQUIRE_VARIABLE: &str = "ZEO_TEST_REQUIRE";
 /// A message comes at once, or never.
 const PATIENCE: Duration = Duration::from_secs(10);
 const USUAL: [&str; 2] = ["6.2-6.2-msgpack", "5.4.1-5.4.1-pickle"];
+
+/// Of these the server is played in the everyday tests: each takes a second of Python.
+const USUAL_GUESTS: [&str; 5] = ["commit", "conflict", "blobs", "verify_quick", "disconnect_vote"];
 
 /// What our server does otherwise on purpose, and in the reply to which call that is seen first.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[
@@ -47,7 +55,23 @@ fn main() -> ExitCode {
             let title = format!("replay::{pair}::{}", scenario.name);
             trials.push(Trial::test(title, move || replayed(pair, scenario.name)));
         }
+        let is_wanted = |scenario: &&Scenario| is_all || USUAL_GUESTS.contains(&scenario.name);
+        let suits = |scenario: &&Scenario| scenario.suits(pair) && can_be_guests(scenario.name).is_ok();
+        for scenario in all().iter().filter(is_wanted).filter(suits) {
+            let title = format!("replay::as_server::{pair}::{}", scenario.name);
+            trials.push(Trial::ignorable_test(title, move || with_guests(pair, scenario.name)));
+        }
     }
+    let other_client = || guests("6.2-6.2-msgpack", "conflict", "commit");
+    trials.push(Trial::ignorable_test("replay::noticed::a_client_that_does_something_else", move || {
+        other_client()?.map_or_else(
+            |reason| Ok(Completion::ignored_with(reason)),
+            |report| match report.differences.first() {
+                Some(first) if first.number.is_some() => Ok(Completion::Completed),
+                first => Err(format!("{first:?}").into()),
+            },
+        )
+    }));
     let mut arguments = Arguments::from_args();
     // Trials mostly wait.
     arguments.test_threads.get_or_insert(6);
@@ -77,6 +101,29 @@ fn replayed(pair: Pair, scenario: &str) -> Result<(), Failed> {
         (None, Some((_, _, reason))) => Err(format!("the same, although {reason}").into()),
         (Some(_), _) => Err(shown.into()),
     }
+}
+
+/// The server of a capture plays to the clients of a scenario; or the reason why that cannot be here.
+fn guests(pair: &str, scenario: &str, captured: &str) -> Result<Result<Report, String>, Failed> {
+    let pair: Pair = pair.parse().unwrap();
+    let peer: Peer = match pair.client.ensure() {
+        Ok(peer) => peer,
+        Err(reason) if std::env::var_os(REQUIRE_VARIABLE).is_none() => return Ok(Err(reason.to_string())),
+        Err(reason) => return Err(reason.into()),
+    };
+    let capture = capture(&pair.to_string(), captured);
+    Ok(Ok(entertain(&peer, scenario, &capture, PATIENCE).map_err(|error| error.to_string())?))
+}
+
+fn with_guests(pair: Pair, scenario: &str) -> Result<Completion, Failed> {
+    let report = match guests(&pair.to_string(), scenario, scenario)? {
+        Ok(report) => report,
+        Err(reason) => return Ok(Completion::ignored_with(reason)),
+    };
+    assert!(report.said_count > 0 && report.compared_count > 0, "nothing was played");
+    let shown: String =
+        report.differences.iter().map(|difference| Explained(difference).to_string()).collect();
+    if shown.is_empty() { Ok(Completion::Completed) } else { Err(shown.into()) }
 }
 
 /// A server that lacks what the scenario is about is found out.

@@ -1,0 +1,109 @@
+//! A scenario's script in front of a server that is played from a capture.
+
+use std::error::Error;
+use std::fs;
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Deserialize;
+use zeo_codec::frame::write_frame;
+use zeo_codec::session::Direction;
+
+use super::stage::Said;
+use crate::capture::file;
+use crate::decode::{Told, each_message};
+use crate::peers::Peer;
+use crate::process::read_lossy;
+use crate::replay::{Report, serve};
+use crate::script::Script;
+
+/// Why the script of a scenario cannot be played to the server of a capture.
+///
+/// # Errors
+/// The reason.
+pub fn can_be_guests(scenario: &str) -> Result<(), &'static str> {
+    match scenario {
+        "restart" | "verify_newer" | "read_only" | "fallback" => {
+            Err("its server was started again in the middle")
+        }
+        "blobs_shared" => Err("its client shares a directory with the server"),
+        "lock" | "disconnect_lock" => Err("its script asks the server, past the recorder, who waits"),
+        _ => Ok(()),
+    }
+}
+
+/// Plays the server of the capture to the clients of a scenario, run by this Python.
+///
+/// # Errors
+/// If the capture cannot be played, or the script ends badly although it was answered as in the capture.
+pub fn entertain(
+    client: &Peer,
+    scenario: &str,
+    capture: &Path,
+    patience: Duration,
+) -> Result<Report, Box<dyn Error>> {
+    let dir = tempfile::TempDir::with_prefix("zeo-guest-")?;
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let (address, door) = (listener.local_addr()?, doorkeeper(greeting(capture)?)?);
+    let place = dir.path().display().to_string();
+    let args = [scenario.to_owned(), address.to_string(), door.to_string(), place];
+    let mut script = Script::start(client, "captures/play", "script", &args, dir.path())?;
+    let report = std::thread::scope(|scope| {
+        let playing = scope.spawn(|| serve(capture, &listener, patience).map_err(|error| error.to_string()));
+        let ended = accompany(&mut script);
+        let report = playing.join().map_err(|_| "the player panicked")??;
+        match ended {
+            // Whoever was answered otherwise than it expects may fail.
+            Err(error) if report.differences.is_empty() => {
+                Err(format!("{error}\n{}", read_lossy(&dir.path().join("script.log"))).into())
+            }
+            Ok(()) | Err(_) => Ok::<_, Box<dyn Error>>(report),
+        }
+    });
+    // Before the directory, in which it may still write.
+    drop(script);
+    fs::remove_dir_all(dir.path())?;
+    report
+}
+
+/// What the captured server says to whoever comes, as a frame.
+fn greeting(capture: &Path) -> Result<Vec<u8>, Box<dyn Error>> {
+    let mut greeting = Vec::new();
+    each_message(&mut file::open(capture)?, |_, _, told| match told {
+        Told::Message { direction: Direction::FromServer, payload, .. } if greeting.is_empty() => {
+            write_frame(&mut greeting, &payload);
+        }
+        _ => {}
+    })?;
+    Ok(greeting)
+}
+
+/// Greets those who come past the recorder, to look which server this is. It goes with the process.
+fn doorkeeper(greeting: Vec<u8>) -> std::io::Result<SocketAddr> {
+    let door = TcpListener::bind("127.0.0.1:0")?;
+    let address = door.local_addr()?;
+    std::thread::Builder::new().name("doorkeeper".into()).spawn(move || {
+        let mut guests = Vec::new();
+        for mut guest in door.incoming().flatten() {
+            // Who is gone does not want to know.
+            let _ = guest.write_all(&greeting);
+            guests.push(guest);
+        }
+    })?;
+    Ok(address)
+}
+
+/// Has the script go on whatever it asks for: the server is there, and faults are in the capture.
+fn accompany(script: &mut Script) -> Result<(), Box<dyn Error>> {
+    loop {
+        let said = Said::deserialize(script.next_step()?)?;
+        match said.step.as_str() {
+            "start" | "faults" | "fault" => script.tell("ok")?,
+            "" if said.result => break,
+            _ => return Err(format!("the script says {said:?}").into()),
+        }
+    }
+    Ok(script.expect_end()?)
+}
