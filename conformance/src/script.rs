@@ -64,6 +64,12 @@ impl Script {
         Ok(Self { process, lines, stdin })
     }
 
+    /// The number of its process.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Waits until the script comes to `step`, and returns what it says there.
     ///
     /// # Errors

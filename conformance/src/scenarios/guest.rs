@@ -7,6 +7,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use zeo_codec::frame::write_frame;
 use zeo_codec::session::Direction;
@@ -50,16 +51,21 @@ pub fn entertain(
     let place = dir.path().display().to_string();
     let args = [scenario.to_owned(), address.to_string(), door.to_string(), place];
     let mut script = Script::start(client, "captures/play", "script", &args, dir.path())?;
+    let id = script.id();
     let report = std::thread::scope(|scope| {
-        let playing = scope.spawn(|| serve(capture, &listener, patience).map_err(|error| error.to_string()));
-        let ended = accompany(&mut script);
-        let report = playing.join().map_err(|_| "the player panicked")??;
-        match ended {
-            // Whoever was answered otherwise than it expects may fail.
-            Err(error) if report.differences.is_empty() => {
+        let going_on = scope.spawn(|| accompany(&mut script).map_err(|error| error.to_string()));
+        let report = serve(capture, &listener, patience);
+        let is_over = report.as_ref().map_or(true, |report| !report.differences.is_empty());
+        if is_over && let Some(id) = i32::try_from(id).ok().and_then(Pid::from_raw) {
+            // Nobody answers it any more. It may have ended already.
+            let _ = kill_process(id, Signal::KILL);
+        }
+        let ended = going_on.join().map_err(|_| "the thread of the script panicked")?;
+        match (report?, ended) {
+            (report, Err(error)) if report.differences.is_empty() => {
                 Err(format!("{error}\n{}", read_lossy(&dir.path().join("script.log"))).into())
             }
-            Ok(()) | Err(_) => Ok::<_, Box<dyn Error>>(report),
+            (report, _) => Ok::<_, Box<dyn Error>>(report),
         }
     });
     // Before the directory, in which it may still write.

@@ -25,6 +25,8 @@ const ALL_VARIABLE: &str = "ZEO_TEST_ALL";
 const REQUIRE_VARIABLE: &str = "ZEO_TEST_REQUIRE";
 /// A message comes at once, or never.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Where something is to be missed it is waited for again and again.
+const IMPATIENCE: Duration = Duration::from_secs(1);
 const USUAL: [&str; 2] = ["6.2-6.2-msgpack", "5.4.1-5.4.1-pickle"];
 
 /// Of these the server is played in the everyday tests: each takes a second of Python.
@@ -62,7 +64,7 @@ fn main() -> ExitCode {
             trials.push(Trial::ignorable_test(title, move || with_guests(pair, scenario.name)));
         }
     }
-    let other_client = || guests("6.2-6.2-msgpack", "conflict", "commit");
+    let other_client = || guests("6.2-6.2-msgpack", "conflict", "commit", IMPATIENCE);
     trials.push(Trial::ignorable_test("replay::noticed::a_client_that_does_something_else", move || {
         other_client()?.map_or_else(
             |reason| Ok(Completion::ignored_with(reason)),
@@ -104,7 +106,12 @@ fn replayed(pair: Pair, scenario: &str) -> Result<(), Failed> {
 }
 
 /// The server of a capture plays to the clients of a scenario; or the reason why that cannot be here.
-fn guests(pair: &str, scenario: &str, captured: &str) -> Result<Result<Report, String>, Failed> {
+fn guests(
+    pair: &str,
+    scenario: &str,
+    captured: &str,
+    patience: Duration,
+) -> Result<Result<Report, String>, Failed> {
     let pair: Pair = pair.parse().unwrap();
     let peer: Peer = match pair.client.ensure() {
         Ok(peer) => peer,
@@ -112,11 +119,11 @@ fn guests(pair: &str, scenario: &str, captured: &str) -> Result<Result<Report, S
         Err(reason) => return Err(reason.into()),
     };
     let capture = capture(&pair.to_string(), captured);
-    Ok(Ok(entertain(&peer, scenario, &capture, PATIENCE).map_err(|error| error.to_string())?))
+    Ok(Ok(entertain(&peer, scenario, &capture, patience).map_err(|error| error.to_string())?))
 }
 
 fn with_guests(pair: Pair, scenario: &str) -> Result<Completion, Failed> {
-    let report = match guests(&pair.to_string(), scenario, scenario)? {
+    let report = match guests(&pair.to_string(), scenario, scenario, PATIENCE)? {
         Ok(report) => report,
         Err(reason) => return Ok(Completion::ignored_with(reason)),
     };
@@ -137,7 +144,8 @@ fn noticed(scenario: &str, missing: &str) -> Result<(), Failed> {
     };
     let startup = Startup { text: &text, port: None, greeting: None };
     let server = Server::start_with("server", &ours()?, &startup, dir.path())?;
-    let Report { differences, .. } = play(&capture("6.2-6.2-pickle", scenario), server.address(), PATIENCE)?;
+    let Report { differences, .. } =
+        play(&capture("6.2-6.2-pickle", scenario), server.address(), IMPATIENCE)?;
     server.stop()?;
     let first = differences.first().ok_or("nothing was noticed")?;
     assert!(first.number.is_some() && !first.bytes.0.is_empty(), "{first}");
