@@ -43,11 +43,32 @@ pub struct ServerCommand {
 }
 
 impl ServerCommand {
-    /// A command given by the user: words separated by blanks.
+    /// A command given by the user: words separated by blanks. The program may be a path relative to the current directory,
+    /// although servers are started in directories of their own.
     #[must_use]
     pub fn from_words(words: &str) -> Self {
-        let template = words.split_whitespace().map(OsString::from).collect();
+        let mut template: Vec<OsString> = words.split_whitespace().map(OsString::from).collect();
+        if let Some(program) = template.first_mut().filter(|program| program.to_string_lossy().contains('/'))
+            && let Ok(absolute) = std::path::absolute(&*program)
+        {
+            *program = absolute.into();
+        }
         Self { template, ready: Ready::Greeting, is_python: false }
+    }
+
+    /// The server of an option: these words, or the `runzeo` beside the program that runs.
+    ///
+    /// # Errors
+    /// If the program does not know where it is.
+    pub fn chosen(words: Option<&str>) -> std::io::Result<Self> {
+        match words {
+            Some(words) => Ok(Self::from_words(words)),
+            None => {
+                let runzeo = std::env::current_exe()?.with_file_name("runzeo");
+                let template = vec![runzeo.into(), "-C".into(), "{config}".into()];
+                Ok(Self { template, ready: Ready::Line, is_python: false })
+            }
+        }
     }
 
     fn command(&self, config: &Path) -> Command {

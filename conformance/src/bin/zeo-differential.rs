@@ -1,6 +1,6 @@
 //! The same random operations on a server and on Python's, run after run; see `zeo_conformance::differential`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -9,7 +9,7 @@ use zeo_conformance::config::Framing;
 use zeo_conformance::differential::{Plan, run};
 use zeo_conformance::peers::{Peer, PeerVersion};
 use zeo_conformance::process::read_lossy;
-use zeo_conformance::server::{Ready, ServerCommand};
+use zeo_conformance::server::ServerCommand;
 
 /// Compares a server with Python's: every answer, and in the end every byte of their files.
 #[derive(Debug, Parser)]
@@ -60,15 +60,7 @@ fn main() -> ExitCode {
 }
 
 fn differential(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
-    let server = match &options.server {
-        Some(words) => ServerCommand::from_words(words),
-        None => {
-            let program = std::env::current_exe()?;
-            let runzeo = program.parent().unwrap_or_else(|| Path::new(".")).join("runzeo");
-            let template = vec![runzeo.into(), "-C".into(), "{config}".into()];
-            ServerCommand { template, ready: Ready::Line, is_python: false }
-        }
-    };
+    let server = ServerCommand::chosen(options.server.as_deref())?;
     let versions = match options.version {
         Some(Version::Zeo62) => vec![PeerVersion::Zeo62],
         Some(Version::Zeo541) => vec![PeerVersion::Zeo541],

@@ -1,6 +1,6 @@
 //! Lets strangers loose on a server, and says what they cost; see `zeo_conformance::siege`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -59,17 +59,9 @@ fn siege(options: &Options) -> Result<bool, Box<dyn std::error::Error>> {
     let mut limits = getrlimit(Resource::Nofile);
     limits.current = limits.maximum;
     setrlimit(Resource::Nofile, limits)?;
-    let template = match &options.server {
-        Some(words) => ServerCommand::from_words(words).template,
-        None => {
-            let program = std::env::current_exe()?;
-            let runzeo = program.parent().unwrap_or_else(|| Path::new(".")).join("runzeo");
-            vec![runzeo.into(), "-C".into(), "{config}".into()]
-        }
-    };
     let guard = tempfile::TempDir::with_prefix("zeo-siege-")?;
     let plan = Plan {
-        server: ServerCommand { template, ready: Ready::Line, is_python: false },
+        server: ServerCommand { ready: Ready::Line, ..ServerCommand::chosen(options.server.as_deref())? },
         dir: options.dir.clone().unwrap_or_else(|| guard.path().to_owned()),
         silent_count: options.silent,
         slow_count: options.slow,

@@ -1,12 +1,12 @@
 //! Lets many clients loose on a server and judges what they saw; see `zeo_conformance::stress`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
 use zeo_conformance::config::Framing;
-use zeo_conformance::server::{Ready, ServerCommand};
+use zeo_conformance::server::ServerCommand;
 use zeo_conformance::stress::check::Leniency;
 use zeo_conformance::stress::{Plan, StressError, run, soak};
 
@@ -83,15 +83,7 @@ fn main() -> ExitCode {
 }
 
 fn stress(options: &Options) -> Result<bool, Box<dyn std::error::Error>> {
-    let server = match &options.server {
-        Some(words) => ServerCommand::from_words(words),
-        None => {
-            let program = std::env::current_exe()?;
-            let runzeo = program.parent().unwrap_or_else(|| Path::new(".")).join("runzeo");
-            let template = vec![runzeo.into(), "-C".into(), "{config}".into()];
-            ServerCommand { template, ready: Ready::Line, is_python: false }
-        }
-    };
+    let server = ServerCommand::chosen(options.server.as_deref())?;
     let seed = options.seed.unwrap_or_else(|| {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         now.unwrap_or_default().as_secs()

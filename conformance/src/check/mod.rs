@@ -7,23 +7,24 @@
 pub mod html;
 pub mod json;
 pub mod junit;
+mod target;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::commands::replay::start_and_play;
 use crate::replay::Difference;
 use crate::scenarios::{Pair, Scenario, capture_path};
-use crate::server::ServerCommand;
+
+pub use target::Target;
 
 /// What is to be played.
 #[derive(Debug)]
 pub struct Plan {
     /// The server.
-    pub server: ServerCommand,
+    pub server: Target,
     /// The directory of all captures: `PAIR/SCENARIO.zeocap.gz`.
     pub captures: PathBuf,
     /// Of these pairs.
@@ -112,10 +113,14 @@ pub fn run(plan: &Plan) -> Matrix {
     let next = AtomicUsize::new(0);
     let verdicts = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
-        for _ in 0..plan.jobs.max(1) {
+        // What runs is one storage, which one capture has at a time.
+        let jobs = if matches!(plan.server, Target::Running { .. }) { 1 } else { plan.jobs.max(1) };
+        for _ in 0..jobs {
             scope.spawn(|| {
                 while let Some((scenario, pair)) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let verdict = play(plan, &plan.captures.join(capture_path(*pair, scenario.name)));
+                    let verdict = plan
+                        .server
+                        .play(&plan.captures.join(capture_path(*pair, scenario.name)), plan.patience);
                     verdicts.lock().unwrap_or_else(PoisonError::into_inner).push((
                         scenario.name,
                         *pair,
@@ -136,18 +141,7 @@ pub fn run(plan: &Plan) -> Matrix {
         }
     }
     rows.retain(|row| !row.cells.is_empty());
-    let words: Vec<String> =
-        plan.server.template.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-    Matrix { server: words.join(" "), rows }
-}
-
-fn play(plan: &Plan, capture: &Path) -> Verdict {
-    match start_and_play(capture, &plan.server, plan.patience) {
-        Ok(Ok(report)) if report.differences.is_empty() => Verdict::Same(report.compared_count),
-        Ok(Ok(report)) => Verdict::Differs(report.differences),
-        Ok(Err(reason)) => Verdict::NotPlayed(reason.to_owned()),
-        Err(error) => Verdict::Failed(error.to_string()),
-    }
+    Matrix { server: plan.server.name(), rows }
 }
 
 impl Matrix {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -9,18 +10,24 @@ use std::time::Duration;
 use clap::Args;
 
 use super::Outcome;
-use super::replay::server_command;
-use crate::check::{Plan, html, json, junit, pairs, run as check};
+use crate::check::{Plan, Target, html, json, junit, pairs, run as check};
 use crate::scenarios::{Pair, all, fixtures_dir};
+use crate::server::ServerCommand;
 
-/// Plays all captured clients to a server, each to one that was just started, and reports which scenarios went as with
-/// Python's.
+/// Plays all captured clients to a server, and reports which scenarios went as with Python's.
 ///
-/// The status is a failure if anything differs.
+/// Each needs an empty storage: with an ADDRESS that of the server which runs there, emptied by --reset; otherwise a server
+/// is started for each. The status is a failure if anything differs.
 #[derive(Debug, Args)]
 pub struct Arguments {
+    /// A running server, HOST:PORT, with a storage called 1. What needs something of its configuration is left out.
+    address: Option<SocketAddr>,
+    /// A command for the shell that empties the storage at ADDRESS: stops the server, removes its files, starts it. Without it
+    /// one scenario is played if the storage is empty.
+    #[arg(long, value_name = "COMMAND", requires = "address")]
+    reset: Option<String>,
     /// The server: words with {config} where the path of the configuration goes [default: runzeo beside this program].
-    #[arg(long, value_name = "COMMAND")]
+    #[arg(long, value_name = "COMMAND", conflicts_with = "address")]
     server: Option<String>,
     /// The directory of the captures [default: this repository's].
     #[arg(long, value_name = "DIRECTORY")]
@@ -59,8 +66,12 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Outcome {
     }
     let is_wanted =
         |name: &str| arguments.scenario.is_empty() || arguments.scenario.iter().any(|one| one == name);
+    let server = match arguments.address {
+        Some(address) => Target::Running { address, reset: arguments.reset.clone() },
+        None => Target::Started(ServerCommand::chosen(arguments.server.as_deref())?),
+    };
     let matrix = check(&Plan {
-        server: server_command(arguments.server.as_deref())?,
+        server,
         captures: arguments.captures.clone().unwrap_or_else(fixtures_dir),
         pairs: if arguments.pair.is_empty() { pairs() } else { arguments.pair.clone() },
         scenarios: all().iter().filter(|scenario| is_wanted(scenario.name)).collect(),

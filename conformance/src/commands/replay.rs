@@ -3,7 +3,7 @@
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,10 +11,11 @@ use clap::Args;
 
 use super::Outcome;
 use crate::capture::file;
-use crate::replay::{Explained, Needs, Report, needs, play, serve};
+use crate::replay::start::start_and_play;
+use crate::replay::{Explained, Report, play, serve};
 use crate::scenarios::Program;
 use crate::scenarios::guest::{can_be_guests, entertain};
-use crate::server::{Ready, Server, ServerCommand, Startup};
+use crate::server::ServerCommand;
 
 /// Plays the clients of captures to a server, and compares what it says with what was said then.
 ///
@@ -51,7 +52,7 @@ pub struct Arguments {
 /// # Errors
 /// If a capture cannot be read, or a server not be started or reached.
 pub fn run(arguments: &Arguments, out: &mut impl Write) -> Outcome {
-    let command = server_command(arguments.server.as_deref())?;
+    let command = ServerCommand::chosen(arguments.server.as_deref())?;
     let patience = Duration::from_secs(arguments.patience);
     let mut is_same = true;
     for path in &arguments.files {
@@ -98,48 +99,4 @@ fn program(name: &str) -> Result<Program, String> {
     let found = Program::ALL.into_iter().find(|program| program.name() == name);
     let names = || Program::ALL.map(Program::name).join(", ");
     found.ok_or_else(|| format!("one of {}", names()))
-}
-
-/// The server of the option `--server`: by default the `runzeo` beside this program.
-pub(super) fn server_command(words: Option<&str>) -> std::io::Result<ServerCommand> {
-    Ok(match words {
-        Some(words) => ServerCommand::from_words(words),
-        None => {
-            let program = std::env::current_exe()?;
-            let runzeo = program.parent().unwrap_or_else(|| Path::new(".")).join("runzeo");
-            let template = vec![runzeo.into(), "-C".into(), "{config}".into()];
-            ServerCommand { template, ready: Ready::Line, is_python: false }
-        }
-    })
-}
-
-/// Starts a server in a directory of its own, as the capture's scenario needs it, and plays the capture to it; or says
-/// why it cannot be played.
-///
-/// # Errors
-/// If the capture cannot be read, or the server not be started or reached.
-pub fn start_and_play(
-    path: &Path,
-    command: &ServerCommand,
-    patience: Duration,
-) -> Result<Result<Report, &'static str>, Box<dyn std::error::Error>> {
-    let metadata = file::open(path)?.metadata().clone();
-    let Needs { zeo, storage } = match needs(&metadata.scenario) {
-        Ok(needs) => needs,
-        Err(reason) => return Ok(Err(reason)),
-    };
-    let dir = tempfile::TempDir::with_prefix("zeo-replay-")?;
-    let lines = |lines: &[&str]| lines.iter().map(|line| format!("  {line}\n")).collect::<String>();
-    let text = |port| {
-        let msgpack = metadata.framing == "msgpack";
-        let (zeo, storage) = (lines(zeo), lines(storage));
-        format!(
-            "<zeo>\n  address 127.0.0.1:{port}\n  msgpack {msgpack}\n{zeo}</zeo>\n\n<filestorage 1>\n  path Data.fs\n{storage}</filestorage>\n",
-        )
-    };
-    let startup = Startup { text: &text, port: None, greeting: None };
-    let server = Server::start_with("server", command, &startup, dir.path())?;
-    let report = play(path, server.address(), patience)?;
-    server.stop()?;
-    Ok(Ok(report))
 }

@@ -54,6 +54,13 @@ fn json(text: &str) -> Cow<'_, str> {
 /// The text without what means nothing: objects of an invalidation are a set, and files lie anywhere.
 fn plain(text: String) -> String {
     const NO_FILE: &str = "\"No blob file at ";
+    const STORAGE: &str = "\"name\": \"";
+    if text.contains(": get_info -> ")
+        && let Some((head, rest)) = text.split_once(STORAGE)
+        && let Some((_, end)) = rest.split_once('"')
+    {
+        return format!("{head}{STORAGE}<file>\"{end}");
+    }
     if text.starts_with("invalidateTransaction(")
         && let Some((head, rest)) = text.split_once(", [").or_else(|| text.split_once(", ("))
         && let Some((oids, end)) = rest.split_once([']', ')'])
@@ -155,6 +162,14 @@ mod tests {
         ));
         assert!(!compare("invalidateTransaction(1, [h'02', h'01'])", "invalidateTransaction(1, [h'01'])"));
         assert!(compare("invalidateTransaction(1, (h'02', h'02'))", "invalidateTransaction(1, (h'02',))"));
+        assert!(compare(
+            r#"2: get_info -> {"name": "Data.fs", "size": 4}"#,
+            r#"2: get_info -> {"name": "/d", "size": 4}"#
+        ));
+        assert!(!compare(
+            r#"2: get_info -> {"name": "d", "size": 4}"#,
+            r#"2: get_info -> {"name": "d", "size": 5}"#
+        ));
         assert!(compare(r#"x("No blob file at /a/b", 1)"#, r#"x("No blob file at /c", 1)"#));
     }
 

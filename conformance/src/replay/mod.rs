@@ -18,7 +18,7 @@
 //! * Times, dates, names of temporary files and digests count as equal. The time of a pack is put between the same
 //!   transactions.
 //! * JSON in the answer to a probe is compared as JSON.
-//! * The objects of an invalidation are a set, and the directory of blobs may be another one.
+//! * The objects of an invalidation are a set, and the data file and the directory of blobs may be others.
 //! * How a connection ends counts if the server ended it. What the server said at the end of one that the recorder had
 //!   ended is not known.
 
@@ -28,6 +28,7 @@ mod live;
 mod needs;
 mod plan;
 mod serve;
+pub mod start;
 mod translate;
 mod wire;
 

@@ -11,8 +11,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
-use zeo_conformance::commands::replay::start_and_play;
+use zeo_conformance::check::{Plan, Target, run as check};
 use zeo_conformance::peers::Peer;
+use zeo_conformance::replay::start::start_and_play;
 use zeo_conformance::replay::{Explained, Report, needs, play};
 use zeo_conformance::scenarios::guest::{can_be_guests, entertain};
 use zeo_conformance::scenarios::{Pair, Scenario, all, capture_path, fixtures_dir};
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
     }
     let is_all = std::env::var_os(ALL_VARIABLE).is_some();
     let mut trials = vec![
+        Trial::test("replay::a_server_that_runs_is_checked_while_its_storage_is_empty", running),
         Trial::test("replay::noticed::a_quota_that_is_not_kept", || noticed("quota", "quota 3000")),
         Trial::test("replay::noticed::blobs_that_are_not_taken", || noticed("blobs", "blob-dir blobs")),
     ];
@@ -131,6 +133,40 @@ fn with_guests(pair: Pair, scenario: &str) -> Result<Completion, Failed> {
     let shown: String =
         report.differences.iter().map(|difference| Explained(difference).to_string()).collect();
     if shown.is_empty() { Ok(Completion::Completed) } else { Err(shown.into()) }
+}
+
+fn running() -> Result<(), Failed> {
+    let dir = tempfile::tempdir()?;
+    let text = |port| {
+        format!(
+            "<zeo>\n  address 127.0.0.1:{port}\n</zeo>\n<filestorage 1>\n  path Data.fs\n</filestorage>\n"
+        )
+    };
+    let startup = Startup { text: &text, port: None, greeting: None };
+    let server = Server::start_with("server", &ours()?, &startup, dir.path())?;
+    let check = |scenarios: &[&str], pair: &str, reset: Option<&str>| {
+        let plan = Plan {
+            server: Target::Running { address: server.address(), reset: reset.map(str::to_owned) },
+            captures: fixtures_dir(),
+            pairs: vec![pair.parse().unwrap()],
+            scenarios: all().iter().filter(|scenario| scenarios.contains(&scenario.name)).collect(),
+            jobs: 4,
+            patience: PATIENCE,
+        };
+        let matrix = check(&plan);
+        let verdicts = matrix.rows.iter().flat_map(|row| &row.cells);
+        verdicts.map(|(_, verdict)| format!("{}: {}", verdict.name(), verdict.details())).collect::<Vec<_>>()
+    };
+    let other = check(&["commit"], "6.2-6.2-msgpack", None);
+    assert_eq!(other, ["not played: the server speaks pickle"]);
+    let verdicts = check(&["commit", "undo", "quota"], "6.2-6.2-pickle", None);
+    let [commit, undo, quota] = &verdicts[..] else { return Err(format!("{verdicts:?}").into()) };
+    assert!(commit.starts_with("same: ") && undo.contains("is not empty"), "{verdicts:?}");
+    assert!(quota.contains("quota 3000"), "{verdicts:?}");
+    let failed = check(&["undo"], "6.2-6.2-pickle", Some("exit 3"));
+    assert_eq!(failed, ["failed: exit 3: exit status: 3"]);
+    server.stop()?;
+    Ok(())
 }
 
 /// A server that lacks what the scenario is about is found out.

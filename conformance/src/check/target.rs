@@ -1,0 +1,126 @@
+//! The server that is checked: one that is started for each capture, or one that runs.
+
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use zeo_client::{Builder, Tid};
+
+use super::Verdict;
+use crate::capture::file;
+use crate::replay::start::start_and_play;
+use crate::replay::{Needs, Report, needs, play};
+use crate::server::ServerCommand;
+
+/// How long a server may take to come back after it was reset.
+const RESET_LIMIT: Duration = Duration::from_secs(30);
+/// How often it is looked whether it has.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// The server.
+#[derive(Debug)]
+pub enum Target {
+    /// One that is started for each capture, with what its scenario needs.
+    Started(ServerCommand),
+    /// One that runs, and is what it is.
+    Running {
+        /// Its address.
+        address: SocketAddr,
+        /// A command for the shell, after which its storage is empty again.
+        reset: Option<String>,
+    },
+}
+
+impl Target {
+    /// In words.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::Started(server) => {
+                let words = server.template.iter().map(|word| word.to_string_lossy().into_owned());
+                words.collect::<Vec<_>>().join(" ")
+            }
+            Self::Running { address, .. } => address.to_string(),
+        }
+    }
+
+    pub(super) fn play(&self, capture: &Path, patience: Duration) -> Verdict {
+        match self {
+            Self::Started(server) => match start_and_play(capture, server, patience) {
+                Ok(Ok(report)) => verdict(report),
+                Ok(Err(reason)) => Verdict::NotPlayed(reason.to_owned()),
+                Err(error) => Verdict::Failed(error.to_string()),
+            },
+            Self::Running { address, reset } => match prepare(capture, *address, reset.as_deref()) {
+                Ok(Ok(())) => play(capture, *address, patience)
+                    .map_or_else(|error| Verdict::Failed(error.to_string()), verdict),
+                Ok(Err(reason)) => Verdict::NotPlayed(reason),
+                Err(error) => Verdict::Failed(error.to_string()),
+            },
+        }
+    }
+}
+
+fn verdict(report: Report) -> Verdict {
+    if report.differences.is_empty() {
+        Verdict::Same(report.compared_count)
+    } else {
+        Verdict::Differs(report.differences)
+    }
+}
+
+/// Sees to it that the storage is empty; or says why the capture does not apply to this server.
+fn prepare(
+    capture: &Path,
+    address: SocketAddr,
+    reset: Option<&str>,
+) -> Result<Result<(), String>, Box<dyn std::error::Error>> {
+    let metadata = file::open(capture)?.metadata().clone();
+    let Needs { zeo, storage } = match needs(&metadata.scenario) {
+        Ok(needs) => needs,
+        Err(reason) => return Ok(Err(reason.to_owned())),
+    };
+    if let Some(line) = zeo.iter().chain(storage).next() {
+        return Ok(Err(format!("it needs a server with {line:?} in its configuration")));
+    }
+    let greeting = greeting(address)?;
+    let spoken = if greeting.contains(&b'M') { "msgpack" } else { "pickle" };
+    if metadata.framing != spoken {
+        return Ok(Err(format!("the server speaks {spoken}")));
+    }
+    if is_empty(address)? {
+        return Ok(Ok(()));
+    }
+    let Some(reset) = reset else {
+        return Ok(Err("the storage is not empty, and --reset does not say how it is emptied".to_owned()));
+    };
+    let status = Command::new("sh").args(["-c", reset]).status()?;
+    if !status.success() {
+        return Err(format!("{reset}: {status}").into());
+    }
+    let deadline = Instant::now() + RESET_LIMIT;
+    while !is_empty(address).unwrap_or_default() {
+        if Instant::now() >= deadline {
+            return Err(format!("{reset}: the server is not there with an empty storage").into());
+        }
+        std::thread::park_timeout(LOOK_INTERVAL);
+    }
+    Ok(Ok(()))
+}
+
+/// The first frame of whoever listens there.
+fn greeting(address: SocketAddr) -> std::io::Result<Vec<u8>> {
+    use std::io::Read as _;
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(RESET_LIMIT))?;
+    let mut frame = vec![0; 6];
+    stream.read_exact(&mut frame)?;
+    Ok(frame)
+}
+
+fn is_empty(address: SocketAddr) -> Result<bool, zeo_client::Error> {
+    let client = Builder::new(address).label("zeo-conformance").connect_blocking()?;
+    let info = client.server_info();
+    Ok(client.last_transaction() == Tid::ZERO && info.object_count == 0)
+}
