@@ -18,6 +18,8 @@ const TID_FIRST_BYTES: [u64; 2] = [3, 4];
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     tids: BTreeMap<u64, usize>,
+    /// How many numbers of tids were given out, or left out.
+    tid_count: usize,
     /// Those that have been named since somebody asked.
     new_tids: Vec<u64>,
     ids: BTreeMap<(u32, String), usize>,
@@ -25,6 +27,8 @@ pub(crate) struct Names {
     connection: u32,
     /// Strings of bytes are not cut.
     is_whole: bool,
+    /// One more or less than a tid is a tid of its own.
+    is_strict: bool,
 }
 
 impl Names {
@@ -33,7 +37,16 @@ impl Names {
         Self { is_whole: true, ..Self::default() }
     }
 
-    /// The line, which is of this connection, with names in place of such values.
+    /// [`Self::replace`], where numbers beside a tid that have no name are tids of their own.
+    pub(crate) fn replace_strictly(&mut self, connection: u32, line: &str) -> String {
+        self.is_strict = true;
+        let text = self.replace(connection, line);
+        self.is_strict = false;
+        text
+    }
+
+    /// The line, which is of this connection, with names in place of such values. What is one more or less than a tid is
+    /// named after it.
     pub(crate) fn replace(&mut self, connection: u32, line: &str) -> String {
         self.connection = connection;
         if line.starts_with("tpc_begin(") {
@@ -62,6 +75,16 @@ impl Names {
     /// The tids that have been named since the last call, in order.
     pub(crate) fn new_tids(&mut self) -> Vec<u64> {
         std::mem::take(&mut self.new_tids)
+    }
+
+    /// The number that the next tid will have.
+    pub(crate) const fn next_number(&self) -> usize {
+        self.tid_count + 1
+    }
+
+    /// Leaves numbers out.
+    pub(crate) const fn go_on_from(&mut self, next: usize) {
+        self.tid_count = next.saturating_sub(1);
     }
 
     /// How long the string is, and what to show in its place.
@@ -101,11 +124,15 @@ impl Names {
             return None;
         }
         for (known, add) in [(tid, ""), (tid - 1, "+1"), (tid + 1, "-1")] {
+            if self.is_strict && known != tid {
+                break;
+            }
             if let Some(number) = self.tids.get(&known) {
                 return Some(format!("T{number}{add}"));
             }
         }
-        let number = self.tids.len() + 1;
+        self.tid_count += 1;
+        let number = self.tid_count;
         self.tids.insert(tid, number);
         self.new_tids.push(tid);
         Some(format!("T{number}"))

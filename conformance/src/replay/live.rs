@@ -1,6 +1,6 @@
 //! Connections to a live server, and the play itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -11,7 +11,9 @@ use zeo_codec::session::Direction;
 use zeo_codec::{Dialect, Method};
 
 use super::compare::{Comparison, Unequal};
+use super::order::Order;
 use super::plan::{Course, Said, Step, course};
+use super::translate::Translation;
 use super::wire::{Arrival, frame, receive_from};
 use super::{Difference, Plan, ReplayError, Report};
 use crate::decode::{Told, Watch};
@@ -26,6 +28,10 @@ struct Live {
     /// How much of each course has come, and has to have come.
     replies: Progress,
     notices: Progress,
+    /// Of the captured replies, the first that may be open, and those behind it that are not.
+    first_open: usize,
+    answered: BTreeSet<usize>,
+    order: Order,
     is_over: bool,
 }
 
@@ -41,6 +47,25 @@ impl Live {
             Course::Replies => &mut self.replies,
             Course::Notices => &mut self.notices,
         }
+    }
+
+    /// Which of the captured replies this one is: the first that is open and has the same id, otherwise the first that is
+    /// open.
+    fn answer(&mut self, expected: &[Said], text: Option<&str>, translation: &Translation) -> usize {
+        let id = |text: &str| text.split_once(": ").map(|(id, _)| id.to_owned());
+        while self.answered.remove(&self.first_open) {
+            self.first_open += 1;
+        }
+        let first = self.first_open;
+        let own_id = text.and_then(id);
+        let is_it = |at: &usize| {
+            let captured_id = expected.get(*at).and_then(|said| id(&said.text));
+            own_id.is_some() && captured_id.map(|id| translation.apply_to_text(&id)) == own_id
+        };
+        let mut open = (first..expected.len()).filter(|at| !self.answered.contains(at));
+        let found = open.find(is_it).unwrap_or(first);
+        self.answered.insert(found);
+        found
     }
 
     const fn is_behind(&self) -> bool {
@@ -114,7 +139,11 @@ impl Play<'_> {
         };
         let stream = connect().map_err(|source| ReplayError::Connect { address, source })?;
         let (replies, notices) = (Progress::default(), Progress::default());
-        self.lives.insert(connection, Live { stream, watch: Watch::new(), replies, notices, is_over: false });
+        let (answered, order, watch) = (BTreeSet::new(), Order::default(), Watch::new());
+        self.lives.insert(
+            connection,
+            Live { stream, watch, replies, notices, first_open: 0, answered, order, is_over: false },
+        );
         Ok(())
     }
 
@@ -160,21 +189,22 @@ impl Play<'_> {
     fn miss(&mut self, connection: u32) {
         for course in [Course::Replies, Course::Notices] {
             let Some(live) = self.lives.get_mut(&connection) else { return };
-            let progress = live.progress(course);
-            while progress.come < progress.wanted {
-                let said =
-                    self.plan.expected.get(&connection).and_then(|all| all.of(course).get(progress.come));
-                if let Some(said) = said {
-                    self.report.differences.push(Difference {
-                        connection,
-                        number: Some(said.number),
-                        field: "the message is missing".to_owned(),
-                        expected: said.text.clone(),
-                        got: "nothing".to_owned(),
-                        bytes: (said.payload.clone(), Bytes::new()),
-                    });
-                }
-                progress.come += 1;
+            let expected = self.plan.expected.get(&connection).map(|all| all.of(course)).unwrap_or_default();
+            while live.progress(course).come < live.progress(course).wanted {
+                let at = match course {
+                    Course::Notices => live.notices.come,
+                    Course::Replies => live.answer(expected, None, &self.comparison.translation),
+                };
+                live.progress(course).come += 1;
+                let Some(said) = expected.get(at) else { continue };
+                self.report.differences.push(Difference {
+                    connection,
+                    number: Some(said.number),
+                    field: "the message is missing".to_owned(),
+                    expected: said.text.clone(),
+                    got: "nothing".to_owned(),
+                    bytes: (said.payload.clone(), Bytes::new()),
+                });
             }
         }
     }
@@ -229,10 +259,26 @@ impl Play<'_> {
 
     fn heard(&mut self, connection: u32, course: Course, text: &str, payload: Bytes) {
         let Some(live) = self.lives.get_mut(&connection) else { return };
-        let progress = live.progress(course);
-        let at = progress.come;
-        progress.come += 1;
-        let Some(said) = self.plan.expected.get(&connection).and_then(|all| all.of(course).get(at)) else {
+        let broken = live.order.heard(text);
+        let course_expected =
+            self.plan.expected.get(&connection).map(|all| all.of(course)).unwrap_or_default();
+        let at = match course {
+            Course::Notices => live.notices.come,
+            Course::Replies => live.answer(course_expected, Some(text), &self.comparison.translation),
+        };
+        live.progress(course).come += 1;
+        let said = course_expected.get(at);
+        if let Some(rule) = broken {
+            self.report.differences.push(Difference {
+                connection,
+                number: said.map(|said| said.number),
+                field: "the order of messages".to_owned(),
+                expected: rule.to_owned(),
+                got: text.to_owned(),
+                bytes: (Bytes::new(), payload.clone()),
+            });
+        }
+        let Some(said) = said else {
             if !live.is_over && !self.plan.cut.contains(&connection) {
                 self.report.differences.push(Difference {
                     connection,

@@ -8,9 +8,9 @@
 //!
 //! * Messages are compared as the codec reads them, in the notation of the protocol reference: two ways to write one value
 //!   are the same.
-//! * Replies are compared with replies, and notices (invalidations and such) with notices, of each connection in their
-//!   own order; a notice may come before a reply or behind it. Which notices have to come before which reply is for
-//!   `zeo-stress`, which checks the order rules.
+//! * Each reply is compared with the captured reply of the same id; notices (invalidations and such) with notices in their
+//!   order. A notice may come before a reply or behind it, as far as the order rules allow: what a server says on a
+//!   connection is checked against those that can be seen there, S1, S3 and S4, whatever the capture says.
 //! * Tids are others each time. The first that is met at a place stands for the one that was there, and from then on one
 //!   goes for the other, in what is said and in what is compared: in ids of loads, as tids of undos in base64, and one more
 //!   or less. So they are mapped one to one.
@@ -26,6 +26,7 @@ mod compare;
 mod explain;
 mod live;
 mod needs;
+mod order;
 mod plan;
 mod serve;
 pub mod start;

@@ -24,7 +24,11 @@ impl Translation {
         for offset in [0, 1, u64::MAX] {
             let words = [captured, live].map(|tid| tid.wrapping_add(offset).to_be_bytes().to_vec());
             let [from, to] = words;
-            self.words.entry(from).or_insert(to);
+            if offset == 0 {
+                self.words.insert(from, to);
+            } else {
+                self.words.entry(from).or_insert(to);
+            }
         }
         let [from, to] = [captured, live].map(|tid| BASE64_STANDARD.encode(tid.to_be_bytes()).into_bytes());
         self.words.insert(from, to);
@@ -54,6 +58,18 @@ impl Translation {
             self.apply_to_times(&mut out);
         }
         out
+    }
+
+    /// A text in which byte strings are hexadecimal, with live tids in place of captured ones.
+    pub(super) fn apply_to_text(&self, text: &str) -> String {
+        let piece = |piece: &str| {
+            let tid = (piece.len() == 16).then(|| u64::from_str_radix(piece, 16).ok()).flatten()?;
+            let live = self.words.get(&tid.to_be_bytes()[..])?.first_chunk()?;
+            Some(format!("{:016x}", u64::from_be_bytes(*live)))
+        };
+        let pieces: Vec<String> =
+            text.split('\'').map(|text| piece(text).unwrap_or_else(|| text.to_owned())).collect();
+        pieces.join("'")
     }
 
     /// Times are doubles behind `G`, in a pickle, or `cb`, in msgpack.
@@ -111,6 +127,15 @@ mod tests {
             b"C\x08\x04\0\0\0\0\0\0\x01q C\x08\x04\0\0\0\0\0\0\x02 BAAAAAAAAAE= \x04\0\0\0\0\0\0\x05";
         let expected = b"C\x08\x04\0\0\0\x11\x11\x11\x11q C\x08\x04\0\0\0\x11\x11\x11\x12 BAAAABERERE= \x04\0\0\0\0\0\0\x05";
         assert_eq!(translation.apply(message, false), expected);
+    }
+
+    #[test]
+    fn tids_go_one_for_the_other_in_texts() {
+        let mut translation = Translation::default();
+        translation.learn(0x0400_0000_0000_0001, 0x0400_0000_1111_1111);
+        let text = "(h'0000000000000001', h'0400000000000002'): a -> h'0400000000000005'";
+        let expected = "(h'0000000000000001', h'0400000011111112'): a -> h'0400000000000005'";
+        assert_eq!(translation.apply_to_text(text), expected);
     }
 
     #[test]

@@ -6,6 +6,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod tampered;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         Trial::test("replay::noticed::a_quota_that_is_not_kept", || noticed("quota", "quota 3000")),
         Trial::test("replay::noticed::blobs_that_are_not_taken", || noticed("blobs", "blob-dir blobs")),
     ];
+    trials.extend(tampered::trials());
     for pair in Pair::all() {
         let is_wanted = pair.interoperates() && !pair.server.is_zeo4() && !pair.server.is_python2();
         if !is_wanted || (!is_all && !USUAL.contains(&pair.to_string().as_str())) {
@@ -66,7 +69,7 @@ fn main() -> ExitCode {
             trials.push(Trial::ignorable_test(title, move || with_guests(pair, scenario.name)));
         }
     }
-    let other_client = || guests("6.2-6.2-msgpack", "conflict", "commit", IMPATIENCE);
+    let other_client = || guests("6.2-6.2-msgpack", "conflict", "commit", PATIENCE);
     trials.push(Trial::ignorable_test("replay::noticed::a_client_that_does_something_else", move || {
         other_client()?.map_or_else(
             |reason| Ok(Completion::ignored_with(reason)),
