@@ -1,101 +1,99 @@
-//! Stands between ZEO clients and a server, and prints what they say to each other.
+//! Stands between ZEO clients and a server, and rewrites what they say: a storage goes by another name.
 //!
 //! ```sh
-//! cargo run -p zeo-codec --example proxy 127.0.0.1:8101 127.0.0.1:8100 [capture.txt]
+//! cargo run -p zeo-codec --example proxy LISTEN-ADDRESS SERVER-ADDRESS NAME SERVERS-NAME
+//! cargo run -p zeo-codec --example proxy 127.0.0.1:8101 127.0.0.1:8100 1 main
 //! ```
 //!
-//! Bytes pass unchanged, whatever the proxy makes of them. With a third argument they are also written down, for
-//! `sniff`; use it with one connection at a time.
+//! What the server says passes byte by byte. Of what a client says, the greeting tells the dialect; each call is parsed, and
+//! `register` is written anew with the other name. All other messages pass as they came. (To look at messages without
+//! changing them, an `Observer` is enough: see `sniff`.)
 
 use std::error::Error;
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use zeo_codec::Limits;
-use zeo_codec::session::{Direction, Observer};
+use zeo_codec::call::Register;
+use zeo_codec::frame::{Deframer, MacBit, write_frame};
+use zeo_codec::handshake::{Framing, Hello};
+use zeo_codec::{Call, Dialect, Envelope, Limits, Method, write_message};
 
-/// What both directions of a connection share.
-struct Watch {
-    number: usize,
-    observer: Observer,
-    capture: Option<File>,
+/// Two names of a storage.
+#[derive(Clone)]
+struct Names {
+    client: String,
+    server: String,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let mut args = std::env::args().skip(1);
-    let (Some(listen), Some(server)) = (args.next(), args.next()) else {
-        return Err("usage: proxy LISTEN-ADDRESS SERVER-ADDRESS [CAPTURE-FILE]".into());
+    let [listen, server, client_name, server_name] = &std::env::args().skip(1).collect::<Vec<_>>()[..] else {
+        return Err("usage: proxy LISTEN-ADDRESS SERVER-ADDRESS NAME SERVERS-NAME".into());
     };
-    let capture = args.next().map(File::create).transpose()?;
-    let listener = TcpListener::bind(&listen)?;
+    let names = Names { client: client_name.clone(), server: server_name.clone() };
+    let listener = TcpListener::bind(listen)?;
     println!("listening on {}, for {server}", listener.local_addr()?);
-    for (number, client) in listener.incoming().enumerate() {
-        let client = client?;
-        let upstream = match TcpStream::connect(&server) {
-            Ok(upstream) => upstream,
-            Err(error) => {
-                println!("{number} {server}: {error}");
-                continue;
+    for client in listener.incoming() {
+        let (client, upstream) = (client?, TcpStream::connect(server)?);
+        let (mut from_server, mut to_client) = (upstream.try_clone()?, client.try_clone()?);
+        thread::spawn(move || {
+            // Whatever ends it, the client is told that nothing more comes.
+            let _ = io::copy(&mut from_server, &mut to_client);
+            let _ = to_client.shutdown(Shutdown::Both);
+        });
+        let names = names.clone();
+        thread::spawn(move || {
+            if let Err(error) = pass(&client, &upstream, &names) {
+                eprintln!("{client:?}: {error}");
             }
-        };
-        let capture = capture.as_ref().map(File::try_clone).transpose()?;
-        let watch = Watch { number, observer: Observer::new(Limits::DEFAULT), capture };
-        let watch = Arc::new(Mutex::new(watch));
-        for (from, to, direction) in [
-            (client.try_clone()?, upstream.try_clone()?, Direction::FromClient),
-            (upstream, client, Direction::FromServer),
-        ] {
-            let watch = Arc::clone(&watch);
-            thread::spawn(move || {
-                if let Err(error) = pass(&from, &to, direction, &watch) {
-                    println!("{number} {direction:?}: {error}");
-                }
-                // An end in one direction is passed on as such.
-                let _ = to.shutdown(Shutdown::Write);
-            });
-        }
+            let _ = upstream.shutdown(Shutdown::Both);
+        });
     }
     Ok(())
 }
 
-/// Passes bytes on until there are no more.
-fn pass(
-    mut from: &TcpStream,
-    mut to: &TcpStream,
-    direction: Direction,
-    watch: &Mutex<Watch>,
-) -> io::Result<()> {
-    to.set_nodelay(true)?;
+/// Passes on what a client says, until it says no more.
+fn pass(mut client: &TcpStream, mut server: &TcpStream, names: &Names) -> Result<(), Box<dyn Error>> {
+    server.set_nodelay(true)?;
+    let mut deframer = Deframer::new(Limits::DEFAULT.frame_bytes, MacBit::IsLength);
+    let mut dialect = None;
     let mut buffer = vec![0; 64 * 1024];
     loop {
-        let len = from.read(&mut buffer)?;
-        let bytes = buffer.get(..len).unwrap_or_default();
-        if bytes.is_empty() {
-            return Ok(());
+        let len = client.read(&mut buffer)?;
+        let Some(bytes @ [_, ..]) = buffer.get(..len) else { return Ok(()) };
+        deframer.push(bytes);
+        let mut out = Vec::new();
+        while let Some(frame) = deframer.next_frame()? {
+            match dialect {
+                None => {
+                    let Hello::Zeo(protocol) = Hello::parse(&frame.payload) else {
+                        return Err("no greeting".into());
+                    };
+                    let is_pickle = protocol.framing == Framing::Pickle;
+                    dialect = Some(if is_pickle { Dialect::Z5 } else { Dialect::M5 });
+                    write_frame(&mut out, &frame.payload);
+                }
+                Some(dialect) => rewrite(&frame.payload, &dialect, names, &mut out)?,
+            }
         }
-        // Watched first: otherwise the answer could be seen before the question.
-        watch.lock().unwrap_or_else(PoisonError::into_inner).see(direction, bytes)?;
-        to.write_all(bytes)?;
+        server.write_all(&out)?;
     }
 }
 
-impl Watch {
-    fn see(&mut self, direction: Direction, bytes: &[u8]) -> io::Result<()> {
-        if let Some(capture) = &mut self.capture {
-            let tab = if direction == Direction::FromServer { "\t" } else { "" };
-            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            writeln!(capture, "{tab}{hex}")?;
-        }
-        self.observer.receive(direction, bytes);
-        // The client's first: its greeting tells how the server's messages are to be read.
-        for (direction, side) in [(Direction::FromClient, 'C'), (Direction::FromServer, 'S')] {
-            while let Some(seen) = self.observer.poll_event(direction) {
-                println!("{} {side} {:.32}", self.number, seen.show(self.observer.dialect()));
-            }
-        }
-        Ok(())
+fn rewrite(
+    payload: &[u8],
+    dialect: &Dialect,
+    names: &Names,
+    out: &mut Vec<u8>,
+) -> Result<(), Box<dyn Error>> {
+    let limits = Limits::DEFAULT;
+    let message = Envelope::parse(payload, dialect.framing, &limits)?;
+    if message.name != Method::Register.name().as_bytes() {
+        write_frame(out, payload);
+        return Ok(());
     }
+    let Call::Register(asked) = Call::parse(Method::Register, message.args, &limits)? else { return Ok(()) };
+    let storage = if asked.storage == names.client { names.server.as_str().into() } else { asked.storage };
+    let register = Call::Register(Register { storage, ..asked });
+    Ok(write_message(out, dialect, &message.id, message.flag, Method::Register.name(), &register)?)
 }

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! The capture is tshark's: hexadecimal lines in the order in which the bytes went over the wire, what the server
-//! sent after a tab. `proxy` writes the same. Lines of other text are left out. Records and lists are cut to 32;
+//! sent after a tab. `tap` writes the same. Lines of other text are left out. Records and lists are cut to 32;
 //! another number may be given.
 
 use std::error::Error;

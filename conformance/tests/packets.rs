@@ -4,8 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
+use libtest_mimic::{Arguments, Completion, Trial};
 use zeo_conformance::sniff::input::{self, Reading};
 use zeo_conformance::sniff::{Bounds, Kind, Sniffer};
 
@@ -47,7 +48,6 @@ fn sniffed(name: &str) -> (Vec<String>, Vec<String>) {
     (messages, lost)
 }
 
-#[test]
 fn conversations_are_read_on_every_device_and_in_both_families() {
     for name in WHOLE {
         let (messages, lost) = sniffed(name);
@@ -63,7 +63,6 @@ fn conversations_are_read_on_every_device_and_in_both_families() {
     }
 }
 
-#[test]
 fn a_conversation_without_its_beginning_is_read_from_the_first_whole_message() {
     let (whole, _) = sniffed("6.2-msgpack.pcapng.gz");
     let (joined, lost) = sniffed("6.2-msgpack-joined.pcapng.gz");
@@ -74,28 +73,20 @@ fn a_conversation_without_its_beginning_is_read_from_the_first_whole_message() {
     assert_eq!(last(&joined), last(&whole));
 }
 
-#[test]
 fn packets_of_which_only_the_beginning_was_captured_tell_what_is_missing() {
     let (messages, lost) = sniffed("6.2-msgpack-short.pcapng.gz");
     assert!(lost.iter().any(|text| text.contains("bytes were not captured")), "{lost:?}");
     assert!(messages.iter().any(|message| message == "call tpc_finish"), "{messages:?}");
 }
 
-/// Kind and method of each message, as tshark sees them with the dissector; `None` without tshark.
-fn dissected(name: &str) -> Option<Vec<String>> {
+/// Kind and method of each message, as tshark sees them with the dissector.
+fn dissected(name: &str) -> Vec<String> {
     let script = format!("lua_script:{}", root().join("conformance/wireshark/zeo.lua").display());
     let mut command = Command::new("tshark");
     command.args(["-X", &script, "-r"]).arg(root().join("fixtures/pcap").join(name));
     command.args(["-Y", "zeo", "-T", "fields", "-E", "aggregator=,"]);
     command.args(["-e", "zeo.kind", "-e", "zeo.method", "-e", "_ws.expert.message"]);
-    let output = match command.output() {
-        Ok(output) => output,
-        Err(error) => {
-            assert!(std::env::var_os(REQUIRE_VARIABLE).is_none(), "tshark: {error}");
-            eprintln!("ignored: tshark: {error}");
-            return None;
-        }
-    };
+    let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();
     let mut messages = Vec::new();
@@ -108,13 +99,49 @@ fn dissected(name: &str) -> Option<Vec<String>> {
             both.filter(|(kind, _)| !kind.is_empty()).map(|(kind, method)| format!("{kind} {method}")),
         );
     }
-    Some(messages)
+    messages
 }
 
-#[test]
 fn wireshark_sees_the_same_messages_with_the_dissector() {
     for name in WHOLE {
-        let Some(found) = dissected(name) else { return };
-        assert_eq!(found, sniffed(name).0, "{name}");
+        assert_eq!(dissected(name), sniffed(name).0, "{name}");
     }
+}
+
+fn main() -> ExitCode {
+    let reading: [(&str, fn()); 3] = [
+        (
+            "conversations_are_read_on_every_device_and_in_both_families",
+            conversations_are_read_on_every_device_and_in_both_families,
+        ),
+        (
+            "a_conversation_without_its_beginning_is_read_from_the_first_whole_message",
+            a_conversation_without_its_beginning_is_read_from_the_first_whole_message,
+        ),
+        (
+            "packets_of_which_only_the_beginning_was_captured_tell_what_is_missing",
+            packets_of_which_only_the_beginning_was_captured_tell_what_is_missing,
+        ),
+    ];
+    let mut trials: Vec<Trial> = reading
+        .map(|(name, run)| {
+            Trial::test(name, move || {
+                run();
+                Ok(())
+            })
+        })
+        .into();
+    trials.push(Trial::ignorable_test("wireshark_sees_the_same_messages_with_the_dissector", || {
+        match Command::new("tshark").arg("--version").output() {
+            Err(error) if std::env::var_os(REQUIRE_VARIABLE).is_none() => {
+                Ok(Completion::ignored_with(format!("tshark: {error}")))
+            }
+            Err(error) => Err(format!("tshark: {error}").into()),
+            Ok(_) => {
+                wireshark_sees_the_same_messages_with_the_dissector();
+                Ok(Completion::Completed)
+            }
+        }
+    }));
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

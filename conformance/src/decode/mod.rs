@@ -11,7 +11,7 @@ mod transcript;
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use zeo_codec::frame::{LENGTH_LEN, MAC_BIT, MAC_LEN};
 use zeo_codec::session::{Direction, Observed, Observer};
 use zeo_codec::{Dialect, Limits};
@@ -61,7 +61,7 @@ pub(crate) struct Watch {
 #[derive(Default)]
 struct Side {
     /// Of it, what is not part of a message that was told: never more than one message, which is bounded.
-    rest: Vec<u8>,
+    rest: BytesMut,
     /// There are no messages any more.
     is_lost: bool,
     has_ended: bool,
@@ -99,7 +99,7 @@ impl Watch {
                 let payload = match observed {
                     Observed::Lost(_) => {
                         side.is_lost = true;
-                        Bytes::from(std::mem::take(&mut side.rest))
+                        std::mem::take(&mut side.rest).freeze()
                     }
                     _ => first_message(&mut side.rest),
                 };
@@ -145,14 +145,13 @@ pub fn each_message(
 }
 
 /// Takes the first message off a stream. The observer has found it there, so that it is whole.
-fn first_message(stream: &mut Vec<u8>) -> Bytes {
+fn first_message(stream: &mut BytesMut) -> Bytes {
     let Some(prefix) = stream.first_chunk::<LENGTH_LEN>() else { return Bytes::new() };
     let announced = u32::from_be_bytes(*prefix);
     let mac_len = if announced & MAC_BIT == 0 { 0 } else { MAC_LEN };
     let payload_len = usize::try_from(announced & !MAC_BIT).unwrap_or(usize::MAX);
     let end = (LENGTH_LEN + mac_len).saturating_add(payload_len).min(stream.len());
-    let frame: Vec<u8> = stream.drain(..end).collect();
-    Bytes::from(frame).split_off((LENGTH_LEN + mac_len).min(end))
+    stream.split_to(end).freeze().split_off((LENGTH_LEN + mac_len).min(end))
 }
 
 #[cfg(test)]

@@ -8,11 +8,14 @@
 
 mod tampered;
 
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use rustix::process::{Pid, Signal, kill_process_group};
 use zeo_conformance::check::{Plan, Target, run as check};
 use zeo_conformance::peers::Peer;
 use zeo_conformance::replay::start::start_and_play;
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
     let is_all = std::env::var_os(ALL_VARIABLE).is_some();
     let mut trials = vec![
         Trial::test("replay::a_server_that_runs_is_checked_while_its_storage_is_empty", running),
+        Trial::test("replay::through_the_rewriting_proxy", rewritten),
         Trial::test("replay::noticed::a_quota_that_is_not_kept", || noticed("quota", "quota 3000")),
         Trial::test("replay::noticed::blobs_that_are_not_taken", || noticed("blobs", "blob-dir blobs")),
     ];
@@ -141,6 +145,37 @@ fn with_guests(pair: Pair, scenario: &str) -> Result<Completion, Failed> {
     let shown: String =
         report.differences.iter().map(|difference| Explained(difference).to_string()).collect();
     if shown.is_empty() { Ok(Completion::Completed) } else { Err(shown.into()) }
+}
+
+/// A storage with another name, behind the example of the codec which rewrites that.
+fn rewritten() -> Result<(), Failed> {
+    let dir = tempfile::tempdir()?;
+    let text = |port| {
+        format!(
+            "<zeo>\n  address 127.0.0.1:{port}\n</zeo>\n<filestorage main>\n  path Data.fs\n</filestorage>\n"
+        )
+    };
+    let startup = Startup { text: &text, port: None, greeting: None };
+    let server = Server::start_with("server", &ours()?, &startup, dir.path())?;
+    let mut proxy = Command::new(env!("CARGO"));
+    proxy.args(["run", "--quiet", "--package", "zeo-codec", "--example", "proxy", "--", "127.0.0.1:0"]);
+    proxy.arg(server.address().to_string()).args(["1", "main"]).stdout(Stdio::piped());
+    // Killed with its group: cargo stands between.
+    let mut proxy = proxy.process_group(0).spawn()?;
+    let mut line = String::new();
+    BufReader::new(proxy.stdout.take().ok_or("no output")?).read_line(&mut line)?;
+    let played = line
+        .strip_prefix("listening on ")
+        .and_then(|line| line.split(',').next()?.parse().ok())
+        .ok_or_else(|| Failed::from(line.clone()))
+        .and_then(|address| Ok(play(&capture("6.2-6.2-pickle", "commit"), address, PATIENCE)?));
+    let direct = play(&capture("6.2-6.2-pickle", "commit"), server.address(), IMPATIENCE);
+    kill_process_group(Pid::from_child(&proxy), Signal::KILL)?;
+    proxy.wait()?;
+    server.stop()?;
+    assert_eq!(played?.differences, []);
+    assert_ne!(direct?.differences, [], "the name is the other one");
+    Ok(())
 }
 
 fn running() -> Result<(), Failed> {
