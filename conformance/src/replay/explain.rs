@@ -3,12 +3,14 @@
 use std::fmt;
 
 use super::Difference;
+use super::fields::fields;
 
 /// How many bytes stand on a line, and how many lines there are around the place.
 const LINE_LEN: usize = 16;
 const LINE_COUNT: usize = 12;
 
-/// Shows a difference with the bytes of both messages, from a little before the place where they part; that is marked.
+/// Shows a difference with the bytes of both messages, from a little before the place where they part, which is marked,
+/// and with the fields that lie there, of which the one with that place is marked, too.
 #[derive(Debug)]
 pub struct Explained<'d>(pub &'d Difference);
 
@@ -40,6 +42,13 @@ impl fmt::Display for Explained<'_> {
                 }
                 writeln!(f)?;
             }
+            let shown = first * LINE_LEN..(first + LINE_COUNT) * LINE_LEN;
+            for (place, name) in fields(bytes) {
+                if place.start < shown.end && shown.start < place.end {
+                    let mark = if place.contains(&at) { '>' } else { ' ' };
+                    writeln!(f, "   {mark}{:06x} to {:06x} {name}", place.start, place.end)?;
+                }
+            }
         }
         Ok(())
     }
@@ -59,12 +68,14 @@ mod tests {
             field: "result[1]".into(),
             expected: "one".into(),
             got: "other".into(),
-            bytes: (Bytes::from_static(b"\x80\x03(one"), Bytes::from_static(b"\x80\x03(other")),
+            bytes: (Bytes::from_static(b"\x93\x01\xc2\xa3one"), Bytes::from_static(b"\x93\x01\xc2\xa5other")),
         };
         let shown = Explained(&difference).to_string();
-        let expected = "connection 1, message 7, result[1]\n  expected one\n  got      other\n  expected, 6 bytes, which part at 4:\n    \
-                        000000  80 03 28 6f>6e 65                                ..(one\n  got, 8 bytes, which part at 4:\n    \
-                        000000  80 03 28 6f>74 68 65 72                          ..(other\n";
+        let expected = "connection 1, message 7, result[1]\n  expected one\n  got      other\n  expected, 7 bytes, which part at 3:\n    \
+                        000000  93 01 c2>a3 6f 6e 65                             ....one\n    \
+                        000004 to 000007 method\n  got, 9 bytes, which part at 3:\n    \
+                        000000  93 01 c2>a5 6f 74 68 65 72                       ....other\n    \
+                        000004 to 000009 method\n";
         assert_eq!(shown, expected);
     }
 }

@@ -24,6 +24,7 @@
 
 mod compare;
 mod explain;
+mod fields;
 mod live;
 mod needs;
 mod order;
