@@ -11,6 +11,8 @@ use zeo_codec::session::{ClientEvent, ClientSession, ServerEvent, ServerSession}
 use zeo_codec::{Call, Limits, Method, Oid, Reply, Tid, Value};
 use zeo_server::engine::{Engine, EngineOptions, Flow, Job, Peer};
 use zeo_server::storage::Storage;
+use zeo_server::storage::file::disk::MemoryDisk;
+use zeo_server::storage::file::{FileStorage, FileStorageOptions};
 use zeo_server::storage::memory::MemoryStorage;
 
 const ID: TxnId = TxnId(7);
@@ -27,7 +29,10 @@ enum Said {
 }
 
 fn engine() -> Arc<Engine> {
-    let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new("test"));
+    engine_of(Arc::new(MemoryStorage::new("test")))
+}
+
+fn engine_of(storage: Arc<dyn Storage>) -> Arc<Engine> {
     Engine::new([("1".to_owned(), storage)], EngineOptions::default(), "now").unwrap()
 }
 
@@ -183,5 +188,49 @@ fn a_client_that_gives_the_resolution_up_gives_up_the_lock() {
         }
         assert_eq!(other.replies(), VOTED);
         other.finish();
+    }
+}
+
+/// A file storage, where transactions of different objects go on beside each other. A resolution may store objects that the
+/// first vote did not have: it keeps its place if nobody else wants them, and queues again if somebody does.
+#[test]
+fn a_resolution_may_store_more() {
+    for wanted in [3, 2] {
+        let engine = engine_of(Arc::new(
+            FileStorage::open_disk(Arc::new(MemoryDisk::default()), "test", FileStorageOptions::default())
+                .unwrap(),
+        ));
+        let [mut resolver, mut winner, mut holder, mut next] =
+            ["resolver", "winner", "holder", "next"].map(|name| Pair::register(&engine, name));
+        winner.begin();
+        winner.store(1, Tid::ZERO);
+        assert_eq!(winner.vote(), VOTED);
+        let committed = winner.finish();
+        holder.begin();
+        holder.store(2, Tid::ZERO);
+        assert_eq!(holder.vote(), VOTED);
+
+        resolver.begin();
+        resolver.store(1, Tid::ZERO);
+        assert_eq!(resolver.vote(), CONFLICT);
+        next.begin();
+        next.store(1, committed);
+        assert_eq!(next.vote(), []);
+        resolver.store(1, committed);
+        resolver.store(wanted, Tid::ZERO);
+        if wanted == 3 {
+            assert_eq!(resolver.vote(), VOTED);
+            assert_eq!(next.replies(), []);
+            resolver.finish();
+            assert_eq!(next.replies(), CONFLICT);
+        } else {
+            // Behind those who have waited: for what the holder has, and for what was its own.
+            assert_eq!(resolver.vote(), []);
+            assert_eq!(next.replies(), VOTED);
+            next.finish();
+            assert_eq!(resolver.replies(), []);
+            holder.finish();
+            assert_eq!(resolver.replies(), [Said::Conflicts(2)]);
+        }
     }
 }
