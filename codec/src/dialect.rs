@@ -1,7 +1,7 @@
 //! What differs between the versions of the protocol, as data.
 
 use crate::envelope::Flag;
-use crate::handshake::Framing;
+use crate::handshake::{Framing, Version};
 use crate::pickle::PickleFlavor;
 
 /// The generation of calls and replies that two peers agreed on.
@@ -28,6 +28,8 @@ pub enum ErrorShape {
 /// The rules of one session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dialect {
+    /// The version that the client chose.
+    pub version: Version,
     /// Which calls and replies there are.
     pub generation: Generation,
     /// pickle or msgpack.
@@ -51,6 +53,7 @@ pub struct Dialect {
 impl Dialect {
     /// ZEO 5 and 6 on Python 3, pickle.
     pub const Z5: Self = Self {
+        version: Version::V5,
         generation: Generation::Zeo5,
         framing: Framing::Pickle,
         pickle: PickleFlavor::Python3,
@@ -67,6 +70,7 @@ impl Dialect {
 
     /// ZEO 4.1 to 4.3 on Python 3.
     pub const Z4: Self = Self {
+        version: Version::V4,
         generation: Generation::Zeo4,
         errors: ErrorShape::ByValue,
         one_way_flag_is_int: true,

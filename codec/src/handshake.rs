@@ -63,6 +63,9 @@ impl Version {
         Self::V5,
     ];
 
+    /// The same, to lend parts of.
+    const ALL_STATIC: &'static [Self] = &Self::ALL;
+
     /// The digits of the protocol string.
     #[must_use]
     pub const fn digits(self) -> &'static [u8] {
@@ -77,6 +80,13 @@ impl Version {
             Self::V4 => b"4",
             Self::V5 => b"5",
         }
+    }
+
+    /// This version and all newer ones.
+    #[must_use]
+    pub fn and_newer(self) -> &'static [Self] {
+        let at = Self::ALL.iter().position(|version| *version == self).unwrap_or_default();
+        Self::ALL_STATIC.get(at..).unwrap_or_default()
     }
 
     fn from_digits(digits: &[u8]) -> Option<Self> {
@@ -126,7 +136,7 @@ impl Protocol {
             Generation::Zeo4 => Dialect::Z4,
             Generation::Versions => Dialect { generation: Generation::Versions, ..Dialect::Z4 },
         };
-        Dialect { framing: self.framing, ..dialect }
+        Dialect { version: self.version, framing: self.framing, ..dialect }
     }
 }
 

@@ -11,7 +11,8 @@
 //! 5. [`pickle`] and [`msgpack`] are the two framings. Neither has heard of ZEO, and both make the same
 //!    [`Value`]. [`Emit`] is the one way to write, whatever the framing.
 //! 6. [`session`] puts it together: servers, clients and observers as state machines.
-//! 7. [`show`] is how all of this is written for people.
+//! 7. [`digest`] is the authentication of ZEO 4.
+//! 8. [`show`] is how all of this is written for people.
 //!
 //! Views borrow from the frame. Plain messages (byte strings, text, numbers, lists of oids) are read straight
 //! from it, without an allocation; anything else becomes a [`Value`].
@@ -32,6 +33,7 @@ mod abandoned;
 mod args;
 pub mod call;
 mod dialect;
+pub mod digest;
 mod emit;
 mod envelope;
 mod error;

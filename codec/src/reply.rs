@@ -94,11 +94,12 @@ impl<'a> Reply<'a> {
                 Self::single(result, limits, number, Self::IteratorId, Expected::Int)
             }
             // Dicts and lists of dicts.
-            Some(M::GetInfo | M::ServerStatus | M::History | M::UndoLog | M::UndoInfo)
+            Some(M::GetInfo | M::GetSizeInfo | M::ServerStatus | M::History | M::UndoLog | M::UndoInfo)
             // What ZEO 4 has beside, and what has no result but `None`: kept if it comes all the same.
             | Some(
                 M::GetAuthProtocol | M::AuthGetChallenge | M::AuthResponse | M::GetExtensionMethods | M::Load
-                | M::LoadEx | M::NewOid | M::Undo | M::Ping | M::TpcAbort | M::SendBlob | M::Pack
+                | M::LoadEx | M::GetSerial | M::ZeoLoad | M::ModifiedInVersion | M::Versions | M::VersionEmpty
+                | M::CommitVersion | M::AbortVersion | M::AnswerToTheUltimateQuestion | M::NewOid | M::Undo | M::Ping | M::TpcAbort | M::SendBlob | M::Pack
                 | M::SetClientLabel | M::Verify | M::ZeoVerify | M::EndZeoVerify | M::IteratorGc | M::TpcBegin
                 | M::Storea | M::Restorea | M::DeleteObject | M::CheckCurrentSerialInTransaction | M::Undoa
                 | M::StoreBlobStart | M::StoreBlobChunk | M::StoreBlobEnd | M::StoreBlobShared

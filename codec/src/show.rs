@@ -250,6 +250,7 @@ impl Display for ShownEvent<'_> {
                 hex(f, "h", payload)
             }
             Observed::Lost(error) => write!(f, "<{error}>"),
+            Observed::BadMac => f.write_str("<missing or wrong MAC>"),
             Observed::Skipped(len) => write!(f, "<{len} bytes before the next message>"),
             Observed::Call { payload, .. } => match envelope(payload) {
                 Ok(envelope) => show_call(f, &envelope),

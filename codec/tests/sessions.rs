@@ -83,6 +83,7 @@ fn are_written_again_to_the_same_bytes() {
                 other @ (Observed::KeepAlive
                 | Observed::Undecodable { .. }
                 | Observed::Lost(_)
+                | Observed::BadMac
                 | Observed::Skipped(_)) => {
                     panic!("{name}: {other:?}")
                 }
@@ -151,6 +152,7 @@ fn our_client_stands_in_for_pythons() {
                 other @ (Observed::KeepAlive
                 | Observed::Undecodable { .. }
                 | Observed::Lost(_)
+                | Observed::BadMac
                 | Observed::Skipped(_)) => {
                     panic!("{name}: {other:?}")
                 }

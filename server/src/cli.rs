@@ -16,7 +16,7 @@ use crate::config::{Address, Config, Overrides, duration};
 use crate::zconfig::value::{float, socket_binding_address};
 use crate::zconfig::{self, Environment, Limits};
 
-/// What there is to know beyond the options. There are none for the two keys of `<zeo>` that are not Python's: their
+/// What there is to know beyond the options. There are none for the keys of `<zeo>` that are not Python's: their
 /// names would make abbreviations ambiguous that Python understands, such as `--f` and `--h`.
 const AFTER_HELP: &str = "\
 Without -C, -a and -f it listens on 127.0.0.1:8100 and serves the file
@@ -27,8 +27,13 @@ is refused by file and line:
   <zeo>                  address (required), read-only, transaction-timeout,
                          invalidation-queue-size, invalidation-age,
                          client-conflict-resolution, msgpack, pid-filename;
-                         and, unknown to Python's: frame-size-limit (1GB), the
-                         greatest message that a client may send;
+                         as for ZEO 4: monitor-address (statistics as text),
+                         authentication-protocol (digest),
+                         authentication-database (see zeopasswd),
+                         authentication-realm, drop-cache-rather-verify (no
+                         effect); and, unknown to Python's: min-protocol (Z308
+                         to Z5), the oldest that is spoken; frame-size-limit
+                         (1GB), the greatest message that a client may send;
                          handshake-timeout (30s), until it has registered
     <ssl>                certificate, key, authenticate (a file, a directory,
                          or SIGNED), password-file or password-env
@@ -38,6 +43,8 @@ is refused by file and line:
   <blobstorage NAME>     blob-dir, and the section of another storage
   <demostorage NAME>     name, and the sections of up to two other storages,
                          one of them named \"changes\"
+  <clientstorage NAME>   server and all else that Python's clients know: the
+  <zeoclient NAME>       storage of another server
   <eventlog>             level
     <logfile>            path (or STDOUT, STDERR), level, format, dateformat,
                          style (classic, format, template, safe-template),
@@ -65,7 +72,8 @@ Exit status:
   0                      after TERM, INT
   1                      after HUP; a storage or an address cannot be opened
   2                      something is wrong with the options, the
-                         configuration, or the files that <ssl> names";
+                         configuration, or the files that <ssl> and
+                         authentication-database name";
 
 /// Start the ZEO storage server.
 #[derive(Debug, Parser)]

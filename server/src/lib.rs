@@ -5,6 +5,7 @@
 //! Beside them stands what a process needs before it can serve: [`cli`] and [`config`] say what to do,
 //! [`zconfig`] is the syntax in which they are told, and [`logging`] is how the server tells what it does.
 
+pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod engine;

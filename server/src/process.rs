@@ -16,8 +16,9 @@ use tokio::time::Instant;
 use zeo_codec::Limits;
 use zeo_codec::handshake::Protocol;
 
+use crate::auth::{DatabaseError, DigestScheme, PasswordDatabase, Scheme};
 use crate::cli;
-use crate::config::{self, Config, ServerOptions, StorageConfig, StorageKind};
+use crate::config::{self, AuthenticationOptions, Config, ServerOptions, StorageConfig, StorageKind};
 use crate::engine::{Engine, EngineOptions, QueueLimits};
 use crate::logging::{self, LogHandle};
 use crate::net::{Bound, ConnectionOptions, Listener, Tls};
@@ -67,13 +68,42 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return EXIT_USAGE.into();
         }
     };
-    match serve(&config, tls, &log) {
+    let scheme = match config.server.authentication.as_ref().map(scheme).transpose() {
+        Ok(scheme) => scheme,
+        Err(error) => {
+            fail(&error);
+            return EXIT_USAGE.into();
+        }
+    };
+    match serve(&config, tls, scheme, &log) {
         Ok(code) => code,
         Err(error) => {
             fail(&error);
             EXIT_FAILED.into()
         }
     }
+}
+
+/// Reads the passwords.
+fn scheme(options: &AuthenticationOptions) -> Result<Arc<dyn Scheme>, SchemeFailure> {
+    let database = PasswordDatabase::open(&options.database, options.realm.as_deref())?;
+    if database.realm().is_empty() {
+        return Err(SchemeFailure::NoRealm(options.database.clone()));
+    }
+    let (count, path) = (database.user_count(), options.database.display());
+    tracing::info!(target: "ZEO.StorageServer", "StorageServer: using auth protocol: digest, {count} users in {path}");
+    Ok(Arc::new(DigestScheme::new(database)?))
+}
+
+/// Why nobody could be authenticated.
+#[derive(Debug, thiserror::Error)]
+enum SchemeFailure {
+    #[error("{0}")]
+    Database(#[from] DatabaseError),
+    #[error("{}: no realm; give one to zeopasswd, or as authentication-realm", .0.display())]
+    NoRealm(PathBuf),
+    #[error("no random bytes: {0}")]
+    Random(#[from] std::io::Error),
 }
 
 /// Says why there is no server: in the log, and to whoever has started it and does not look there.
@@ -109,7 +139,12 @@ enum OpenError {
     Storage(#[from] StorageError),
 }
 
-fn serve(config: &Config, tls: Option<Tls>, log: &LogHandle) -> Result<ExitCode, Failure> {
+fn serve(
+    config: &Config,
+    tls: Option<Tls>,
+    scheme: Option<Arc<dyn Scheme>>,
+    log: &LogHandle,
+) -> Result<ExitCode, Failure> {
     let storages = config.storages.iter().map(open).collect::<Result<Vec<_>, _>>()?;
     let described = Described(&storages, config.server.read_only).to_string();
     tracing::info!(target: "ZEO.StorageServer", "StorageServer created {described}");
@@ -123,7 +158,7 @@ fn serve(config: &Config, tls: Option<Tls>, log: &LogHandle) -> Result<ExitCode,
         transaction_timeout: config.server.transaction_timeout,
         ..EngineOptions::default()
     };
-    let engine = Engine::new(storages, options, &ctime())?;
+    let engine = Engine::with_authentication(storages, options, &ctime(), scheme)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().event_interval(EVENT_INTERVAL).enable_all().build()?;
     let mut pid_file = None;
@@ -247,6 +282,16 @@ async fn listen(
         Some(tls) => listener.with_tls(tls),
         None => listener,
     };
+    let monitor = match &config.server.monitor {
+        None => None,
+        Some(address) => {
+            let failed = |source| Failure::Listen { address: address.to_string(), source };
+            let monitor = Listener::bind(address).await.map_err(failed)?;
+            let bound: Vec<String> = monitor.bound()?.iter().map(Bound::to_string).collect();
+            tracing::info!(target: "ZEO.monitor", "listening on {}", bound.join(" and "));
+            Some(monitor)
+        }
+    };
     let bound = listener.bound()?;
     let shown: Vec<String> = bound.iter().map(Bound::to_string).collect();
     tracing::info!(target: "ZEO.asyncio.server", "listening on {}", shown.join(" and "));
@@ -263,6 +308,8 @@ async fn listen(
     ready::notify_ready();
     let serving = listener.run(Arc::clone(engine), connection_options(&config.server));
     tokio::pin!(serving);
+    // It goes with the runtime.
+    let _monitoring = monitor.map(|monitor| tokio::spawn(monitor.run_monitor(Arc::clone(engine))));
     let mut checkpoint = tokio::time::interval_at(Instant::now() + CHECKPOINT_INTERVAL, CHECKPOINT_INTERVAL);
     loop {
         tokio::select! {
@@ -282,6 +329,7 @@ async fn listen(
 fn connection_options(server: &ServerOptions) -> ConnectionOptions {
     ConnectionOptions {
         announced: if server.msgpack { Protocol::M5 } else { Protocol::Z5 },
+        oldest: server.oldest,
         limits: Limits { frame_bytes: server.frame_size_limit, ..Limits::DEFAULT },
         handshake_timeout: server.handshake_timeout,
         ..ConnectionOptions::default()

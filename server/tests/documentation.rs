@@ -26,7 +26,7 @@ use Outcome::{Refused, Starts};
 
 const EXAMPLES: &[(&str, Outcome)] = &[
     ("fan_out", Starts),
-    ("howto_3_3", Refused("zeo.conf:3: \"monitor-address\" is no longer known")),
+    ("howto_3_3", Starts),
     ("instance", Starts),
     ("instance_blobs", Starts),
     ("options_named_twice", Refused("zeo.conf:6: the name \"1\" is given twice")),
@@ -55,6 +55,7 @@ fn start(text: &str, directory: &Path, variables: &[(&str, &str)]) -> Output {
     let here = directory.display().to_string();
     let text = text
         .replace("zeo.example.com:8090", "127.0.0.1:0")
+        .replace("zeo.example.com:8091", "127.0.0.1:0")
         .replace("address 8100", "address 127.0.0.1:0")
         // There is no server behind it, nor shall it wait for one.
         .replace("server 8200", "server 8200\nwait off")

@@ -78,7 +78,17 @@ mod table {
         Vote = "vote",
         TpcFinish = "tpc_finish",
         TpcAbort = "tpc_abort",
+        // Before `Z309` (protocol reference 7.7)
+        GetSerial = "getSerial",
+        ZeoLoad = "zeoLoad",
+        ModifiedInVersion = "modifiedInVersion",
+        Versions = "versions",
+        VersionEmpty = "versionEmpty",
+        CommitVersion = "commitVersion",
+        AbortVersion = "abortVersion",
         // Administration
+        GetSizeInfo = "get_size_info",
+        AnswerToTheUltimateQuestion = "answer_to_the_ultimate_question",
         Pack = "pack",
         // Server to client
         InvalidateTransaction = "invalidateTransaction",
@@ -96,7 +106,7 @@ mod table {
 pub use table::Method;
 
 /// Entries of [`BY_NAME`]: a power of two, at least twice the number of methods.
-const SLOT_COUNT: usize = 128;
+const SLOT_COUNT: usize = 256;
 
 /// Methods by [`slot`] of their names, and in the next free slot where several meet.
 static BY_NAME: [Option<Method>; SLOT_COUNT] = by_name();

@@ -188,6 +188,7 @@ impl<'a> Call<'a> {
             M::ReceiveBlobChunk => whole(args, limits).map(Self::ReceiveBlobChunk),
             M::ReceiveBlobStop => whole(args, limits).map(Self::ReceiveBlobStop),
             M::GetInfo
+            | M::GetSizeInfo
             | M::LastTransaction
             | M::Ping
             | M::ServerStatus
@@ -202,9 +203,20 @@ impl<'a> Call<'a> {
                 args.into_args(limits)?.finish()?;
                 Ok(Self::Plain(method))
             }
-            M::AuthResponse | M::Load | M::LoadEx | M::Undo | M::Serialnos | M::InvalidateVerify => {
-                Ok(Self::Untyped(method, args.into_value(limits)?))
-            }
+            M::AuthResponse
+            | M::Load
+            | M::LoadEx
+            | M::Undo
+            | M::GetSerial
+            | M::ZeoLoad
+            | M::ModifiedInVersion
+            | M::Versions
+            | M::VersionEmpty
+            | M::CommitVersion
+            | M::AbortVersion
+            | M::AnswerToTheUltimateQuestion
+            | M::Serialnos
+            | M::InvalidateVerify => Ok(Self::Untyped(method, args.into_value(limits)?)),
         }
     }
 

@@ -13,6 +13,7 @@
 
 mod machine;
 
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::error::DecodeError;
@@ -52,6 +53,40 @@ pub fn possible_references(record: &[u8], mut see: impl FnMut(Oid)) {
             Ok(_) | Err(_) => None,
         };
         oid.into_iter().for_each(&mut see);
+    }
+}
+
+/// The class that `record` names, as `module.Class`, without importing anything; `None` if it names none in a known form
+/// (`ZODB/utils.py:get_pickle_metadata`, ZODB 4.4.5 and 6.4).
+///
+/// ```
+/// let record = b"\x80\x03cpersistent.mapping\nPersistentMapping\nq\x00.\x80\x03}q\x01.";
+/// assert_eq!(zeo_codec::record::class_name(record).unwrap(), "persistent.mapping.PersistentMapping");
+/// ```
+#[must_use]
+pub fn class_name(record: &[u8]) -> Option<String> {
+    let class = pickle::decode(record, &Limits::DEFAULT).ok()?;
+    // A class, or a class and its arguments; a class may be a pair of names, too.
+    let class = match &class {
+        Value::Tuple(items) => items.first()?,
+        class => class,
+    };
+    let (module, name) = match class {
+        Value::Global(Global { module, name }) => (&**module, &**name),
+        Value::Tuple(names) => match names.as_slice() {
+            [module, name] => (name_text(module)?, name_text(name)?),
+            _ => return None,
+        },
+        _ => return None,
+    };
+    Some(alloc::format!("{module}.{name}"))
+}
+
+fn name_text<'v>(value: &'v Value<'_>) -> Option<&'v str> {
+    match value {
+        Value::Text(text) => Some(text),
+        Value::Native(bytes) => core::str::from_utf8(bytes).ok(),
+        _ => None,
     }
 }
 

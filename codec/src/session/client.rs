@@ -5,9 +5,10 @@ use alloc::vec::Vec;
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Incoming, Message, Output, PendingCalls, SessionError};
+use super::{Incoming, MacCheck, Message, Output, PendingCalls, SessionError};
 use crate::call::{Call, Method};
 use crate::dialect::{Dialect, ErrorShape};
+use crate::digest::SessionKey;
 use crate::emit::EncodeError;
 use crate::envelope::{Envelope, Flag, MsgId, REPLY};
 use crate::error::MessageError;
@@ -89,6 +90,7 @@ pub struct ClientSession {
     versions: Vec<Version>,
     pending: PendingCalls,
     next_id: i64,
+    mac_check: MacCheck,
 }
 
 impl ClientSession {
@@ -110,7 +112,15 @@ impl ClientSession {
             versions: versions.to_vec(),
             pending: PendingCalls::new(limits.pending_count),
             next_id: 1,
+            mac_check: MacCheck::default(),
         }
+    }
+
+    /// The server has accepted our response: from its next message on, and ours, each has a MAC. One that has none, or
+    /// a wrong one, ends the session.
+    pub fn set_key(&mut self, key: &SessionKey) {
+        self.mac_check = MacCheck(Some(key.macs()));
+        self.output.set_macs(key.macs());
     }
 
     /// Takes bytes from the server.
@@ -157,6 +167,7 @@ impl ClientSession {
             if self.state == State::Greeting {
                 return self.greet(&frame.payload).map(Some);
             }
+            self.mac_check.pass(&frame)?;
             let message = Message { payload: frame.payload, framing: self.dialect.framing };
             let id = match message.parse(&self.limits)? {
                 Incoming::KeepAlive => continue,

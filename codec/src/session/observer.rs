@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::{Beginning, PendingCalls, find_beginning};
 use crate::call::Method;
 use crate::dialect::{Dialect, ErrorShape};
+use crate::digest::{Macs, SessionKey};
 use crate::envelope::{Envelope, MsgId};
 use crate::error::DecodeError;
 use crate::frame::{Deframer, Frame, FrameError, MacBit};
@@ -53,6 +54,9 @@ pub enum Observed {
         /// Why.
         error: DecodeError,
     },
+    /// The next message has no MAC, or another one than the session's key gives
+    /// ([`Observer::set_key`]): somebody changed what goes this way. Reported once; MACs are passed over from here on.
+    BadMac,
     /// Frames cannot be told apart any more in this direction. Reported once; [`Observer::skip`] makes it go on.
     Lost(FrameError),
     /// So many bytes were passed over before the next message, since they are part of none that is whole.
@@ -77,18 +81,23 @@ struct Half {
     is_lost: bool,
     /// While the next message is searched for: how much was passed over.
     searched_len: Option<u64>,
+    macs: Option<Macs>,
+    /// A message that is told behind something else.
+    held: Option<Frame>,
 }
 
 impl Half {
     fn new(limits: &Limits) -> Self {
         let deframer = Deframer::new(limits.frame_bytes, MacBit::Announces);
-        Self { deframer, has_greeted: false, is_lost: false, searched_len: None }
+        Self { deframer, has_greeted: false, is_lost: false, searched_len: None, macs: None, held: None }
     }
 
     /// Drops what is under way, and searches for the next message from here on.
     fn skip(&mut self) {
         self.has_greeted = true;
         self.is_lost = false;
+        // What is missing is missing in all later MACs, too.
+        self.macs = None;
         self.searched_len.get_or_insert(0);
         self.pass_over(self.deframer.buffered_len());
     }
@@ -141,6 +150,13 @@ impl Observer {
         self.half(direction).skip();
     }
 
+    /// Checks the MACs of a session of ZEO 4 that has this key, from the next message of each side on: call it when the
+    /// server's answer to `auth_response` was seen. Without a key MACs are passed over.
+    pub fn set_key(&mut self, key: &SessionKey) {
+        self.client.macs = Some(key.macs());
+        self.server.macs = Some(key.macs());
+    }
+
     /// Bytes of messages in this direction that are not complete, or wait for the client's greeting.
     #[must_use]
     pub fn buffered_len(&self, direction: Direction) -> usize {
@@ -191,13 +207,25 @@ impl Observer {
         if half.is_lost || (half.has_greeted && !has_dialect) {
             return None;
         }
+        if let Some(frame) = half.held.take() {
+            return Some(self.message(direction, frame));
+        }
         match half.deframer.next_frame() {
             Ok(None) => None,
             Err(error) => {
                 half.is_lost = true;
                 Some(Observed::Lost(error))
             }
-            Ok(Some(frame)) if half.has_greeted => Some(self.message(direction, frame)),
+            Ok(Some(frame)) if half.has_greeted => {
+                if let Some(macs) = &mut half.macs
+                    && !frame.mac.is_some_and(|mac| macs.is_next(&frame.payload, &mac))
+                {
+                    half.macs = None;
+                    half.held = Some(frame);
+                    return Some(Observed::BadMac);
+                }
+                Some(self.message(direction, frame))
+            }
             Ok(Some(frame)) => {
                 half.has_greeted = true;
                 if direction == Direction::FromClient {
@@ -274,6 +302,7 @@ impl Observer {
 mod tests {
     use super::*;
     use Direction::{FromClient, FromServer};
+    use alloc::vec::Vec;
 
     #[test]
     fn types_replies_and_survives_garbage() {
@@ -296,6 +325,38 @@ mod tests {
 
     fn is_ping_reply(seen: Option<Observed>) -> bool {
         matches!(seen, Some(Observed::Reply { method: Some(Method::Ping), .. }))
+    }
+
+    #[test]
+    fn macs_are_checked_with_a_key_and_passed_over_without() {
+        let key = crate::digest::Secret::new("foo", "zeo realm", "secret pw").session_key("nonce");
+        let mut macs = key.macs();
+        let mut frame = |flip| {
+            let payload = b"(K\x01K\0U\x06.replyNt.";
+            let mut mac = macs.next(payload);
+            mac[0] ^= flip;
+            let mut frame = b"\x80\0\0\x10".to_vec();
+            frame.extend_from_slice(&mac);
+            frame.extend_from_slice(payload);
+            frame
+        };
+        let frames = [frame(0), frame(1), frame(0)].concat();
+        for is_keyed in [false, true] {
+            let mut observer = Observer::new(Limits::DEFAULT);
+            observer.receive(FromClient, b"\0\0\0\x02Z4");
+            observer.receive(FromServer, b"\0\0\0\x02Z4");
+            for direction in [FromClient, FromServer] {
+                assert!(matches!(observer.poll_event(direction), Some(Observed::Hello(_))));
+            }
+            if is_keyed {
+                observer.set_key(&key);
+            }
+            observer.receive(FromServer, &frames);
+            let seen: Vec<_> = core::iter::from_fn(|| observer.poll_event(FromServer)).collect();
+            let bad_at = seen.iter().position(|event| *event == Observed::BadMac);
+            let reply_count = seen.iter().filter(|event| matches!(event, Observed::Reply { .. })).count();
+            assert_eq!((reply_count, bad_at), (3, is_keyed.then_some(1)), "{seen:?}");
+        }
     }
 
     #[test]

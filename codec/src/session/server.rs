@@ -4,14 +4,16 @@ use core::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Message, Output, SessionError};
+use super::{MacCheck, Message, Output, SessionError};
 use crate::call::Method;
-use crate::dialect::Dialect;
+use crate::dialect::{Dialect, ErrorShape};
+use crate::digest::SessionKey;
 use crate::emit::EncodeError;
 use crate::envelope::{Body, Flag, MsgId, REPLY};
 use crate::frame::{Deframer, MacBit};
 use crate::handshake::{Hello, Protocol, Version, server_accepts};
 use crate::limits::Limits;
+use crate::pickle::PickleFlavor;
 use crate::reply::RemoteError;
 
 /// What a client did.
@@ -44,10 +46,10 @@ pub struct ServerSession {
     dialect: Dialect,
     limits: Limits,
     handshake_deadline: Option<Duration>,
+    oldest: Version,
+    is_flavor_known: bool,
+    mac_check: MacCheck,
 }
-
-/// The versions that this server speaks.
-const VERSIONS: [Version; 1] = [Version::V5];
 
 impl ServerSession {
     /// Begins by announcing `protocol`. The client decides the framing.
@@ -60,11 +62,35 @@ impl ServerSession {
             dialect: protocol.dialect(),
             limits,
             handshake_deadline: None,
+            oldest: Version::V5,
+            is_flavor_known: false,
+            mac_check: MacCheck::default(),
         };
         let mut greeting = alloc::vec::Vec::new();
         protocol.write(&mut greeting);
         session.output.frame(&greeting);
         session
+    }
+
+    /// Accepts clients down to this version, which is `Z5` otherwise. There are none of msgpack below that.
+    pub const fn set_oldest(&mut self, oldest: Version) {
+        self.oldest = oldest;
+    }
+
+    /// Writes from now on as the client's pickler does, if this is its first call: whether that runs Python 2 shows in
+    /// its messages only, and a Python 2 peer cannot read everything that Python 3 writes (protocol reference 4.1).
+    pub const fn adopt(&mut self, flavor: PickleFlavor) {
+        if !self.is_flavor_known {
+            self.is_flavor_known = true;
+            self.dialect.pickle = flavor;
+        }
+    }
+
+    /// The client has shown that it knows this key: from its next message on, and ours, each has a MAC. One that has
+    /// none, or a wrong one, ends the session.
+    pub fn set_key(&mut self, key: &SessionKey) {
+        self.mac_check = MacCheck(Some(key.macs()));
+        self.output.set_macs(key.macs());
     }
 
     /// Sets when the client must have greeted and [registered](Self::set_registered) at the latest, counted from
@@ -136,8 +162,8 @@ impl ServerSession {
     /// The next event; `None` until more bytes have come.
     ///
     /// # Errors
-    /// [`SessionError::Frame`], [`SessionError::BadHandshake`]; the session is closed then. Once closed,
-    /// [`SessionError::Closed`].
+    /// [`SessionError::Frame`], [`SessionError::BadHandshake`], [`SessionError::BadMac`]; the session is closed then.
+    /// Once closed, [`SessionError::Closed`].
     pub fn poll_event(&mut self) -> Result<Option<ServerEvent>, SessionError> {
         if self.state == State::Closed {
             return Err(SessionError::Closed);
@@ -148,6 +174,7 @@ impl ServerSession {
             Err(error) => return Err(self.close(error.into())),
         };
         if matches!(self.state, State::Greeted | State::Registered) {
+            self.mac_check.pass(&frame).map_err(|error| self.close(error))?;
             let message = Message { payload: frame.payload, framing: self.dialect.framing };
             return Ok(Some(ServerEvent::Message(message)));
         }
@@ -156,7 +183,7 @@ impl ServerSession {
             self.state = State::Closed;
             return Ok(Some(ServerEvent::Ruok));
         }
-        let Some(protocol) = server_accepts(hello, &VERSIONS) else {
+        let Some(protocol) = server_accepts(hello, self.oldest.and_newer()) else {
             return Err(self.close(SessionError::BadHandshake));
         };
         self.state = State::Greeted;
@@ -194,12 +221,18 @@ impl ServerSession {
         self.output.message_sharing(&self.dialect, id, Flag::RESULT, REPLY, result, memory)
     }
 
-    /// Answers a call with an error.
+    /// Answers a call with an error. To a client of ZEO 4 its detail has to be the pickled instance of the class.
     ///
     /// # Errors
     /// [`EncodeError`] if the framing cannot express the detail; nothing was written.
     pub fn reply_error(&mut self, id: &MsgId<'_>, error: &RemoteError<'_>) -> Result<(), EncodeError> {
-        self.output.message(&self.dialect, id, Flag::ERROR, REPLY, error)
+        match self.dialect.errors {
+            ErrorShape::ByName => self.output.message(&self.dialect, id, Flag::ERROR, REPLY, error),
+            ErrorShape::ByValue => {
+                let pair = error.by_value().ok_or(EncodeError)?;
+                self.output.message(&self.dialect, id, Flag::RESULT, REPLY, &pair)
+            }
+        }
     }
 
     /// Makes a one-way call.
@@ -281,6 +314,70 @@ mod tests {
             session.receive(hello);
             assert_eq!(session.poll_event(), Err(SessionError::BadHandshake));
             session.receive(b"\0\0\0\x02Z5");
+            assert_eq!(session.poll_event(), Err(SessionError::Closed));
+        }
+    }
+
+    #[test]
+    fn speaks_older_versions_if_it_may() {
+        let hello = |oldest, hello: &[u8]| {
+            let mut session = ServerSession::new(Protocol::Z5, Limits::DEFAULT);
+            session.set_oldest(oldest);
+            session.receive(hello);
+            session.poll_event().map(|event| (event, session.dialect().version))
+        };
+        let z3101 = Protocol { framing: crate::handshake::Framing::Pickle, version: Version::V3101 };
+        for (oldest, greeting, accepted) in [
+            (Version::V4, &b"\0\0\0\x02Z4"[..], Some(Protocol::Z4)),
+            (Version::V4, b"\0\0\0\x05Z3101", None),
+            (Version::V308, b"\0\0\0\x05Z3101", Some(z3101)),
+            (Version::V308, b"\0\0\0\x04Z303", None),
+            (Version::V308, b"\0\0\0\x02M4", None),
+            (Version::V308, b"\0\0\0\x02M5", Some(Protocol::M5)),
+        ] {
+            let expected = accepted
+                .map(|protocol| (Some(ServerEvent::Hello(protocol)), protocol.version))
+                .ok_or(SessionError::BadHandshake);
+            assert_eq!(hello(oldest, greeting), expected);
+        }
+    }
+
+    /// Protocol reference A.6.
+    #[test]
+    fn with_a_key_every_message_needs_its_mac() {
+        const REGISTER: &[u8] = b"\x80\x03(K\x03\x89X\x08\0\0\0registerX\x01\0\0\x001K\0\x86t.";
+        const MAC: [u8; 20] = [
+            0x54, 0x5b, 0xc8, 0x87, 0xb2, 0x25, 0x66, 0xe7, 0x97, 0x9e, 0x81, 0x3b, 0xfc, 0x3b, 0x77, 0x14,
+            0x89, 0xe0, 0x3f, 0xbb,
+        ];
+        let secret = crate::digest::Secret::new("foo", "zeo realm", "secret pw");
+        let key = secret.session_key("ca16928a0dd98c7ed0b27d7e7f58508f45a045e1");
+        let session = |input: &[&[u8]]| {
+            let mut session = ServerSession::new(Protocol::Z5, Limits::DEFAULT);
+            session.set_oldest(Version::V4);
+            session.receive(b"\0\0\0\x02Z4");
+            session.poll_event().unwrap();
+            session.consume_output(6);
+            session.set_key(&key);
+            session.receive(&input.concat());
+            session
+        };
+        let mut good = session(&[b"\x80\0\0\x1e", &MAC, REGISTER]);
+        assert!(matches!(good.poll_event(), Ok(Some(ServerEvent::Message(_)))));
+        good.reply(&MsgId::Int(3), &crate::Value::None).unwrap();
+        let answer = b"\x80\0\0\x15\xe1\xd2\x52\x9e\x1b\x50\xde\x88\x63\x83\x81\x04\x85\xc1\x70\xad\x13\x8a\xa6\xc1\x80\x03(K\x03K\0X\x06\0\0\0.replyNt.";
+        assert_eq!(good.output(), answer);
+
+        let mut wrong = MAC;
+        wrong[19] ^= 1;
+        let bad: [&[&[u8]]; 3] = [
+            &[b"\0\0\0\x1e", REGISTER],
+            &[b"\x80\0\0\x1e", &wrong, REGISTER],
+            &[b"\x80\0\0\x1e", &MAC, &REGISTER[..29], b"!"],
+        ];
+        for input in bad {
+            let mut session = session(input);
+            assert_eq!(session.poll_event(), Err(SessionError::BadMac));
             assert_eq!(session.poll_event(), Err(SessionError::Closed));
         }
     }

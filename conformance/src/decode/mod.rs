@@ -97,6 +97,8 @@ impl Watch {
             while let Some(observed) = self.observer.poll_event(direction) {
                 let side = self.side(direction);
                 let payload = match observed {
+                    // The message itself comes next.
+                    Observed::BadMac => Bytes::new(),
                     Observed::Lost(_) => {
                         side.is_lost = true;
                         std::mem::take(&mut side.rest).freeze()

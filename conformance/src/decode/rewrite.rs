@@ -47,7 +47,7 @@ pub fn rewrite(
         Observed::Reply { method, is_error, .. } => (*method, true, *is_error),
         Observed::KeepAlive => (Some(Method::Ping), true, false),
         Observed::Undecodable { error, .. } => return Err(RewriteError::Undecodable(*error)),
-        Observed::Lost(_) | Observed::Skipped(_) => return Err(RewriteError::NoMessage),
+        Observed::Lost(_) | Observed::Skipped(_) | Observed::BadMac => return Err(RewriteError::NoMessage),
     };
     let dialect = dialect.ok_or(RewriteError::NoMessage)?;
     let limits = Limits::DEFAULT;

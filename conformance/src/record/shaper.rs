@@ -212,6 +212,7 @@ impl Messages {
             | Observed::KeepAlive
             | Observed::Undecodable { .. }
             | Observed::Lost(_)
+            | Observed::BadMac
             | Observed::Skipped(_) => None,
         }
     }

@@ -13,6 +13,8 @@ use zeo_codec::{Dialect, Method};
 use super::compare::{Comparison, Unequal};
 use super::order::Order;
 use super::plan::{Course, Said, Step, course};
+use super::text::text;
+use super::tolerance::{self, Taken};
 use super::translate::Translation;
 use super::wire::{Arrival, frame, receive_from};
 use super::{Difference, Plan, ReplayError, Report};
@@ -158,7 +160,7 @@ impl Play<'_> {
         let (mut live_text, mut told) = (said.text.clone(), Vec::new());
         live.watch.receive(Direction::FromClient, &frame, |dialect, message| match message {
             Told::Message { direction: Direction::FromClient, observed, .. } => {
-                live_text = observed.show(dialect).to_string();
+                live_text = text(&observed, dialect);
             }
             message => told.extend(of_server(dialect, message)),
         });
@@ -266,8 +268,13 @@ impl Play<'_> {
             Course::Notices => live.notices.come,
             Course::Replies => live.answer(course_expected, Some(text), &self.comparison.translation),
         };
-        live.progress(course).come += 1;
         let said = course_expected.get(at);
+        let is_old = self.plan.old.contains(&connection);
+        let taken = is_old.then(|| tolerance::take(said.map(|said| said.text.as_str()), text));
+        if taken == Some(Taken::Extra) && broken.is_none() {
+            return;
+        }
+        live.progress(course).come += 1;
         if let Some(rule) = broken {
             self.report.differences.push(Difference {
                 connection,
@@ -292,7 +299,13 @@ impl Play<'_> {
             return;
         };
         self.report.compared_count += 1;
-        if let Err(Unequal { field, expected, got }) = self.comparison.compare(connection, &said.text, text) {
+        let (captured_text, text) = match &taken {
+            Some(Taken::Compared(captured, live)) => (captured.as_str(), live.as_str()),
+            Some(Taken::Extra) | None => (said.text.as_str(), text),
+        };
+        if let Err(Unequal { field, expected, got }) =
+            self.comparison.compare(connection, captured_text, text)
+        {
             // What differs besides tids is to be seen.
             let captured = self.comparison.translation.apply(&said.payload, false);
             let bytes = (captured.into(), payload);
@@ -306,7 +319,7 @@ impl Play<'_> {
 fn of_server(dialect: Option<&Dialect>, told: Told) -> Option<(Course, String, Bytes)> {
     match told {
         Told::Message { direction: Direction::FromServer, observed, payload } => {
-            Some((course(&observed), observed.show(dialect).to_string(), payload))
+            Some((course(&observed), text(&observed, dialect), payload))
         }
         _ => None,
     }

@@ -19,6 +19,8 @@
 //!   transactions.
 //! * JSON in the answer to a probe is compared as JSON.
 //! * The objects of an invalidation are a set, and the data file and the directory of blobs may be others.
+//! * A captured server of ZEO 4 says less: it tells nobody of new objects, and in `info` the size before the commit. What
+//!   a newer one says in addition, and these numbers, do not count.
 //! * How a connection ends counts if the server ended it. What the server said at the end of one that the recorder had
 //!   ended is not known.
 
@@ -31,6 +33,8 @@ mod order;
 mod plan;
 mod serve;
 pub mod start;
+mod text;
+mod tolerance;
 mod translate;
 mod wire;
 

@@ -24,12 +24,12 @@ pub fn needs(scenario: &str) -> Result<Needs, &'static str> {
         "verify_too_old" | "verify_dropped" => Needs { zeo: &["invalidation-queue-size 2"], ..NOTHING },
         "timeout" => Needs { zeo: &["transaction-timeout 1"], ..NOTHING },
         "quota" => Needs { storage: &["quota 3000"], ..NOTHING },
-        "blobs" | "blobs_undo" | "disconnect_blob" => Needs { storage: &["blob-dir blobs"], ..NOTHING },
+        "blobs" | "blobs_undo" | "disconnect_blob" | "z308" | "z309" | "z310" | "z3101" => {
+            Needs { storage: &["blob-dir blobs"], ..NOTHING }
+        }
         "restart" | "verify_newer" | "read_only" | "fallback" => return Err(restarted),
         "blobs_shared" => return Err("its client handed over files in a shared directory"),
-        "digest" | "older_calls" | "z308" | "z309" | "z310" | "z3101" => {
-            return Err("its client spoke ZEO 4 or older");
-        }
+        "digest" => return Err("its client answered a challenge that no server gives again"),
         _ => NOTHING,
     })
 }

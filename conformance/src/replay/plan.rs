@@ -7,6 +7,7 @@ use bytes::Bytes;
 use zeo_codec::session::{Direction, Observed};
 
 use super::ReplayError;
+use super::text::text;
 use crate::capture::{End, file};
 use crate::decode::{Told, each_message};
 
@@ -18,6 +19,8 @@ pub struct Plan {
     pub(super) expected: BTreeMap<u32, Courses>,
     /// What these servers said last was lost: the recorder had ended the connection.
     pub(super) cut: BTreeSet<u32>,
+    /// Those whose server was one of ZEO 4.
+    pub(super) old: BTreeSet<u32>,
 }
 
 /// One thing after the other.
@@ -104,13 +107,16 @@ impl Plan {
                     unsayable = Some((connection, "it has no beginning".to_owned()));
                 }
                 let is_raw = matches!(observed, Observed::Lost(_));
-                let text = observed.show(dialect).to_string();
+                let text = text(&observed, dialect);
                 let said = Said { number: *number, text, payload, is_raw };
                 if direction == Direction::FromClient {
                     plan.steps.push(Step::Say(connection, said));
                     return;
                 }
                 let courses = plan.expected.entry(connection).or_default();
+                if courses.replies.is_empty() && said.text == "\"Z4\"" {
+                    plan.old.insert(connection);
+                }
                 let course = course(&observed);
                 match course {
                     Course::Replies => courses.replies.push(said),

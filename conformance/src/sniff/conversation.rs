@@ -279,6 +279,15 @@ impl Conversation {
                 let text = format!("{len} bytes before the next message");
                 return self.remark(time, direction, offset, &text, show);
             }
+            Observed::BadMac => {
+                return self.remark(
+                    time,
+                    direction,
+                    offset,
+                    "the next message has a wrong MAC, or none",
+                    show,
+                );
+            }
             Observed::Call { payload, method } => {
                 let Ok(envelope) = Envelope::parse(payload, framing, &limits) else { return Ok(()) };
                 let is_one_way = envelope.is_one_way();

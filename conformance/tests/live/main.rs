@@ -8,6 +8,7 @@ mod captures;
 mod context;
 mod faults;
 mod first_steps;
+mod generations;
 mod runzeo;
 mod scenarios;
 
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
             trials.extend(zope_trials(&Subject::Ours));
             trials.extend(captures::trials(is_required()));
             trials.extend(first_steps::trials());
+            trials.extend(generations::trials());
             trials
         }
         Some(subject) => {

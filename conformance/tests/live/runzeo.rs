@@ -1,4 +1,4 @@
-//! The binary `runzeo` itself. It belongs to another package, so that cargo does not build it for this test.
+//! The binary `runzeo` itself, and `zeopasswd` beside it. They belong to another package, so that cargo does not build them for this test.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -20,7 +20,7 @@ fn build() -> Result<PathBuf, String> {
     let cargo = std::env::var_os("CARGO").ok_or("runzeo: no cargo to build it with: CARGO is not set")?;
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
     let mut command = Command::new(&cargo);
-    command.args(["build", "--package", "zeo-server", "--bin", "runzeo"]);
+    command.args(["build", "--package", "zeo-server", "--bin", "runzeo", "--bin", "zeopasswd"]);
     command.args(["--message-format", "json-render-diagnostics", "--manifest-path"]).arg(workspace);
     if !cfg!(debug_assertions) {
         command.arg("--release");

@@ -59,14 +59,6 @@ pub enum ErrorKind {
         /// What may have been meant.
         suggestion: Suggestion,
     },
-    /// A key that there was in older versions.
-    #[error("{key:?} is no longer known; {instead}")]
-    Removed {
-        /// The key.
-        key: String,
-        /// What became of it.
-        instead: &'static str,
-    },
     /// A section of a type that is not known here.
     #[error("unknown section <{kind}> in {section}{suggestion}")]
     UnknownSection {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::schema::{Schema, check_supported, removed};
+use super::schema::{Schema, check_supported};
 use super::{ConfigError, ErrorKind};
 use crate::zconfig::value::{ValueError, basic_key};
 use crate::zconfig::{Entry, Position, Section, suggest};
@@ -20,10 +20,6 @@ impl<'d> Fields<'d> {
         for entry in section.entries() {
             let key = basic_key(&entry.key).ok().filter(|key| schema.keys.contains(&key.as_str()));
             let Some(key) = key else {
-                if let Some(instead) = removed(&section.kind, &entry.key.to_lowercase()) {
-                    let key = entry.key.clone();
-                    return Err(ConfigError::at(&entry.at, ErrorKind::Removed { key, instead }));
-                }
                 let suggestion = suggest(&entry.key.to_lowercase(), schema.keys);
                 let (key, section) = (entry.key.clone(), describe(section));
                 return Err(ConfigError::at(&entry.at, ErrorKind::UnknownKey { key, section, suggestion }));

@@ -23,6 +23,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use zeo_codec::Limits;
+use zeo_codec::handshake::Version;
 
 pub use error::{ConfigError, ErrorKind};
 pub(crate) use read::duration;
@@ -114,10 +115,18 @@ pub struct ServerOptions {
     pub handshake_timeout: Duration,
     /// `<ssl>`, default none.
     pub ssl: Option<SslOptions>,
+    /// `min-protocol`, default `Z308`: the oldest protocol that is spoken. A key that Python does not have: its servers
+    /// since ZEO 5 speak `Z5` only.
+    pub oldest: Version,
+    /// `authentication-protocol` (ZEO 4), default none: how clients of ZEO 4 show who they are; all others are refused
+    /// then.
+    pub authentication: Option<AuthenticationOptions>,
+    /// `monitor-address` (ZEO 4), default none: where statistics are told as text.
+    pub monitor: Option<Address>,
 }
 
 impl Default for ServerOptions {
-    /// The defaults of `ZEO/server.xml`, and those of the two keys that are ours.
+    /// The defaults of `ZEO/server.xml`, and those of the keys that are ours.
     fn default() -> Self {
         Self {
             read_only: false,
@@ -129,8 +138,20 @@ impl Default for ServerOptions {
             frame_size_limit: Limits::DEFAULT.frame_bytes,
             handshake_timeout: Duration::from_secs(30),
             ssl: None,
+            oldest: Version::V308,
+            authentication: None,
+            monitor: None,
         }
     }
+}
+
+/// The keys `authentication-*` of `<zeo>`, for the scheme `digest`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthenticationOptions {
+    /// `authentication-database`, required: the file that `zeopasswd` keeps.
+    pub database: PathBuf,
+    /// `authentication-realm`; it has to be that of the file. Without the key it is the file's.
+    pub realm: Option<String>,
 }
 
 /// The section `<ssl>` of `<zeo>`.

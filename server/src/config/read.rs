@@ -4,17 +4,18 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use zeo_codec::Limits;
+use zeo_codec::handshake::{Framing, Hello, Version};
 
 use super::fields::{Fields, convert, range};
 use super::schema::{IMPORTS, ROOT, SSL, ZEO};
 use super::{
-    Address, Authenticate, Config, ConfigError, ErrorKind, Overrides, Password, ServerOptions, SslOptions,
-    log, storages,
+    Address, Authenticate, AuthenticationOptions, Config, ConfigError, ErrorKind, Overrides, Password,
+    ServerOptions, SslOptions, log, storages,
 };
 use crate::zconfig::value::{
     boolean, byte_size, existing_dirpath, float, integer, socket_binding_address, time_interval,
 };
-use crate::zconfig::{Document, Environment, Position, Section};
+use crate::zconfig::{Document, Entry, Environment, Position, Section};
 
 pub(super) fn config(
     document: &Document,
@@ -117,7 +118,12 @@ fn zeo(section: &Section, environment: &dyn Environment) -> Result<Zeo, ConfigEr
         frame_size_limit: frame_size_limit(&fields)?.unwrap_or(default.frame_size_limit),
         handshake_timeout: handshake_timeout(&fields)?.unwrap_or(default.handshake_timeout),
         ssl: ssl.map(|section| self::ssl(section, environment)).transpose()?,
+        oldest: oldest(&fields)?.unwrap_or(default.oldest),
+        authentication: authentication(&fields)?,
+        monitor: fields.convert("monitor-address", socket_binding_address)?.map(Into::into),
     };
+    // Of use to clients only, but in the schema of ZEO 4.
+    fields.convert("drop-cache-rather-verify", boolean)?;
     let pid_file = fields.convert("pid-filename", |path| existing_dirpath(path, environment))?;
     Ok(Zeo { listen, server, pid_file: pid_file.map(PathBuf::from) })
 }
@@ -159,6 +165,35 @@ fn handshake_timeout(fields: &Fields<'_>) -> Result<Option<Duration>, ConfigErro
     let seconds = u64::try_from(convert(entry, key, time_interval)?).ok().filter(|seconds| *seconds > 0);
     let timeout = seconds.map(|seconds| Some(Duration::from_secs(seconds)));
     timeout.ok_or_else(|| range(entry, key, "a time of one second or more"))
+}
+
+fn oldest(fields: &Fields<'_>) -> Result<Option<Version>, ConfigError> {
+    let key = "min-protocol";
+    let Some(entry) = fields.entry(key) else { return Ok(None) };
+    let protocol = match Hello::parse(entry.value.as_bytes()) {
+        Hello::Zeo(protocol) if protocol.framing == Framing::Pickle => Some(protocol.version),
+        Hello::Zeo(_) | Hello::Ruok | Hello::Unknown(_) => None,
+    };
+    let version = protocol.filter(|version| *version >= Version::V308);
+    version.map(Some).ok_or_else(|| range(entry, key, "one of Z308, Z309, Z310, Z3101, Z4, Z5"))
+}
+
+fn authentication(fields: &Fields<'_>) -> Result<Option<AuthenticationOptions>, ConfigError> {
+    let key = "authentication-protocol";
+    let given = |key| fields.entry(key).filter(|entry: &&Entry| !entry.value.is_empty());
+    let Some(entry) = given(key).filter(|entry| entry.value != "none") else {
+        // It would be thought that nobody comes in without a password.
+        return match given("authentication-database").or_else(|| given("authentication-realm")) {
+            Some(entry) => Err(range(entry, key, "\"digest\" beside this key")),
+            None => Ok(None),
+        };
+    };
+    if entry.value != "digest" {
+        return Err(range(entry, key, "\"digest\": other schemes are for programs that embed the server"));
+    }
+    let database = fields.required("authentication-database")?.value.clone().into();
+    let realm = given("authentication-realm").map(|entry| entry.value.clone());
+    Ok(Some(AuthenticationOptions { database, realm }))
 }
 
 fn ssl(section: &Section, environment: &dyn Environment) -> Result<SslOptions, ConfigError> {

@@ -56,7 +56,8 @@ const MINIMAL: Inner = many("minimalstorage");
 /// The same in one list.
 pub(super) const STORAGES: &[Inner] = &[FILE, MAPPING, BLOB, DEMO, CLIENT, ZEO_CLIENT, FULL, MINIMAL];
 
-/// `<zeo>` (`ZEO/server.xml`). The last two keys are ours.
+/// `<zeo>` (`ZEO/server.xml` of 6.2; from `monitor-address` on `ZEO/component.xml` of 4.3.1). The last three keys are
+/// ours.
 pub(super) const ZEO: Schema = Schema {
     keys: &[
         "address",
@@ -67,6 +68,12 @@ pub(super) const ZEO: Schema = Schema {
         "pid-filename",
         "client-conflict-resolution",
         "msgpack",
+        "monitor-address",
+        "authentication-protocol",
+        "authentication-database",
+        "authentication-realm",
+        "drop-cache-rather-verify",
+        "min-protocol",
         "frame-size-limit",
         "handshake-timeout",
     ],
@@ -154,20 +161,6 @@ const PYTHON_ONLY: &[(&str, &str, &str)] = &[
          \"password-env NAME\"",
     ),
 ];
-
-/// Keys that were known to older versions of Python's server, and what became of them.
-const REMOVED: &[(&str, &str, &str)] = &[
-    ("zeo", "monitor-address", "ZEO 5 has no monitor; \"ruok\" at the address itself gives its figures"),
-    ("zeo", "authentication-protocol", AUTHENTICATION),
-    ("zeo", "authentication-database", AUTHENTICATION),
-    ("zeo", "authentication-realm", AUTHENTICATION),
-];
-const AUTHENTICATION: &str = "since ZEO 5 clients are authenticated by certificates, see <ssl>";
-
-/// Says what became of `key` in the section `within`, if there was such a key once.
-pub(super) fn removed(within: &str, key: &str) -> Option<&'static str> {
-    REMOVED.iter().find(|&&(section, old, _)| (section, old) == (within, key)).map(|&(.., instead)| instead)
-}
 
 /// Refuses `name`, a key or `<section>` in the section `within`, if this server cannot do what it asks for.
 pub(super) fn check_supported(within: &str, name: &str, at: &Position) -> Result<(), ConfigError> {

@@ -2,10 +2,12 @@
 
 use zeo_codec::call::TxnId;
 use zeo_codec::handshake::Framing;
-use zeo_codec::{Construction, Global, Object, Oid, RemoteError, ShapeError, Tid, Value};
+use zeo_codec::{Dialect, Oid, RemoteError, ShapeError, Tid, Value};
 
+use super::by_value;
 use super::extension::BadExtension;
 use super::python::bytes_repr;
+use super::python2;
 use super::undo_id::BadUndoId;
 use crate::storage::past::{UndoError, WhyNotUndone};
 use crate::storage::tid::NoPackTime;
@@ -33,9 +35,21 @@ pub(crate) enum CallError {
     #[error("{0}")]
     BadMetadata(String),
     #[error("database conflict error for {oid}")]
-    Conflict { oid: Oid, committed: Tid, read: Tid },
+    Conflict { oid: Oid, committed: Tid, read: Tid, class_name: Option<String> },
     #[error("database read conflict error for {oid}")]
     ReadConflict { oid: Oid, committed: Tid, read: Tid },
+    #[error("duplicate register() call")]
+    Registered,
+    #[error("Client was never authenticated with server!")]
+    Unauthenticated,
+    #[error("{0}")]
+    Scheme(crate::auth::SchemeError),
+    #[error("storage {0} is another server's, and serves clients of ZEO 5 and newer only")]
+    RelayedForOld(String),
+    #[error("Versions aren't supported.")]
+    Version { is_value_error: bool },
+    #[error("not implemented")]
+    NotImplemented,
     #[error("{0}")]
     BlobOrder(&'static str),
     #[error("the transaction exceeds {0} bytes")]
@@ -78,6 +92,11 @@ pub(crate) enum CallError {
 }
 
 impl CallError {
+    /// Whether the client may try again with what is there now.
+    pub(crate) const fn is_conflict(&self) -> bool {
+        matches!(self, Self::Conflict { .. } | Self::ReadConflict { .. })
+    }
+
     /// Whether Python's server leaves it out of its log (server.py:unlogged_exception_types, ZEO 6.2).
     pub(crate) const fn is_everyday(&self) -> bool {
         matches!(
@@ -93,8 +112,13 @@ impl CallError {
         )
     }
 
-    /// The error reply. Errors within errors look different in each framing.
-    pub(crate) fn to_remote(&self, framing: Framing) -> RemoteError<'static> {
+    /// The error reply, in the form that clients of this dialect read.
+    pub(crate) fn to_remote(&self, dialect: &Dialect) -> RemoteError<'static> {
+        by_value::in_dialect(self.by_name(dialect.framing, python2::is_python2(dialect)), dialect)
+    }
+
+    /// Class and detail, as for ZEO 5 on Python 3. Errors within errors look different in each framing.
+    fn by_name(&self, framing: Framing, is_python2: bool) -> RemoteError<'static> {
         match self {
             Self::ReadOnly => RemoteError::new("ZODB.POSException.ReadOnlyError", vec![]),
             Self::UnknownStorage(_) | Self::Unencodable => text("builtins.ValueError", self),
@@ -108,20 +132,27 @@ impl CallError {
             Self::TransactionState(_) => text("ZODB.POSException.StorageTransactionError", self),
             Self::FinishWithoutVote => text("builtins.AssertionError", self),
             Self::BadMetadata(_) => text("builtins.TypeError", self),
-            Self::Conflict { oid, committed, read } => conflict(
+            Self::Conflict { oid, committed, read, class_name } => conflict(
                 "ZODB.POSException.ConflictError",
                 "database conflict error",
                 *oid,
-                *committed,
-                *read,
+                class_name.clone(),
+                (*committed, *read),
             ),
             Self::ReadConflict { oid, committed, read } => conflict(
                 "ZODB.POSException.ReadConflictError",
                 "database read conflict error",
                 *oid,
-                *committed,
-                *read,
+                None,
+                (*committed, *read),
             ),
+            Self::Registered => text("builtins.ValueError", self),
+            Self::Unauthenticated => text("ZEO.Exceptions.AuthError", self),
+            Self::Scheme(error) => RemoteError::new(error.class, vec![error.text.clone().into()]),
+            Self::RelayedForOld(_) => text("ZEO.StorageServer.StorageServerError", self),
+            Self::Version { is_value_error: true } => text("builtins.ValueError", self),
+            Self::Version { is_value_error: false } => text("ZEO.StorageServer.StorageServerError", self),
+            Self::NotImplemented => RemoteError::new("builtins.NotImplementedError", vec![]),
             Self::BlobOrder(_) => text("builtins.AssertionError", self),
             Self::TransactionTooLarge(_)
             | Self::Panicked
@@ -141,7 +172,7 @@ impl CallError {
             }
             Self::ForeignExtension { .. } => text("_pickle.UnpicklingError", self),
             Self::BadUndoId(BadUndoId::Padding | BadUndoId::OneTooMany(_)) => text("binascii.Error", self),
-            Self::Undo(error) => undo_error(error, framing),
+            Self::Undo(error) => undo_error(error, framing, is_python2),
             Self::NoPackTime(NoPackTime::NotANumber | NoPackTime::TooEarly(_)) => {
                 text("builtins.ValueError", self)
             }
@@ -173,20 +204,20 @@ fn text(class: &'static str, message: &impl ToString) -> RemoteError<'static> {
 
 /// Of the records at fault the storage has only their serials: `deleteObject` and
 /// `checkCurrentSerialInTransaction` bring no data, and Python names no class then either (`FileStorage.py:deleteObject`,
-/// `BaseStorage.py:checkCurrentSerialInTransaction`, ZODB 6.4). A store that conflicts is handed back to the client, whose
-/// error names the class of the record that it wanted to store (`ConflictResolution.py:tryToResolveConflict`; shown by
-/// the live trial `conflict`).
+/// `BaseStorage.py:checkCurrentSerialInTransaction`, ZODB 6.4). A store that conflicts names the class of the record that
+/// the client wanted to store (`ConflictResolution.py:tryToResolveConflict`): here for a client of ZEO 4; to any other it
+/// is handed back, and its own error says so (shown by the live trial `conflict`).
 fn conflict(
     class: &'static str,
     message: &'static str,
     oid: Oid,
-    committed: Tid,
-    read: Tid,
+    class_name: Option<String>,
+    (committed, read): (Tid, Tid),
 ) -> RemoteError<'static> {
     let detail = Value::Dict(vec![
         ("message".into(), message.into()),
         ("oid".into(), oid.into()),
-        ("class_name".into(), Value::None),
+        ("class_name".into(), class_name.map_or(Value::None, Value::from)),
         ("serials".into(), Value::Tuple(vec![committed.into(), read.into()])),
     ]);
     RemoteError { class: class.into(), detail }
@@ -194,7 +225,7 @@ fn conflict(
 
 /// Undo errors have attributes where others have arguments. Those of single objects are nested: an object under
 /// pickle, a pair under msgpack (protocol reference 6.3).
-fn undo_error(error: &UndoError, framing: Framing) -> RemoteError<'static> {
+fn undo_error(error: &UndoError, framing: Framing, is_python2: bool) -> RemoteError<'static> {
     let attributes =
         |reason: String, oid: Value<'static>| vec![("_reason".into(), reason.into()), ("_oid".into(), oid)];
     match error {
@@ -206,7 +237,7 @@ fn undo_error(error: &UndoError, framing: Framing) -> RemoteError<'static> {
         UndoError::Objects(failures) => {
             let nested = |(oid, why): &(Oid, WhyNotUndone)| {
                 let items = attributes(why.to_string(), (*oid).into());
-                (*oid, nested_undo_error(items, why, *oid, framing))
+                (*oid, nested_undo_error(items, framing, is_python2))
             };
             // Python's constructor passes the first pair on as reason and oid.
             let (reason, oid) = failures.first().map_or((Value::None, Value::None), |first| {
@@ -229,28 +260,16 @@ fn undo_error(error: &UndoError, framing: Framing) -> RemoteError<'static> {
 }
 
 fn nested_undo_error(
-    mut items: Vec<(Value<'static>, Value<'static>)>,
-    why: &WhyNotUndone,
-    oid: Oid,
+    items: Vec<(Value<'static>, Value<'static>)>,
     framing: Framing,
+    is_python2: bool,
 ) -> Value<'static> {
     match framing {
         Framing::Msgpack => Value::Tuple(vec![UNDO_ERROR.into(), Value::Dict(items)]),
-        Framing::Pickle => {
-            let global = |name: &'static str| {
-                Value::Global(Global { module: "ZODB.POSException".into(), name: name.into() })
-            };
-            items.push(("args".into(), Value::Tuple(vec![why.to_string().into(), oid.into()])));
-            Value::Object(Box::new(Object {
-                construction: Construction::Reduce,
-                callable: global("_recon"),
-                args: Value::Tuple(vec![global("UndoError"), Value::Dict(items)]),
-                kwargs: None,
-                state: None,
-                list_items: Vec::new(),
-                dict_items: Vec::new(),
-            }))
-        }
+        Framing::Pickle => by_value::instance(
+            &RemoteError { class: UNDO_ERROR.into(), detail: Value::Dict(items) },
+            is_python2,
+        ),
     }
 }
 
@@ -340,7 +359,7 @@ mod tests {
         let failures: Vec<_> =
             (0..20_000).map(|oid| (Oid::from_u64(oid), WhyNotUndone::ModifiedLater)).collect();
         let RemoteError { detail: Value::Dict(attributes), .. } =
-            undo_error(&UndoError::Objects(failures), Framing::Pickle)
+            undo_error(&UndoError::Objects(failures), Framing::Pickle, false)
         else {
             panic!("attributes")
         };

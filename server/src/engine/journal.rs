@@ -23,7 +23,8 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use zeo_codec::handshake::Framing;
-use zeo_codec::{Body, Dialect, EncodeError, Flag, Method, MsgId, Oid, Tid, write_message};
+use zeo_codec::pickle::PickleFlavor;
+use zeo_codec::{Body, Dialect, EncodeError, Generation, Method, MsgId, Oid, Tid, write_message};
 
 use super::PeerId;
 use crate::storage::View;
@@ -37,21 +38,35 @@ pub(crate) struct Commit {
     pub(crate) committer: PeerId,
     /// The state with this commit as its last one.
     pub(crate) view: Arc<dyn View>,
-    encoded: [OnceLock<Bytes>; 2],
+    encoded: [OnceLock<Bytes>; FORM_COUNT],
+}
+
+/// The forms in which clients read an invalidation.
+const FORM_COUNT: usize = 8;
+
+/// Which of them a client reads.
+fn form(dialect: &Dialect) -> usize {
+    match (dialect.framing, dialect.pickle, dialect.generation) {
+        (Framing::Msgpack, PickleFlavor::Python3, _) => 0,
+        (Framing::Msgpack, _, _) => 1,
+        (Framing::Pickle, PickleFlavor::Python3, Generation::Zeo5) => 2,
+        (Framing::Pickle, PickleFlavor::Python2Protocol3, Generation::Zeo5) => 3,
+        (Framing::Pickle, PickleFlavor::Python2Protocol1, Generation::Zeo5) => 4,
+        (Framing::Pickle, PickleFlavor::Python3, Generation::Zeo4) => 5,
+        (Framing::Pickle, _, Generation::Zeo4) => 6,
+        // Of Python 2 all of them, or dead for long.
+        (Framing::Pickle, _, _) => 7,
+    }
 }
 
 impl Commit {
     pub(crate) fn new(tid: Tid, oids: Vec<Oid>, committer: PeerId, view: Arc<dyn View>) -> Self {
-        Self { tid, oids, committer, view, encoded: [OnceLock::new(), OnceLock::new()] }
+        Self { tid, oids, committer, view, encoded: Default::default() }
     }
 
-    /// The frame of `invalidateTransaction`, encoded once for all clients of a framing.
+    /// The frame of `invalidateTransaction`, encoded once for all clients that read it in the same form.
     pub(crate) fn invalidation(&self, dialect: &Dialect) -> Result<&Bytes, EncodeError> {
-        let [pickle, msgpack] = &self.encoded;
-        let cell = match dialect.framing {
-            Framing::Pickle => pickle,
-            Framing::Msgpack => msgpack,
-        };
+        let Some(cell) = self.encoded.get(form(dialect)) else { return Err(EncodeError) };
         if let Some(frame) = cell.get() {
             return Ok(frame);
         }
@@ -61,22 +76,35 @@ impl Commit {
             &mut frame,
             dialect,
             &MsgId::ONE_WAY,
-            Flag::Bool(true),
+            dialect.call_flag(true),
             method,
-            &BorrowedInvalidation(self),
+            &BorrowedInvalidation { commit: self, has_versions: dialect.generation == Generation::Versions },
         )?;
         Ok(cell.get_or_init(|| frame.into()))
     }
 }
 
 /// Writes `invalidateTransaction` without a copy of the oids.
-struct BorrowedInvalidation<'c>(&'c Commit);
+struct BorrowedInvalidation<'c> {
+    commit: &'c Commit,
+    /// Below `Z309` each oid comes with its version, which is empty (protocol reference 7.7).
+    has_versions: bool,
+}
 
 impl Body for BorrowedInvalidation<'_> {
     fn emit(&self, out: &mut impl zeo_codec::Emit) -> Result<(), EncodeError> {
         out.tuple(2, |out| {
-            out.tid(self.0.tid);
-            out.list(self.0.oids.iter(), |out, oid| out.oid(*oid));
+            out.tid(self.commit.tid);
+            out.list(self.commit.oids.iter(), |out, oid| {
+                if self.has_versions {
+                    out.tuple(2, |out| {
+                        out.oid(*oid);
+                        out.text("");
+                    });
+                } else {
+                    out.oid(*oid);
+                }
+            });
         });
         Ok(())
     }
@@ -270,12 +298,23 @@ mod tests {
 
     #[test]
     fn the_frame_is_the_typed_message() {
-        for dialect in [Dialect::Z5, Dialect::M5] {
-            let commit = commit(7);
+        // One commit, so that forms which shared a place would be noticed.
+        let commit = commit(7);
+        let dialects = [Dialect::Z5, Dialect::M5, Dialect::Z4].into_iter().flat_map(|dialect| {
+            let flavors =
+                [PickleFlavor::Python3, PickleFlavor::Python2Protocol1, PickleFlavor::Python2Protocol3];
+            flavors.map(|flavor| dialect.with_pickle(flavor))
+        });
+        // There is no ZEO 4 with zodbpickle's protocol.
+        let exists = |dialect: &Dialect| {
+            dialect.generation == Generation::Zeo5 || dialect.pickle != PickleFlavor::Python2Protocol3
+        };
+        for dialect in dialects.filter(exists) {
             let typed = InvalidateTransaction { tid: commit.tid, oids: commit.oids.clone() };
             let mut frame = Vec::new();
             let name = Method::InvalidateTransaction.name();
-            write_message(&mut frame, &dialect, &MsgId::ONE_WAY, Flag::Bool(true), name, &typed).unwrap();
+            write_message(&mut frame, &dialect, &MsgId::ONE_WAY, dialect.call_flag(true), name, &typed)
+                .unwrap();
             assert_eq!(commit.invalidation(&dialect).unwrap(), &frame);
         }
     }

@@ -24,6 +24,7 @@
 //! time of day is read where a tid is made and where a lock is taken.
 
 mod broadcast;
+mod by_value;
 mod clock;
 mod commit_lock;
 mod error;
@@ -41,6 +42,7 @@ mod peer;
 mod pipeline;
 mod printable;
 mod python;
+mod python2;
 mod relay;
 mod served;
 mod status;
@@ -64,6 +66,7 @@ pub use served::CommitJob;
 
 use mailbox::Mailbox;
 
+use crate::auth::Scheme;
 use crate::storage::{Storage, StorageError};
 
 #[expect(unused_imports, reason = "linked from the documentation")]
@@ -126,6 +129,8 @@ pub struct Engine {
     storages: BTreeMap<String, Arc<Served>>,
     options: EngineOptions,
     peer_ids: PeerIds,
+    /// How clients of ZEO 4 show who they are; without it nobody has to.
+    scheme: Option<Arc<dyn Scheme>>,
 }
 
 impl Engine {
@@ -139,6 +144,19 @@ impl Engine {
         options: EngineOptions,
         started: &str,
     ) -> Result<Arc<Self>, StorageError> {
+        Self::with_authentication(storages, options, started, None)
+    }
+
+    /// [`new`](Self::new), where a client has to show who it is before it registers, if there is a scheme.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_authentication(
+        storages: impl IntoIterator<Item = (String, Arc<dyn Storage>)>,
+        options: EngineOptions,
+        started: &str,
+        scheme: Option<Arc<dyn Scheme>>,
+    ) -> Result<Arc<Self>, StorageError> {
         let storages = storages
             .into_iter()
             .map(|(name, storage)| {
@@ -146,7 +164,7 @@ impl Engine {
                 Ok((name, served))
             })
             .collect::<Result<_, StorageError>>()?;
-        Ok(Arc::new(Self { storages, options, peer_ids: PeerIds::default() }))
+        Ok(Arc::new(Self { storages, options, peer_ids: PeerIds::default(), scheme }))
     }
 
     /// Begins a connection. `wake` is called from any thread when [`Peer::on_wake`] should be; `label`
@@ -161,6 +179,13 @@ impl Engine {
     pub fn ruok(&self) -> String {
         let all = self.storages.iter().map(|(name, served)| (name.clone(), served.status()));
         status::ruok_json(&all.collect())
+    }
+
+    /// What the monitor of ZEO 4 tells of each storage, in the order of their names (protocol reference 13).
+    #[must_use]
+    pub fn monitor_report(&self) -> String {
+        let storage = |(name, served): (&String, &Arc<Served>)| served.status().monitor_lines(name);
+        self.storages.iter().map(storage).collect()
     }
 
     /// Lets every storage write what speeds up the next start. Blocks; commits and readers go on meanwhile.

@@ -1,7 +1,9 @@
 //! One connection as the engine sees it: who it is, where it reads, and what its messages lead to.
 
+mod auth;
 mod blob;
 mod commit;
+mod old;
 mod pack;
 mod past;
 mod read;
@@ -15,8 +17,8 @@ use bytes::Bytes;
 use zeo_codec::call::{Register, UndoInfo, UndoLog};
 use zeo_codec::session::{Incoming, Message, ServerSession};
 use zeo_codec::{
-    Call, DecodeError, EncodeError, Envelope, Expected, Limits, MessageError, Method, MsgId, RemoteError,
-    Reply, ShapeError, Value,
+    Call, DecodeError, Dialect, EncodeError, Envelope, Expected, Generation, Limits, MessageError, Method,
+    MsgId, Oid, RemoteError, Reply, ShapeError, Value,
 };
 
 use blob::{DOWNLOADS_MAX, Download};
@@ -29,6 +31,7 @@ use super::load::ReadAhead;
 use super::mailbox::{Mail, Mailbox};
 use super::pack::PackCancel;
 use super::printable::{ERROR_LEN, LABEL_LEN, NAME_LEN, printable};
+use super::python2;
 use super::served::Served;
 use super::transaction::{Stage, Transaction};
 use super::{Engine, PeerId};
@@ -45,6 +48,9 @@ pub enum Closing {
     /// not have (protocol reference 11).
     #[error("invalid method {0:?}")]
     InvalidMethod(String),
+    /// It could not show who it is, too often.
+    #[error("refused too often")]
+    Refused,
     /// A reply; servers make no calls that have any.
     #[error("unexpected reply")]
     UnexpectedReply,
@@ -90,6 +96,8 @@ enum Answer {
     Reply(Reply<'static>),
     /// The reply stands in the output already, or will come later.
     Sent,
+    /// What a vote has to say to a client of ZEO 4: `serialnos`, and then the reply.
+    Serials(Vec<(Oid, Value<'static>)>),
 }
 
 /// How many long questions of one connection may be under way.
@@ -123,6 +131,11 @@ pub struct Peer {
     sync_round: u64,
     iterators: Iterators,
     read_ahead: ReadAhead,
+    /// The rules of the session; known from the first message on.
+    dialect: Dialect,
+    authentication: auth::Authentication,
+    /// It asks for the state of each object in its cache.
+    is_verifying: bool,
 }
 
 /// What a connection has once it is registered.
@@ -155,6 +168,9 @@ impl Peer {
             sync_round: 0,
             iterators: Iterators::default(),
             read_ahead: ReadAhead::default(),
+            dialect: Dialect::Z5,
+            authentication: auth::Authentication::default(),
+            is_verifying: false,
         }
     }
 
@@ -198,6 +214,11 @@ impl Peer {
         {
             return Err(Closing::UnusableId);
         }
+        session.adopt(envelope.flavor);
+        self.dialect = *session.dialect();
+        if self.is_authenticating(&envelope.name) {
+            return self.authenticate(envelope, session);
+        }
         let method = Method::from_name(&envelope.name).filter(|method| self.allows(*method));
         let Some(method) = method else {
             let name = String::from_utf8_lossy(&envelope.name);
@@ -215,10 +236,15 @@ impl Peer {
             return Ok(Flow::Done);
         }
         let reply_to = if envelope.is_one_way() { None } else { Some(&envelope.id) };
-        let result = match Call::parse(method, envelope.args, &self.limits) {
+        let parsed = match self.dialect.generation {
+            Generation::Versions => old::parse(method, envelope.args, &self.limits),
+            _ => Call::parse(method, envelope.args, &self.limits).map_err(old::Misfit::from),
+        };
+        let result = match parsed {
             Ok(call) => self.execute(call, payload, reply_to, session),
-            Err(MessageError::Shape(error)) => self.refuse(method, error),
-            Err(MessageError::Undecodable(error)) => return Err(error.into()),
+            Err(old::Misfit::Version(error)) => Err(error),
+            Err(old::Misfit::Message(MessageError::Shape(error))) => self.refuse(method, error),
+            Err(old::Misfit::Message(MessageError::Undecodable(error))) => return Err(error.into()),
         };
         self.answer(method, reply_to, result, session)?;
         Ok(Flow::Done)
@@ -241,9 +267,12 @@ impl Peer {
     }
 
     /// Before `register` nothing else is allowed, afterwards what a ZEO 5 server has
-    /// (StorageServer.py:registered_methods, ZEO 6.2).
+    /// (StorageServer.py:registered_methods, ZEO 6.2), or what an older client may call.
     fn allows(&self, method: Method) -> bool {
         use Method as M;
+        if self.dialect.generation != Generation::Zeo5 {
+            return self.allows_old(method);
+        }
         if self.attached.is_none() {
             return method == M::Register;
         }
@@ -261,6 +290,15 @@ impl Peer {
                     | M::Load
                     | M::LoadEx
                     | M::Undo
+                    | M::GetSerial
+                    | M::ZeoLoad
+                    | M::ModifiedInVersion
+                    | M::Versions
+                    | M::VersionEmpty
+                    | M::CommitVersion
+                    | M::AbortVersion
+                    | M::GetSizeInfo
+                    | M::AnswerToTheUltimateQuestion
             )
     }
 
@@ -273,6 +311,12 @@ impl Peer {
     ) -> Result<Answer, CallError> {
         if self.passes_on(&call)? {
             return self.pass_on(&call);
+        }
+        // First: some of what follows older clients have in another way.
+        if self.dialect.generation != Generation::Zeo5
+            && let Some(reply) = self.execute_old(&call, session)?
+        {
+            return Ok(Answer::Reply(reply));
         }
         let reply = match call {
             Call::LoadBefore(args) => return self.load_before(args, reply_to, session),
@@ -340,8 +384,16 @@ impl Peer {
         }
         match (result, reply_to) {
             (Ok(Answer::Sent), _) | (Ok(Answer::Reply(_)), None) => Ok(()),
-            (Ok(Answer::Reply(reply)), Some(id)) => send(session, id, &reply),
+            (Ok(Answer::Reply(reply)), Some(id)) => {
+                send(session, id, &python2::reply(reply, session.dialect()))
+            }
+            (Ok(Answer::Serials(serials)), reply_to) => {
+                old::send_serials(serials, session)?;
+                reply_to.map_or(Ok(()), |id| send(session, id, &Reply::None))
+            }
             (Err(error), Some(id)) => send_error(session, id, &error),
+            // ZEO 4 goes on (protocol reference 11).
+            (Err(_), None) if self.dialect.generation != Generation::Zeo5 => Ok(()),
             (Err(error), None) => {
                 let reason = printable(&error.to_string(), ERROR_LEN);
                 Err(Closing::OneWayFailed { method: method.name(), reason })
@@ -361,11 +413,20 @@ impl Peer {
         if args.credentials.is_some() {
             return Err(CallError::BadArguments(ShapeError { index: 2, expected: Expected::End }));
         }
+        self.check_authenticated()?;
+        if self.attached.is_some() {
+            // Clients of ZEO 4 only get that far.
+            return Err(CallError::Registered);
+        }
         let Some(served) = self.engine.storages.get(args.storage.as_ref()) else {
             return Err(CallError::UnknownStorage(args.storage.clone().into_owned()));
         };
         if !args.is_read_only() && (self.is_read_only || served.storage.is_read_only()) {
             return Err(CallError::ReadOnly);
+        }
+        if self.dialect.generation != Generation::Zeo5 && served.storage.remote().is_some() {
+            // The server behind tells the tid when the transaction is finished, and this client wants it at the vote.
+            return Err(CallError::RelayedForOld(args.storage.clone().into_owned()));
         }
         self.is_read_only |= args.is_read_only();
         let served = Arc::clone(served);
@@ -373,7 +434,7 @@ impl Peer {
         let tid = cursor.view().last_tid();
         self.attached = Some(Attached { served, cursor });
         session.set_registered();
-        Ok(Reply::Tid(tid))
+        Ok(if session.dialect().register_returns_tid { Reply::Tid(tid) } else { Reply::None })
     }
 
     /// Methods that are to come: an error now, or, if the client waits for no answer, at the vote.
@@ -522,6 +583,9 @@ impl Drop for Peer {
     fn drop(&mut self) {
         self.awaited_packs.iter().for_each(PackCancel::cancel);
         let Some(Attached { served, .. }) = &self.attached else { return };
+        if self.is_verifying {
+            served.stats.verifying.subtract();
+        }
         if let Some(transaction) = &self.transaction {
             served.stats.active_transactions.subtract();
             if !matches!(transaction.stage, Stage::Finishing { .. }) {
@@ -559,6 +623,8 @@ fn is_data(value: &Value<'_>) -> bool {
         | Value::ByteArray(_)
         | Value::Text(_)
         | Value::Native(_) => true,
+        // The ids of loads on Python 2.
+        Value::Tuple(items) => items.iter().all(is_data),
         // What the codec may come to know later.
         _ => false,
     }
@@ -592,13 +658,17 @@ fn finished(
     }
 }
 
-/// Sends `info`: the size of the storage.
-fn send_size(view: &dyn View, session: &mut ServerSession) -> Result<(), Closing> {
-    let info = Value::Dict(vec![
+/// The size of the storage, as `info` tells it.
+fn size_info(view: &dyn View) -> Value<'static> {
+    Value::Dict(vec![
         ("length".into(), view.object_count().into()),
         ("size".into(), view.size_bytes().into()),
-    ]);
-    let info = zeo_codec::call::Info { changes: info };
+    ])
+}
+
+/// Sends `info`: the size of the storage.
+fn send_size(view: &dyn View, session: &mut ServerSession) -> Result<(), Closing> {
+    let info = zeo_codec::call::Info { changes: python2::value(size_info(view), session.dialect()) };
     session.notify(Method::Info, &info).map_err(|EncodeError| Closing::UnusableId)
 }
 
@@ -608,13 +678,17 @@ fn send(session: &mut ServerSession, id: &MsgId<'_>, reply: &Reply<'_>) -> Resul
 }
 
 fn send_error(session: &mut ServerSession, id: &MsgId<'_>, error: &CallError) -> Result<(), Closing> {
-    let error = error.to_remote(session.dialect().framing);
+    let error = error.to_remote(session.dialect());
     session.reply_error(id, &error).or_else(|EncodeError| send_unencodable(session, id))
 }
 
 fn send_unencodable(session: &mut ServerSession, id: &MsgId<'_>) -> Result<(), Closing> {
-    let error = RemoteError::new("builtins.ValueError", vec!["Couldn't pickle response".into()]);
+    let error = unencodable(session.dialect());
     session.reply_error(id, &error).map_err(|EncodeError| Closing::UnusableId)
+}
+
+fn unencodable(dialect: &Dialect) -> RemoteError<'static> {
+    CallError::Unencodable.to_remote(dialect)
 }
 
 /// The system's time, for lock times and tids.

@@ -17,6 +17,8 @@ pub(crate) struct Stats {
     pub(crate) aborts: Counter,
     pub(crate) active_transactions: Counter,
     pub(crate) conflicts: Counter,
+    /// Clients of ZEO 4 that verify their caches.
+    pub(crate) verifying: Counter,
 }
 
 /// A number that threads count up and down without waiting for each other.
@@ -55,6 +57,8 @@ pub(crate) struct StorageStatus {
     timeout_thread_is_alive: TimeoutThread,
     #[serde(rename = "last-transaction")]
     last_transaction: String,
+    #[serde(skip)]
+    verifying_count: u64,
 }
 
 /// Python's server tells whether its timeout thread runs, or `"stub"` without `transaction-timeout`.
@@ -97,7 +101,39 @@ impl StorageStatus {
                 TimeoutThread::Stub("stub")
             },
             last_transaction: circumstances.last_tid.to_string(),
+            verifying_count: stats.verifying.get(),
         }
+    }
+
+    /// The lines of a storage in the monitor's report (`ZEO/monitor.py:StorageStats.dump`, 4.3.1).
+    pub(crate) fn monitor_lines(&self, name: &str) -> String {
+        let held = self.lock_time.map(|since| {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+            format!("Commit lock held for: {:.0}\n", (now - since).max(0.0).trunc())
+        });
+        format!(
+            "Storage: {name}\nServer started: {}\nClients: {}\nClients verifying: {}\nActive transactions: {}\n{}\
+             Commits: {}\nAborts: {}\nLoads: {}\nStores: {}\nConflicts: {}\nConflicts resolved: {}\n\n",
+            self.start,
+            self.connections,
+            self.verifying_count,
+            self.active_txns,
+            held.unwrap_or_default(),
+            self.commits,
+            self.aborts,
+            self.loads,
+            self.stores,
+            self.conflicts,
+            self.conflicts_resolved,
+        )
+    }
+
+    /// What `server_status` returns to clients of ZEO 4, which have one key more (protocol reference 2.4).
+    pub(crate) fn into_old_value(self) -> Value<'static> {
+        let verifying_count = self.verifying_count;
+        let Value::Dict(mut items) = self.into_value() else { return Value::None };
+        items.insert(6, ("verifying_clients".into(), verifying_count.into()));
+        Value::Dict(items)
     }
 
     /// The dictionary that `server_status` returns.

@@ -176,10 +176,36 @@ pub(crate) struct Plan {
     pub(crate) records: Vec<NewRecord>,
     /// What to announce: all objects of the records, once each.
     pub(crate) oids: Vec<Oid>,
-    /// The objects that undo changed, once for each undo: the client does not know their data.
-    pub(crate) undone: Vec<Oid>,
+    /// The objects that undo changed, once for each undo, with the place of the undo among the operations: the client
+    /// does not know their data.
+    pub(crate) undone: Vec<(usize, Oid)>,
     /// What the client is to resolve first. Nothing is written then.
     pub(crate) conflicts: Vec<Conflict<'static>>,
+}
+
+/// Why operations cannot be planned.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// How many operations came before the one that failed.
+    pub(crate) place: usize,
+    pub(crate) error: CallError,
+    /// As in a [`Plan`], of the undos before it.
+    pub(crate) undone: Vec<(usize, Oid)>,
+}
+
+impl From<Failure> for CallError {
+    fn from(failure: Failure) -> Self {
+        failure.error
+    }
+}
+
+/// Whether the client resolves conflicts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OnConflict {
+    /// They are handed back to it.
+    HandBack,
+    /// They are errors: clients of ZEO 4 cannot resolve any.
+    Fail,
 }
 
 /// Checks operations against the newest state, in their order. The caller holds the commit lock for what they touch, so
@@ -191,10 +217,12 @@ pub(crate) fn plan<'o>(
     ops: impl Iterator<Item = &'o Op>,
     view: &dyn View,
     bytes_max: u64,
-) -> Result<Plan, CallError> {
+    on_conflict: OnConflict,
+) -> Result<Plan, Failure> {
     let mut planning = Planning {
         view,
         bytes_max,
+        on_conflict,
         records: Pending::new(ops.size_hint().0, usize::try_from(bytes_max).unwrap_or(usize::MAX) / OP_LEN),
         conflicts: HashMap::new(),
         undone: Vec::new(),
@@ -204,14 +232,19 @@ pub(crate) fn plan<'o>(
         match planning.apply(place, op) {
             Ok(()) => {}
             // The first of several errors counts.
-            Err(error) if planning.conflicts.is_empty() => return Err(result.err().unwrap_or(error)),
+            Err(error) if planning.conflicts.is_empty() => {
+                let (place, error) = result.err().unwrap_or((place, error));
+                return Err(Failure { place, error, undone: planning.undone });
+            }
             // A conflict came before it. What resolves that comes last.
-            Err(error) => result = result.and(Err(error)),
+            Err(error) => result = result.and(Err((place, error))),
         }
     }
     let Planning { records, conflicts, undone, .. } = planning;
-    if conflicts.is_empty() {
-        result?;
+    if conflicts.is_empty()
+        && let Err((place, error)) = result
+    {
+        return Err(Failure { place, error, undone });
     }
     // Otherwise the client hears of the conflicts first, after which it tries again, or resolves them and votes again;
     // then the error is still there.
@@ -229,11 +262,12 @@ pub(crate) fn plan<'o>(
 struct Planning<'p> {
     view: &'p dyn View,
     bytes_max: u64,
+    on_conflict: OnConflict,
     records: Pending,
     /// With the place of the operation with which they began: clients hear of them in this order, as from Python's
     /// server, and raise the first that they cannot resolve.
     conflicts: HashMap<Oid, (usize, Conflict<'static>)>,
-    undone: Vec<Oid>,
+    undone: Vec<(usize, Oid)>,
 }
 
 impl Planning<'_> {
@@ -241,6 +275,12 @@ impl Planning<'_> {
     fn apply(&mut self, place: usize, op: &Op) -> Result<(), CallError> {
         match op {
             Op::Store { oid, serial, data } => match self.view.current(*oid)? {
+                Some(Current { serial: committed, .. })
+                    if committed != *serial && self.on_conflict == OnConflict::Fail =>
+                {
+                    let class_name = zeo_codec::record::class_name(data);
+                    return Err(CallError::Conflict { oid: *oid, committed, read: *serial, class_name });
+                }
                 Some(Current { serial: committed, .. }) if committed != *serial => {
                     let data = data.to_vec().into();
                     let conflict = Conflict { oid: *oid, committed, read: *serial, data };
@@ -257,7 +297,12 @@ impl Planning<'_> {
             Op::Delete { oid, serial } => {
                 let committed = existing(self.view, *oid)?.serial;
                 if committed != *serial {
-                    return Err(CallError::Conflict { oid: *oid, committed, read: *serial });
+                    return Err(CallError::Conflict {
+                        oid: *oid,
+                        committed,
+                        read: *serial,
+                        class_name: None,
+                    });
                 }
                 self.records.push(NewRecord::deleted(*oid));
             }
@@ -281,7 +326,7 @@ impl Planning<'_> {
                     Err(UndoError::TooMany) => return Err(CallError::TransactionTooLarge(self.bytes_max)),
                     taken_back => taken_back?,
                 };
-                self.undone.extend(once_each(&taken_back));
+                self.undone.extend(once_each(&taken_back).into_iter().map(|oid| (place, oid)));
                 taken_back.into_iter().for_each(|record| self.records.push(record));
             }
             Op::Unsupported { type_name, attribute } => {
@@ -324,7 +369,8 @@ mod tests {
         let view = storage.view();
         let store = |serial| Op::Store { oid, serial, data: data.clone() };
         let missing = Op::Delete { oid: Oid::from_u64(9), serial: committed };
-        let planned = |ops: &[Op]| plan(ops.iter(), &*view, u64::MAX);
+        let planned =
+            |ops: &[Op]| plan(ops.iter(), &*view, u64::MAX, OnConflict::HandBack).map_err(CallError::from);
         let stale = [store(Tid::ZERO), missing.clone()];
         assert_eq!(planned(&stale).unwrap().conflicts.len(), 1);
         let resolved = [store(Tid::ZERO), missing, store(committed)];
@@ -340,7 +386,9 @@ mod tests {
         let oid = Oid::from_u64(1);
         commit(&storage, 10, vec![NewRecord::with_data(oid, "x".into())]);
         let serial = commit(&storage, 11, vec![NewRecord::deleted(oid)]);
-        let planned = plan([Op::CheckCurrent { oid, serial }].iter(), &*storage.view(), u64::MAX);
+        let planned =
+            plan([Op::CheckCurrent { oid, serial }].iter(), &*storage.view(), u64::MAX, OnConflict::Fail);
+        let planned = planned.map_err(CallError::from);
         assert!(matches!(planned, Err(CallError::Storage(StorageError::NoSuchObject(_)))));
     }
 
@@ -352,7 +400,7 @@ mod tests {
         let store = |&oid: &Oid| Op::Store { oid, serial: Tid::ZERO, data: "y".into() };
         let again = [store(&oids[5])];
         let ops: Vec<_> = oids.iter().map(store).chain(again).collect();
-        let planned = plan(ops.iter(), &*storage.view(), u64::MAX).unwrap();
+        let planned = plan(ops.iter(), &*storage.view(), u64::MAX, OnConflict::HandBack).unwrap();
         let found: Vec<_> = planned.conflicts.iter().map(|conflict| conflict.oid).collect();
         assert_eq!(found, oids);
     }

@@ -1,6 +1,6 @@
 //! What `undoInfo` asks for: required values of the entries of `undoLog`.
 //!
-//! Python compares with `!=`, so a user name, which is bytes, never equals a text; and a `ZopeUndo.Prefix`, which was
+//! Python 3 compares with `!=`, so a user name, which is bytes, never equals a text; and a `ZopeUndo.Prefix`, which was
 //! made for Python 2, fails when it meets one (`UndoLogCompatible.py`, ZODB 6.4; `ZopeUndo/Prefix.py`, ZopeUndo 6.1).
 
 use std::collections::BTreeMap;
@@ -10,6 +10,7 @@ use zeo_codec::{Global, Object, Value};
 use super::error::CallError;
 use super::extension::Items;
 use super::python::{equality_key, is_false, type_name};
+use super::python2::native;
 
 /// How many keys a filter may have: each is compared with every transaction.
 const KEYS_MAX: usize = 1000;
@@ -18,6 +19,8 @@ const KEYS_MAX: usize = 1000;
 #[derive(Debug, Default)]
 pub(crate) struct Filter {
     required: Vec<(Option<Vec<u8>>, Required)>,
+    /// To the client, which runs Python 2, bytes and text of ASCII are the same.
+    is_python2: bool,
 }
 
 #[derive(Debug)]
@@ -38,8 +41,9 @@ struct Prefix {
 
 impl Filter {
     /// Reads the specification of `undoInfo`.
-    pub(crate) fn new(specification: &Value<'_>) -> Result<Self, CallError> {
-        let items = match specification {
+    pub(crate) fn new(specification: &Value<'_>, is_python2: bool) -> Result<Self, CallError> {
+        let specification = if is_python2 { native(specification.clone()) } else { specification.clone() };
+        let items = match &specification {
             specification if is_false(specification) => return Ok(Self::default()),
             Value::Dict(items) => items,
             other => return Err(CallError::NoAttribute { type_name: type_name(other), attribute: "items" }),
@@ -54,7 +58,7 @@ impl Filter {
             };
             Ok((equality_key(key), required))
         });
-        Ok(Self { required: required.collect::<Result<_, CallError>>()? })
+        Ok(Self { required: required.collect::<Result<_, CallError>>()?, is_python2 })
     }
 
     /// Whether an entry has all that is required.
@@ -62,6 +66,10 @@ impl Filter {
         if self.required.is_empty() {
             return Ok(true);
         }
+        let in_python2 = self.is_python2.then(|| {
+            entry.iter().map(|(key, value)| (native(key.clone()), native(value.clone()))).collect::<Items>()
+        });
+        let entry = in_python2.as_ref().unwrap_or(entry);
         let values: BTreeMap<_, _> =
             entry.iter().filter_map(|(key, value)| Some((equality_key(key)?, value))).collect();
         for (key, required) in &self.required {
@@ -81,6 +89,7 @@ impl Required {
             Self::Equal(expected) => Ok(equality_key(value) == *expected),
             Self::Prefix(prefix) => match value {
                 Value::Text(text) => Ok(prefix.begins(text)),
+                Value::Native(bytes) => Ok(std::str::from_utf8(bytes).is_ok_and(|text| prefix.begins(text))),
                 Value::Bytes(_) | Value::ByteArray(_) => {
                     Err(CallError::WrongType("a bytes-like object is required, not 'str'".to_owned()))
                 }
@@ -106,7 +115,10 @@ impl Prefix {
         let state = object.state.as_ref().ok_or_else(|| missing("length"))?;
         let component_count = state.get("length").and_then(Value::as_int).ok_or_else(|| missing("length"))?;
         let path = state.get("path").and_then(Value::as_sequence).ok_or_else(|| missing("path"))?;
-        let path = path.iter().map(|component| component.as_text().map(str::to_owned));
+        let path = path.iter().map(|component| match component {
+            Value::Native(bytes) => std::str::from_utf8(bytes).ok().map(str::to_owned),
+            component => component.as_text().map(str::to_owned),
+        });
         let path = path.collect::<Option<_>>().ok_or_else(|| missing("path"))?;
         Ok(Self { component_count, path })
     }
@@ -154,5 +166,42 @@ mod tests {
         ] {
             assert_eq!(prefix(path).begins(name), expected, "{path:?} {name:?}");
         }
+    }
+
+    /// `undoInfo` of 5.4.1 on Python 2, as the capture `undo` has it, and A.7 in the form of protocol 1.
+    #[test]
+    fn on_python2_a_string_is_bytes_and_text() {
+        let string = |text: &'static str| Value::Native(text.as_bytes().into());
+        let entry: Items = vec![("user_name".into(), Value::Bytes(b"/ab somebody".as_slice().into()))];
+        let passes = |required: Value<'static>, is_python2| {
+            let specification = Value::Dict(vec![(string("user_name"), required)]);
+            Filter::new(&specification, is_python2).unwrap().passes(&entry)
+        };
+        assert!(passes(string("/ab somebody"), true).unwrap());
+        assert!(!passes(string("/ab"), true).unwrap());
+        let class = |module: &'static str, name: &'static str| {
+            Value::Global(Global { module: module.into(), name: name.into() })
+        };
+        let state = Value::Dict(vec![
+            (string("length"), 2_i64.into()),
+            (string("path"), Value::List(vec![string(""), string("ab")])),
+        ]);
+        let prefix = || {
+            Value::Object(Box::new(Object {
+                construction: zeo_codec::Construction::Reduce,
+                callable: class("copy_reg", "_reconstructor"),
+                args: Value::Tuple(vec![
+                    class("ZopeUndo.Prefix", "Prefix"),
+                    class("__builtin__", "object"),
+                    Value::None,
+                ]),
+                kwargs: None,
+                state: Some(state.clone()),
+                list_items: Vec::new(),
+                dict_items: Vec::new(),
+            }))
+        };
+        assert!(passes(prefix(), true).unwrap());
+        assert!(!passes(Value::Text("/ab somebody".into()), false).unwrap());
     }
 }

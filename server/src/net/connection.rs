@@ -32,7 +32,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, sleep_until};
 use zeo_codec::Limits;
-use zeo_codec::handshake::Protocol;
+use zeo_codec::handshake::{Protocol, Version};
 use zeo_codec::session::{Message, ServerEvent, ServerSession, SessionError};
 
 use super::blocking::block;
@@ -43,6 +43,9 @@ use crate::engine::{Closing, CommitJob, Engine, Flow, Job, Peer};
 pub struct ConnectionOptions {
     /// The protocol that is announced; clients answer with either framing.
     pub announced: Protocol,
+    /// The oldest version that is spoken. Clients of ZEO 4 choose it themselves when `Z5` is announced; they turn away
+    /// from `M5`.
+    pub oldest: Version,
     /// Bounds on messages.
     pub limits: Limits,
     /// How long a client may take to greet and register.
@@ -57,6 +60,7 @@ impl Default for ConnectionOptions {
     fn default() -> Self {
         Self {
             announced: Protocol::Z5,
+            oldest: Version::V308,
             limits: Limits::DEFAULT,
             handshake_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(300),
@@ -155,6 +159,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
         peer.set_limits(options.limits);
         peer.set_clock(|| Instant::now().into_std());
         let mut session = ServerSession::new(options.announced, options.limits);
+        session.set_oldest(options.oldest);
         session.set_handshake_deadline(options.handshake_timeout);
         let core = Core {
             stream,

@@ -22,19 +22,19 @@ use crate::storage::set_wait_hook;
 /// How many connections may wait to be accepted.
 const BACKLOG: u32 = 1024;
 /// How long to wait after a failed accept: out of descriptors, for example. Serving goes on meanwhile.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How often refused handshakes are logged, at most.
 const REFUSAL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// One or several bound sockets.
 #[derive(Debug)]
 pub struct Listener {
-    sockets: Vec<Socket>,
+    pub(super) sockets: Vec<Socket>,
     tls: Option<Tls>,
 }
 
 #[derive(Debug)]
-enum Socket {
+pub(super) enum Socket {
     Tcp(TcpListener),
     Unix(UnixListener, PathBuf),
 }
@@ -48,7 +48,7 @@ pub enum Bound {
     Unix(PathBuf),
 }
 
-enum Accepted {
+pub(super) enum Accepted {
     Tcp(TcpStream, SocketAddr),
     Unix(UnixStream),
 }
@@ -100,7 +100,8 @@ impl Listener {
 
 async fn bind_tcp(host: &str, port: u16) -> io::Result<Vec<Socket>> {
     let mut port = port;
-    let addresses: Vec<SocketAddr> = if host.is_empty() {
+    // glibc takes `*` for every interface, and so does Python's server.
+    let addresses: Vec<SocketAddr> = if host.is_empty() || host == "*" {
         vec![([0, 0, 0, 0], port).into(), (std::net::Ipv6Addr::UNSPECIFIED, port).into()]
     } else {
         tokio::net::lookup_host((host, port)).await?.collect()
@@ -158,7 +159,7 @@ fn bind_unix(path: &Path) -> io::Result<Socket> {
 }
 
 impl Socket {
-    async fn accept(&self) -> io::Result<Accepted> {
+    pub(super) async fn accept(&self) -> io::Result<Accepted> {
         match self {
             Self::Tcp(listener) => {
                 listener.accept().await.map(|(stream, address)| Accepted::Tcp(stream, address))

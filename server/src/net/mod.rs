@@ -5,6 +5,7 @@
 mod blocking;
 mod connection;
 mod listener;
+mod monitor;
 mod tls;
 
 pub use connection::{ConnectionOptions, serve};

@@ -6,9 +6,9 @@ use bytes::Bytes;
 use zeo_codec::call::{CheckCurrentSerial, DeleteObject, Restorea, Storea, TpcBegin, TxnId, Undoa};
 use zeo_codec::handshake::Framing;
 use zeo_codec::session::ServerSession;
-use zeo_codec::{MsgId, Reply, Tid, Value, VoteItem};
+use zeo_codec::{Dialect, Generation, Method, MsgId, Oid, Reply, Tid, Value, VoteItem};
 
-use super::{Answer, Closing, Peer, now, send, send_error};
+use super::{Answer, Closing, Peer, now, send_error};
 use crate::engine::clock::unix_micros;
 use crate::engine::commit_lock::{Scope, Ticket};
 use crate::engine::error::CallError;
@@ -16,7 +16,7 @@ use crate::engine::extension;
 use crate::engine::job::{Job, SyncJob};
 use crate::engine::pipeline::Ready;
 use crate::engine::served::CommitJob;
-use crate::engine::transaction::{BlobOp, OP_LEN, Op, Plan, Stage, Transaction, plan};
+use crate::engine::transaction::{BlobOp, Failure, OP_LEN, OnConflict, Op, Plan, Stage, Transaction, plan};
 use crate::storage::tid::unix_micros_from_tid;
 use crate::storage::{NewBlob, NewRecord, NewTransaction, StorageError};
 
@@ -175,7 +175,9 @@ impl Peer {
 
     /// Votes, or queues for the lock, with the transaction's files as durable as they will be before that.
     pub(super) fn vote_synced(&mut self, reply_to: Option<&MsgId<'_>>) -> Result<Answer, CallError> {
-        let is_concurrent = self.attached()?.served.storage.features().concurrent_commits;
+        // A client of ZEO 4 has to be told the tid now.
+        let is_concurrent = self.attached()?.served.storage.features().concurrent_commits
+            && self.dialect.generation == Generation::Zeo5;
         let Some(transaction) = &mut self.transaction else { return Ok(Answer::Reply(Reply::None)) };
         let scope = if is_concurrent { transaction.scope() } else { Scope::Whole };
         let ticket = match std::mem::replace(&mut transaction.stage, Stage::Collecting) {
@@ -204,7 +206,7 @@ impl Peer {
                 return self.already_voting(stage, "Already voting (locked)");
             }
         };
-        self.run_vote(ticket).map(Answer::Reply)
+        self.run_vote(ticket)
     }
 
     /// Leaves the transaction in its stage.
@@ -233,20 +235,20 @@ impl Peer {
         };
         self.start_lock_clock();
         let result = self.run_vote(ticket);
-        match (result, reply_to) {
-            (Ok(reply), Some(id)) => send(session, &id, &reply),
-            (Err(error), Some(id)) => send_error(session, &id, &error),
-            (_, None) => Ok(()),
+        match (&result, &reply_to) {
+            // Nobody to tell.
+            (Ok(Answer::Reply(_) | Answer::Sent) | Err(_), None) => Ok(()),
+            _ => self.answer(Method::Vote, reply_to.as_ref(), result, session),
         }
     }
 
     /// Votes with the lock held. If it fails the transaction is forgotten and the lock given up.
-    fn run_vote(&mut self, ticket: Ticket) -> Result<Reply<'static>, CallError> {
+    fn run_vote(&mut self, ticket: Ticket) -> Result<Answer, CallError> {
         let result = self.try_vote(ticket);
         if let Err(error) = &result
             && let Some(served) = self.attached.as_ref().map(|attached| &attached.served)
         {
-            if matches!(error, CallError::Conflict { .. } | CallError::ReadConflict { .. }) {
+            if error.is_conflict() {
                 served.stats.conflicts.add();
             }
             served.stats.active_transactions.subtract();
@@ -256,14 +258,16 @@ impl Peer {
         result
     }
 
-    fn try_vote(&mut self, ticket: Ticket) -> Result<Reply<'static>, CallError> {
+    fn try_vote(&mut self, ticket: Ticket) -> Result<Answer, CallError> {
         let served = self.attached()?.served.clone();
-        let Some(transaction) = &mut self.transaction else { return Ok(Reply::None) };
+        let dialect = self.dialect;
+        let is_old = dialect.generation != Generation::Zeo5;
+        let Some(transaction) = &mut self.transaction else { return Ok(Answer::Reply(Reply::None)) };
         if let Some(failure) = transaction.failure.take() {
             return Err(failure);
         }
         if served.storage.remote().is_some() {
-            return self.vote_remotely(ticket);
+            return self.vote_remotely(ticket).map(Answer::Reply);
         }
         // Nobody commits what we touch while we hold the lock: of that this is and stays the newest state.
         let view = served.view();
@@ -271,11 +275,22 @@ impl Peer {
         // same bytes.
         let ops = transaction.ops.iter().chain(transaction.blobs.iter().rev().map(|blob| &blob.store));
         let bytes_max = self.engine.options.transaction_bytes;
-        let Plan { records, oids, undone, conflicts } = plan(ops, &*view, bytes_max)?;
+        let on_conflict = if is_old { OnConflict::Fail } else { OnConflict::HandBack };
+        let planned = plan(ops.clone(), &*view, bytes_max, on_conflict);
+        let Plan { records, oids, undone, conflicts } = match planned {
+            Ok(planned) => planned,
+            Err(failure) if is_old => {
+                let tid = served.next_tid((self.clock)())?;
+                let serials = failed_serials(ops, &failure, tid, &dialect);
+                return Ok(self.failed_vote(&failure.error, serials));
+            }
+            Err(failure) => return Err(failure.into()),
+        };
         if !conflicts.is_empty() {
             served.stats.conflicts.add();
             transaction.stage = Stage::HandedBack { ticket };
-            return Ok(Reply::Voted(conflicts.into_iter().map(VoteItem::Conflict).collect()));
+            let conflicts = conflicts.into_iter().map(VoteItem::Conflict).collect();
+            return Ok(Answer::Reply(Reply::Voted(conflicts)));
         }
         let has_whole = ticket.has_whole();
         let tid = match transaction.tid {
@@ -288,6 +303,7 @@ impl Peer {
             None => Tid::ZERO,
         };
         check_serials(&records, tid)?;
+        let serials = is_old.then(|| serials(ops, &undone, tid));
         let blobs = std::mem::take(&mut transaction.blobs).into_iter().rev();
         let blobs = blobs.map(|BlobOp { oid, content, .. }| NewBlob { oid, content }).collect();
         let new = NewTransaction {
@@ -307,7 +323,25 @@ impl Peer {
         transaction.stage = Stage::Voted { ticket, ready, oids };
         // From here on only the storage needs the data.
         transaction.ops = Vec::new();
-        Ok(Reply::Voted(undone.into_iter().map(VoteItem::Resolved).collect()))
+        Ok(match serials {
+            Some(serials) => Answer::Serials(serials),
+            None => {
+                let undone = undone.into_iter().map(|(_, oid)| VoteItem::Resolved(oid));
+                Answer::Reply(Reply::Voted(undone.collect()))
+            }
+        })
+    }
+
+    /// Ends a transaction of a client of ZEO 4 whose vote has failed: it hears of that by `serialnos`, and aborts.
+    fn failed_vote(&mut self, error: &CallError, serials: Vec<(Oid, Value<'static>)>) -> Answer {
+        if let Some(served) = self.attached.as_ref().map(|attached| &attached.served) {
+            if error.is_conflict() {
+                served.stats.conflicts.add();
+            }
+            served.stats.aborts.add();
+        }
+        self.forget_transaction();
+        Answer::Serials(serials)
     }
 
     pub(super) fn tpc_finish(
@@ -369,6 +403,52 @@ impl Peer {
             Err(error) => Err(error),
         }
     }
+}
+
+/// What `serialnos` tells of operations that can be committed under `tid` (`StorageServer.py:_store`, `_undo`, 4.3.1).
+fn serials<'o>(
+    ops: impl Iterator<Item = &'o Op>,
+    undone: &[(usize, Oid)],
+    tid: Tid,
+) -> Vec<(Oid, Value<'static>)> {
+    let mut undone = undone.iter().peekable();
+    let mut serials = Vec::new();
+    for (place, op) in ops.enumerate() {
+        match op {
+            Op::Store { oid, .. } => serials.push((*oid, tid.into())),
+            Op::Undo { .. } => {
+                while let Some((_, oid)) = undone.next_if(|(undo_place, _)| *undo_place == place) {
+                    serials.push((*oid, Value::Bytes(Cow::Borrowed(RESOLVED))));
+                }
+            }
+            Op::Delete { .. } | Op::CheckCurrent { .. } | Op::Restore { .. } | Op::Unsupported { .. } => {}
+        }
+    }
+    serials
+}
+
+/// Stands for a serial where the client does not know the data (`ConflictResolution.py:ResolvedSerial`, ZODB 4.4.5).
+const RESOLVED: &[u8] = b"rs";
+
+/// What `serialnos` tells if an operation failed: the serials before it, and why.
+fn failed_serials<'o>(
+    mut ops: impl Iterator<Item = &'o Op> + Clone,
+    failure: &Failure,
+    tid: Tid,
+    dialect: &Dialect,
+) -> Vec<(Oid, Value<'static>)> {
+    let mut serials = serials(ops.clone().take(failure.place), &failure.undone, tid);
+    let oid = match ops.nth(failure.place) {
+        Some(
+            Op::Store { oid, .. }
+            | Op::Delete { oid, .. }
+            | Op::CheckCurrent { oid, .. }
+            | Op::Restore { oid, .. },
+        ) => *oid,
+        Some(Op::Undo { .. } | Op::Unsupported { .. }) | None => Oid::ZERO,
+    };
+    serials.push((oid, failure.error.to_remote(dialect).detail));
+    serials
 }
 
 /// A record may be older than the transaction that brings it, but not newer: nobody would find what comes after it.

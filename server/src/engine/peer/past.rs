@@ -12,6 +12,7 @@ use super::{Answer, Peer};
 use crate::engine::error::CallError;
 use crate::engine::history;
 use crate::engine::past;
+use crate::engine::python2;
 use crate::engine::undo_filter::Filter;
 use crate::storage::past::CurrentObject;
 use crate::storage::{HistoryShape, LoadedRevision};
@@ -55,8 +56,9 @@ impl Peer {
         let UndoInfo { first, last, specification } = args;
         let specification = specification.into_owned();
         let bytes_max = self.engine.options.answer_bytes;
+        let is_python2 = python2::is_python2(&self.dialect);
         Ok(self.ask(method, reply_to, move || {
-            let filter = Filter::new(&specification)?;
+            let filter = Filter::new(&specification, is_python2)?;
             past::undo_log(&*view, first, last, &filter, bytes_max).map(Reply::Value)
         }))
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use zeo_codec::call::{GetInvalidations, GetTid, Invalidations, LoadBefore, LoadSerial, NewOids};
+use zeo_codec::call::{GetInvalidations, GetTid, Invalidations, LoadBefore, LoadSerial, Loaded, NewOids};
 use zeo_codec::session::ServerSession;
 use zeo_codec::{MsgId, Oid, Reply, Tid};
 
@@ -11,7 +11,7 @@ use crate::engine::clock::unix_micros;
 use crate::engine::error::CallError;
 use crate::engine::load::{LoadReply, Shape};
 use crate::storage::tid::unix_micros_from_tid;
-use crate::storage::{Current, StorageError, View};
+use crate::storage::{Current, DataSink, LoadedRevision, StorageError, View};
 
 impl Peer {
     pub(super) fn load_before(
@@ -43,11 +43,22 @@ impl Peer {
         shape: Shape,
         reply_to: Option<&MsgId<'_>>,
         session: &mut ServerSession,
-        read: impl FnOnce(&dyn View, &mut LoadReply<'_>) -> Result<bool, StorageError>,
+        read: impl FnOnce(&dyn View, &mut dyn DataSink) -> Result<bool, StorageError>,
     ) -> Result<Answer, CallError> {
         let Some(id) = reply_to else { return Ok(Answer::Sent) };
         let dialect = *session.dialect();
         let Some(Attached { cursor, .. }) = &self.attached else { return Err(unregistered()) };
+        if session.output_mut().has_macs() {
+            // The MAC goes in front, so the data has to be there first.
+            let mut revision = LoadedRevision::default();
+            let is_found = read(cursor.view(), &mut revision)?;
+            let LoadedRevision { data, serial, end } = revision;
+            return Ok(Answer::Reply(match shape {
+                _ if !is_found => Reply::None,
+                Shape::Revision => Reply::Loaded(Loaded { data: data.into(), serial, end }),
+                Shape::Data => Reply::Data(data.into()),
+            }));
+        }
         let mut sink = LoadReply::new(session.output_mut(), &mut self.read_ahead, dialect, id, shape);
         match read(cursor.view(), &mut sink) {
             Ok(true) if sink.is_encodable() => Ok(Answer::Sent),

@@ -1,0 +1,491 @@
+//! Clients of ZEO 4 and of Python 2 beside those of ZEO 6 on one of our servers: what one commits the others are told of
+//! and see, whatever generation each is of. No released server of Python's serves them together.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use libtest_mimic::{Completion, Failed, Trial};
+use serde_json::{Value, json};
+use zeo_conformance::peers::{OldVersion, Peer, PeerVersion};
+use zeo_conformance::process::poll_until;
+use zeo_conformance::script::scripts_dir;
+use zeo_conformance::server::{Ready, Server, ServerCommand, Startup, free_port};
+
+use crate::{SERVE_ARGUMENT, is_required};
+
+const ZEO4: OldVersion = OldVersion::Zeo431;
+const ZEO4_PYTHON2: OldVersion = OldVersion::Zeo431Python2;
+const ZEO5_PYTHON2: OldVersion = OldVersion::Zeo541Python2;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let mut trials = Vec::new();
+    let mut trial =
+        |name: String, run: Box<dyn FnOnce(&Path) -> Result<(), Failed> + Send>, peers: Vec<Who>| {
+            trials.push(Trial::ignorable_test(format!("live::generations::{name}"), move || {
+                for peer in peers {
+                    match peer.peer() {
+                        Ok(_) => {}
+                        Err(reason) if is_required() => return Err(reason.into()),
+                        Err(reason) => return Ok(Completion::ignored_with(reason)),
+                    }
+                }
+                let dir = tempfile::TempDir::with_prefix("zeo-generations-")?;
+                run(dir.path()).map_err(|error| with_logs(&error, dir.path()))?;
+                Ok(Completion::Completed)
+            }));
+        };
+    for old in [ZEO4, ZEO4_PYTHON2, ZEO5_PYTHON2] {
+        let peers = vec![Who::Old(old), Who::New];
+        trial(format!("beside_6.2::{}", old.name()), Box::new(move |dir| together(dir, old)), peers);
+        trial(
+            format!("restarted::{}", old.name()),
+            Box::new(move |dir| restarted(dir, old)),
+            vec![Who::Old(old), Who::New],
+        );
+    }
+    for old in [ZEO4, ZEO4_PYTHON2] {
+        trial(
+            format!("digest::{}", old.name()),
+            Box::new(move |dir| digest(dir, old)),
+            vec![Who::Old(old), Who::New],
+        );
+    }
+    trial("all_at_once".to_owned(), Box::new(all_at_once), Who::all());
+    trial("from_z5_on".to_owned(), Box::new(from_z5_on), vec![Who::Old(ZEO4), Who::New]);
+    trial("monitor".to_owned(), Box::new(monitor), vec![Who::Old(ZEO4)]);
+    trial("zeopasswd".to_owned(), Box::new(zeopasswd), vec![Who::Old(ZEO4), Who::Old(ZEO4_PYTHON2)]);
+    trials
+}
+
+/// A client's program.
+#[derive(Clone, Copy)]
+enum Who {
+    New,
+    Old(OldVersion),
+}
+
+impl Who {
+    fn all() -> Vec<Self> {
+        vec![Self::New, Self::Old(ZEO4), Self::Old(ZEO4_PYTHON2), Self::Old(ZEO5_PYTHON2)]
+    }
+
+    fn peer(self) -> Result<Peer, String> {
+        match self {
+            Self::New => Peer::ensure(PeerVersion::Zeo62),
+            Self::Old(version) => Peer::ensure_old(version),
+        }
+        .map_err(|error| error.to_string())
+    }
+}
+
+fn with_logs(error: &Failed, dir: &Path) -> Failed {
+    let mut text = error.message().unwrap_or_default().to_owned();
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.extension().is_some_and(|extension| extension == "log") {
+            let log = std::fs::read_to_string(&path).unwrap_or_default();
+            let start = log.floor_char_boundary(log.len().saturating_sub(4000));
+            text.push_str(&format!("\n--- {}\n{}", path.display(), log.get(start..).unwrap_or_default()));
+        }
+    }
+    text.into()
+}
+
+fn server(dir: &Path, keys: &str, port: Option<u16>) -> Result<Server, Failed> {
+    let exe = std::env::current_exe()?;
+    let template = vec![exe.into(), SERVE_ARGUMENT.into(), "-C".into(), "{config}".into()];
+    let command = ServerCommand { template, ready: Ready::Line, is_python: false };
+    let text = |port| {
+        format!(
+            "<zeo>\n  address 127.0.0.1:{port}\n{keys}</zeo>\n<filestorage 1>\n  path {0}/Data.fs\n  blob-dir \
+             {0}/blobs\n</filestorage>\n",
+            dir.display()
+        )
+    };
+    Ok(Server::start_with("server", &command, &Startup { text: &text, port, greeting: None }, dir)?)
+}
+
+/// A client that does what it is told.
+struct Client {
+    process: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Client {
+    fn start(who: Who, name: &str, dir: &Path) -> Result<Self, Failed> {
+        let mut python = who.peer()?.python();
+        python.arg(scripts_dir().join("generations.py")).current_dir(dir);
+        python.stdin(Stdio::piped()).stdout(Stdio::piped());
+        python.stderr(File::create(dir.join(format!("{name}.log")))?);
+        let mut process = python.spawn()?;
+        let input = process.stdin.take().ok_or("no input")?;
+        let output = BufReader::new(process.stdout.take().ok_or("no output")?);
+        Ok(Self { process, input, output })
+    }
+
+    fn connected(who: Who, name: &str, dir: &Path, server: SocketAddr) -> Result<Self, Failed> {
+        let mut client = Self::start(who, name, dir)?;
+        client.open(server, json!({}))?;
+        Ok(client)
+    }
+
+    fn open(&mut self, server: SocketAddr, options: Value) -> Result<Value, Failed> {
+        self.ask(json!(["open", "127.0.0.1", server.port(), options]))
+    }
+
+    /// What it answers, or the exception as `Err((class, text))`.
+    fn try_ask(&mut self, command: Value) -> Result<Result<Value, (String, String)>, Failed> {
+        writeln!(self.input, "{command}")?;
+        let mut line = String::new();
+        self.output.read_line(&mut line)?;
+        let answer: Value =
+            serde_json::from_str(&line).map_err(|_| format!("{command} is answered by {line:?}"))?;
+        if let Some(error) = answer.get("error") {
+            let part = |at: usize| error.get(at).and_then(Value::as_str).unwrap_or_default().to_owned();
+            return Ok(Err((part(0), part(1))));
+        }
+        Ok(Ok(answer.get("ok").cloned().unwrap_or_default()))
+    }
+
+    fn ask(&mut self, command: Value) -> Result<Value, Failed> {
+        let shown = command.to_string();
+        self.try_ask(command)?.map_err(|(class, text)| format!("{shown}: {class}: {text}").into())
+    }
+
+    /// The name of the exception.
+    fn fails(&mut self, command: Value) -> Result<String, Failed> {
+        match self.try_ask(command.clone())? {
+            Ok(answer) => Err(format!("{command} does not fail: {answer}").into()),
+            Err((class, _)) => Ok(class),
+        }
+    }
+
+    /// Commits one object; gives the tid.
+    fn commit(&mut self, number: u64, serial: &str, data: &str) -> Result<String, Failed> {
+        self.ask(json!(["begin"]))?;
+        self.ask(json!(["put", number, serial, data]))?;
+        let tid = self.ask(json!(["end"]))?;
+        Ok(tid.as_str().unwrap_or_default().to_owned())
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        // Already gone is fine.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+const NEW: &str = "0000000000000000";
+
+/// Two clients of two generations.
+fn together(dir: &Path, old: OldVersion) -> Result<(), Failed> {
+    let server = server(dir, "", None)?;
+    let mut new = Client::connected(Who::New, "new", dir, server.address())?;
+    let mut old = Client::connected(Who::Old(old), "old", dir, server.address())?;
+
+    // Each sees the other's commits, and is told of changes of what it has in its cache.
+    let first = old.commit(7, NEW, "old 1")?;
+    assert_eq!(new.ask(json!(["load", 7]))?, json!(["old 1", first]));
+    assert_eq!(old.ask(json!(["load", 7]))?, json!(["old 1", first]));
+    let second = new.commit(7, &first, "new 2")?;
+    old.ask(json!(["told", 7, second]))?;
+    assert_eq!(old.ask(json!(["load", 7]))?, json!(["new 2", second]));
+    let third = old.commit(7, &second, "old 3")?;
+    new.ask(json!(["told", 7, third]))?;
+    assert_eq!(new.ask(json!(["load", 7]))?, json!(["old 3", third]));
+    // Its own commits are in its cache with the right serial: the next one builds on it.
+    assert_eq!(old.ask(json!(["load", 7]))?, json!(["old 3", third]));
+
+    // Conflicts are raised at both, and neither leaves the lock behind.
+    for client in [&mut old, &mut new] {
+        client.ask(json!(["begin"]))?;
+        client.ask(json!(["put", 7, second, "late"]))?;
+        assert_eq!(client.fails(json!(["end"]))?, "ConflictError");
+        client.ask(json!(["begin"]))?;
+        client.ask(json!(["put", 8, NEW, "never"]))?;
+        client.ask(json!(["check", 7, second]))?;
+        assert_eq!(client.fails(json!(["end"]))?, "ReadConflictError");
+        assert_eq!(client.fails(json!(["load", 8]))?, "POSKeyError");
+    }
+    old.ask(json!(["begin"]))?;
+    old.ask(json!(["put", 8, NEW, "checked"]))?;
+    old.ask(json!(["check", 7, third]))?;
+    old.ask(json!(["end"]))?;
+
+    // What one undoes the other sees undone.
+    let undone = old.ask(json!(["undo", 1]))?;
+    new.ask(json!(["told", 7, undone]))?;
+    assert_eq!(new.ask(json!(["load", 7]))?, json!(["new 2", undone]));
+    assert_eq!(old.ask(json!(["load", 7]))?, json!(["new 2", undone]));
+    new.ask(json!(["begin", "/ somebody"]))?;
+    new.ask(json!(["put", 9, NEW, "by somebody"]))?;
+    new.ask(json!(["end"]))?;
+    for client in [&mut old, &mut new] {
+        assert_eq!(client.ask(json!(["undoable", "/ somebody"]))?, 1);
+        assert_eq!(client.ask(json!(["history", 7]))?.as_array().map(Vec::len), Some(4));
+        assert_eq!(client.ask(json!(["count"]))?, 6);
+    }
+    let last = new.ask(json!(["last"]))?;
+    old.ask(json!(["await_last", last]))?;
+    server.stop()?;
+    Ok(())
+}
+
+/// A cache in a file, in each form of its verification.
+fn restarted(dir: &Path, old: OldVersion) -> Result<(), Failed> {
+    let port = free_port();
+    let keys = "  invalidation-queue-size 3\n";
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let first_server = server(dir, keys, Some(port))?;
+    let var = dir.join("var");
+    std::fs::create_dir(&var)?;
+    let options = json!({"client": "cache", "var": var});
+    let mut new = Client::connected(Who::New, "new", dir, address)?;
+    let mut serials = BTreeMap::new();
+    for number in 1..=5 {
+        serials.insert(number, new.commit(number, NEW, "1")?);
+    }
+    let read_all = |old: &mut Client, expected: &[&str; 5], serials: &BTreeMap<u64, String>| {
+        for (number, data) in (1_u64..).zip(expected) {
+            assert_eq!(old.ask(json!(["load", number]))?, json!([data, serials[&number]]), "object {number}");
+        }
+        Ok::<(), Failed>(())
+    };
+    let mut old_client = Client::start(Who::Old(old), "old", dir)?;
+    old_client.open(address, options.clone())?;
+    read_all(&mut old_client, &["1"; 5], &serials)?;
+    old_client.ask(json!(["close"]))?;
+
+    // Quick: the queue reaches back, and the file after a restart, too.
+    serials.insert(1, new.commit(1, &serials[&1].clone(), "2")?);
+    first_server.stop()?;
+    let second_server = server(dir, keys, Some(port))?;
+    old_client.open(address, options.clone())?;
+    read_all(&mut old_client, &["2", "1", "1", "1", "1"], &serials)?;
+    old_client.ask(json!(["close"]))?;
+
+    // Full: more was committed than the queue holds. ZEO 4 asks for each object, ZEO 5 drops its cache.
+    let mut new = Client::connected(Who::New, "new2", dir, address)?;
+    for round in 0..6 {
+        serials.insert(2, new.commit(2, &serials[&2].clone(), &format!("2.{round}"))?);
+    }
+    old_client.open(address, options.clone())?;
+    read_all(&mut old_client, &["2", "2.5", "1", "1", "1"], &serials)?;
+
+    // In the middle: the server goes and comes again while the client is there.
+    second_server.kill();
+    let third_server = server(dir, keys, Some(port))?;
+    let mut new = Client::connected(Who::New, "new3", dir, address)?;
+    let tid = new.commit(3, &serials[&3].clone(), "after")?;
+    serials.insert(3, tid.clone());
+    old_client.ask(json!(["await_last", tid]))?;
+    read_all(&mut old_client, &["2", "2.5", "after", "1", "1"], &serials)?;
+    serials.insert(4, old_client.commit(4, &serials[&4].clone(), "by old")?);
+    assert_eq!(new.ask(json!(["load", 4]))?, json!(["by old", serials[&4]]));
+    third_server.stop()?;
+    Ok(())
+}
+
+/// Who has the password comes in, and nobody else.
+fn digest(dir: &Path, old: OldVersion) -> Result<(), Failed> {
+    let passwords = dir.join("passwords");
+    let mut database = zeo_server::auth::PasswordDatabase::open(&passwords, Some("zeo realm"))?;
+    database.add("foo", "secret pw")?;
+    database.save()?;
+    let keys = format!(
+        "  authentication-protocol digest\n  authentication-database {}\n  authentication-realm zeo realm\n",
+        passwords.display()
+    );
+    let server = server(dir, &keys, None)?;
+    let right = json!({"username": "foo", "password": "secret pw", "realm": "zeo realm"});
+    let mut client = Client::start(Who::Old(old), "right", dir)?;
+    client.open(server.address(), right)?;
+    let mut serial = NEW.to_owned();
+    // Many messages in both directions: each MAC covers all before it.
+    for round in 0..20 {
+        serial = client.commit(3, &serial, &format!("round {round}"))?;
+    }
+    let mut other = Client::start(Who::Old(old), "other", dir)?;
+    other
+        .open(server.address(), json!({"username": "foo", "password": "secret pw", "realm": "zeo realm"}))?;
+    assert_eq!(other.ask(json!(["load", 3]))?, json!(["round 19", serial]));
+    serial = other.commit(3, &serial, "by the other")?;
+    client.ask(json!(["told", 3, serial]))?;
+    for (name, username, password) in [("wrong", "foo", "wrong"), ("nobody", "nobody", "secret pw")] {
+        let options = json!({"username": username, "password": password, "realm": "zeo realm"});
+        is_refused(
+            dir,
+            Who::Old(old),
+            name,
+            &server,
+            options,
+            &format!("refused authentication as {username}"),
+        )?;
+    }
+    // ZEO 5 has no way to authenticate.
+    is_refused(dir, Who::New, "new", &server, json!({}), "Client was never authenticated with server!")?;
+    assert_eq!(client.ask(json!(["load", 3]))?, json!(["by the other", serial]));
+    server.stop()?;
+    Ok(())
+}
+
+/// A client that does not get in, for a reason that the server's log tells.
+fn is_refused(
+    dir: &Path,
+    who: Who,
+    name: &str,
+    server: &Server,
+    options: Value,
+    reason: &str,
+) -> Result<(), Failed> {
+    let mut options = options;
+    options["wait"] = false.into();
+    options["wait_timeout"] = 1.into();
+    let log = || std::fs::read_to_string(dir.join("server.log")).unwrap_or_default();
+    let told_count = || log().matches(reason).count();
+    let before_count = told_count();
+    let mut client = Client::start(who, name, dir)?;
+    client.open(server.address(), options)?;
+    poll_until(Duration::from_secs(15), || (told_count() > before_count).then_some(()))
+        .ok_or_else(|| format!("{name}: the server does not say {reason:?}"))?;
+    assert_eq!(client.fails(json!(["load", 3]))?, "ClientDisconnected");
+    Ok(())
+}
+
+/// Every generation commits to one object, again and again, until all have done so often enough.
+fn all_at_once(dir: &Path) -> Result<(), Failed> {
+    const ROUNDS: usize = 15;
+    let server = server(dir, "", None)?;
+    let address = server.address();
+    let names = ["new", "zeo4", "zeo4-py2", "zeo5-py2"];
+    let mut first = Client::connected(Who::New, "first", dir, address)?;
+    first.commit(5, NEW, "0")?;
+    let counts = std::thread::scope(|scope| {
+        let run = |who: Who, name: &'static str| -> Result<(usize, usize), Failed> {
+            let mut client = Client::connected(who, name, dir, address)?;
+            let (mut committed, mut conflicts) = (0, 0);
+            while committed < ROUNDS {
+                let loaded = client.ask(json!(["load", 5]))?;
+                let number: usize = loaded[0].as_str().unwrap_or_default().parse()?;
+                client.ask(json!(["begin"]))?;
+                client.ask(json!(["put", 5, loaded[1], (number + 1).to_string()]))?;
+                match client.try_ask(json!(["end"]))? {
+                    Ok(_) => committed += 1,
+                    Err((class, _)) if class == "ConflictError" => conflicts += 1,
+                    Err(error) => return Err(format!("{name}: {error:?}").into()),
+                }
+            }
+            Ok((committed, conflicts))
+        };
+        let running: Vec<_> = Who::all()
+            .into_iter()
+            .zip(names)
+            .map(|(who, name)| scope.spawn(move || run(who, name).map_err(|error| format!("{error:?}"))))
+            .collect();
+        running
+            .into_iter()
+            .map(|thread| thread.join().map_err(|_| "panicked".to_owned())?)
+            .collect::<Result<Vec<_>, _>>()
+    })?;
+    let committed: usize = counts.iter().map(|(committed, _)| committed).sum();
+    let mut last = Client::connected(Who::Old(ZEO4), "last", dir, address)?;
+    assert_eq!(last.ask(json!(["load", 5]))?[0], committed.to_string(), "no update was lost: {counts:?}");
+    server.stop()?;
+    Ok(())
+}
+
+/// A server that is told to speak `Z5` only, as Python's.
+fn from_z5_on(dir: &Path) -> Result<(), Failed> {
+    let server = server(dir, "  min-protocol Z5\n", None)?;
+    Client::connected(Who::New, "new", dir, server.address())?;
+    is_refused(dir, Who::Old(ZEO4), "old", &server, json!({}), "unacceptable protocol in the handshake")?;
+    server.stop()?;
+    Ok(())
+}
+
+/// The monitor's report, as Python's own client side of it reads it.
+fn monitor(dir: &Path) -> Result<(), Failed> {
+    let port = free_port();
+    let server = server(dir, &format!("  monitor-address 127.0.0.1:{port}\n"), None)?;
+    let mut client = Client::connected(Who::Old(ZEO4), "client", dir, server.address())?;
+    client.commit(1, NEW, "x")?;
+    client.ask(json!(["begin"]))?;
+    let mut report = String::new();
+    TcpStream::connect(("127.0.0.1", port))?.read_to_string(&mut report)?;
+    let (head, storage) = report.split_once("\n\n").ok_or_else(|| report.clone())?;
+    assert!(head.starts_with("ZEO monitor server version ") && head.lines().count() == 2, "{report}");
+    let mut lines = storage.lines();
+    assert_eq!(lines.next(), Some("Storage: 1"));
+    let found: Vec<(&str, &str)> = lines.by_ref().map_while(|line| line.split_once(": ")).collect();
+    let names: Vec<&str> = found.iter().map(|(name, _)| *name).collect();
+    let expected = [
+        "Server started",
+        "Clients",
+        "Clients verifying",
+        "Active transactions",
+        "Commits",
+        "Aborts",
+        "Loads",
+        "Stores",
+        "Conflicts",
+        "Conflicts resolved",
+    ];
+    assert_eq!(names, expected, "the lines of the report in the how-to");
+    let values: Vec<&str> = found.iter().skip(1).map(|(_, value)| *value).collect();
+    assert_eq!(values, ["1", "0", "1", "1", "0", "0", "1", "0", "0"], "{report}");
+    let parse = "import sys\nfrom ZEO.monitor import StorageStats\nstats = StorageStats([])\n\
+                 stats.parse(sys.stdin.read().strip())\nprint(stats.commits, stats.stores, stats.clients)\n";
+    let mut python = Who::Old(ZEO4).peer()?.python();
+    let mut python = python.args(["-c", parse]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let body: String = found.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
+    python.stdin.take().ok_or("no input")?.write_all(body.as_bytes())?;
+    let output = python.wait_with_output()?;
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "1 1 1");
+    server.stop()?;
+    Ok(())
+}
+
+/// The file that one side's `zeopasswd` writes the other's goes on with.
+fn zeopasswd(dir: &Path) -> Result<(), Failed> {
+    let ours = zeopasswd_path()?;
+    let path = dir.join("passwords");
+    let file = path.display().to_string();
+    let run = |command: &mut Command, args: &[&str]| -> Result<(bool, String), Failed> {
+        let output = command.args(["-f", &file, "-p", "digest", "-r", "zeo realm"]).args(args).output()?;
+        Ok((output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned()))
+    };
+    let pythons = |version: OldVersion, args: &[&str]| {
+        let peer = Who::Old(version).peer()?;
+        let mut command = peer.python();
+        run(command.args(["-c", "from ZEO.zeopasswd import main; main()"]), args)
+    };
+    let expect = |(is_done, text): (bool, String)| if is_done { Ok(()) } else { Err(Failed::from(text)) };
+    expect(pythons(ZEO4, &["foo", "secret pw"])?)?;
+    let by_python = std::fs::read_to_string(&path)?;
+    std::fs::remove_file(&path)?;
+    expect(run(&mut Command::new(&ours), &["foo", "secret pw"])?)?;
+    assert_eq!(std::fs::read_to_string(&path)?, by_python);
+    expect(pythons(ZEO4_PYTHON2, &["bar", "other"])?)?;
+    expect(run(&mut Command::new(&ours), &["baz", "third"])?)?;
+    let (is_done, text) = run(&mut Command::new(&ours), &["baz", "third"])?;
+    assert!(!is_done && text.contains("exists"), "{text}");
+    expect(run(&mut Command::new(&ours), &["-d", "foo"])?)?;
+    expect(pythons(ZEO4, &["-d", "baz"])?)?;
+    let left = std::fs::read_to_string(&path)?;
+    let bar = zeo_codec::digest::Secret::new("bar", "zeo realm", "other").to_hex();
+    assert_eq!(left, format!("realm zeo realm\nbar: {bar}\n"));
+    Ok(())
+}
+
+/// The program beside the server's.
+fn zeopasswd_path() -> Result<PathBuf, Failed> {
+    Ok(crate::runzeo::path()?.with_file_name("zeopasswd"))
+}
