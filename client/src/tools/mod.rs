@@ -1,4 +1,5 @@
-//! The programs that come with the client: `zeopack` and `zeo-nagios`, for operators who know Python's.
+//! The programs that come with the client: `zeopack` and `zeo-nagios`, for operators who know Python's,
+//! and `zeo`.
 //!
 //! Each is a function of a command line, the program's name included, so that a program of several faces, or a test, can
 //! be any of them; `src/bin/` has their `main`. They stand on [`crate::blocking`] and know nothing of what is below it.
@@ -12,7 +13,10 @@ mod nagios;
 mod probe;
 mod python;
 mod text;
+mod time;
+mod zeo;
 mod zeopack;
 
 pub use nagios::run as zeo_nagios;
+pub use zeo::run as zeo;
 pub use zeopack::run as zeopack;

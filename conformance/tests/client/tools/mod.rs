@@ -1,5 +1,7 @@
 //! The programs that come with the client, beside Python's.
 
+pub(crate) mod zeo;
+
 use std::ffi::OsString;
 use std::net::TcpListener;
 use std::process::{Command, ExitCode};
@@ -17,6 +19,7 @@ pub(crate) fn run(mut args: impl Iterator<Item = OsString>) -> ExitCode {
     let words = std::iter::once(name.clone()).chain(args);
     match name.to_str() {
         Some("zeopack") => zeo_client::tools::zeopack(words),
+        Some("zeo") => zeo_client::tools::zeo(words),
         Some("zeo-nagios") => zeo_client::tools::zeo_nagios(words),
         _ => ExitCode::FAILURE,
     }
@@ -26,6 +29,9 @@ pub(crate) fn run(mut args: impl Iterator<Item = OsString>) -> ExitCode {
 #[derive(Debug, PartialEq, Eq)]
 struct Said {
     code: Option<i32>,
+    /// What is on the standard output stream.
+    bytes: Vec<u8>,
+    /// The same as text.
     stdout: String,
     stderr: String,
 }
@@ -34,13 +40,14 @@ fn said(command: &mut Command) -> Result<Said> {
     let output = command.output()?;
     Ok(Said {
         code: output.status.code(),
-        stdout: String::from_utf8(output.stdout)?,
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        bytes: output.stdout,
         stderr: String::from_utf8(output.stderr)?,
     })
 }
 
 fn silent() -> Said {
-    Said { code: Some(0), stdout: String::new(), stderr: String::new() }
+    Said { code: Some(0), bytes: Vec::new(), stdout: String::new(), stderr: String::new() }
 }
 
 /// An address where nobody listens.
