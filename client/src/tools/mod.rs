@@ -9,6 +9,7 @@
 //! Everything that a server says is untrusted: what is shown of it has no control characters, so that it can neither
 //! clear the operator's terminal nor add lines to a report.
 
+mod json;
 mod nagios;
 mod probe;
 mod python;

@@ -48,6 +48,11 @@ pub(super) fn first_tid_of(time: DateTime) -> Option<Tid> {
     Some(Tid::from_u64(number))
 }
 
+/// A tid so many minutes before this one, or the first one.
+pub(super) fn minutes_before(tid: Tid, minutes: u64) -> Tid {
+    Tid::from_u64(tid.to_u64().saturating_sub(minutes.saturating_mul(MINUTE)))
+}
+
 /// As in `2026-11-20 10:26:30.500000Z`; `no time` if the tid stands for none.
 pub(super) fn show_time(tid: Tid) -> String {
     time_of(tid).map_or_else(|| "no time".to_owned(), |time| format!("{} {:.6}Z", time.date(), time.time()))
@@ -97,5 +102,7 @@ mod tests {
         for text in ["", "yesterday", "040d24128222222", "1899-12-31", "+40d241282222222"] {
             assert!(parse_tid(text).is_err(), "{text}");
         }
+        assert_eq!(minutes_before(half, 26), parse_tid("040d23f880000000").unwrap());
+        assert_eq!(minutes_before(half, u64::MAX), Tid::ZERO);
     }
 }

@@ -81,6 +81,7 @@ const SCENARIOS: &[Scenario] = &[
     ("tool_nagios", tools::nagios),
     ("tool_zeo_check", tools::zeo::check),
     ("tool_zeo_load", tools::zeo::load),
+    ("tool_zeo_log", tools::zeo::log),
     ("tool_zeo_status", tools::zeo::status),
     ("tool_zeo_wait", tools::zeo::wait),
     ("tool_zeopack", tools::zeopack),

@@ -2,6 +2,7 @@
 
 mod check;
 mod load;
+mod log;
 mod server;
 mod status;
 mod wait;
@@ -41,6 +42,7 @@ enum Command {
     Wait(wait::Arguments),
     Check(check::Arguments),
     Load(load::Arguments),
+    Log(log::Arguments),
 }
 
 /// Runs `zeo` with its command line, the program's name included.
@@ -57,6 +59,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Wait(arguments) => wait::run(arguments),
         Command::Check(arguments) => check::run(arguments),
         Command::Load(arguments) => load::run(arguments),
+        Command::Log(arguments) => log::run(arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -7,11 +7,11 @@ use std::io::Write as _;
 
 use clap::Args;
 use serde_json::{Map, Value as Json};
-use zeo_codec::Value;
 
 use super::Failure;
 use super::server::ServerOptions;
 use crate::Access;
+use crate::tools::json::json;
 use crate::tools::probe::{Answer, Storages, probe};
 use crate::tools::text::Shown;
 use crate::tools::time::{parse_tid, show_time};
@@ -102,24 +102,6 @@ fn cell(value: Option<&Json>) -> String {
         None | Some(Json::Null) => "-".to_owned(),
         Some(Json::String(text)) => Shown(text).to_string(),
         Some(other) => Shown(other).to_string(),
-    }
-}
-
-/// The same as JSON: numbers, texts, and what is neither as it is shown.
-fn json(value: &Value<'_>) -> Json {
-    match value {
-        Value::None => Json::Null,
-        Value::Bool(truth) => (*truth).into(),
-        Value::Int(number) => i64::try_from(*number).map_or_else(|_| number.to_string().into(), Json::from),
-        Value::Float(number) => (*number).into(),
-        Value::Text(text) => text.as_ref().into(),
-        Value::Dict(pairs) => {
-            let pair = |(key, value): &(Value<'_>, Value<'_>)| {
-                (key.as_text().map_or_else(|| key.to_string(), str::to_owned), json(value))
-            };
-            Json::Object(pairs.iter().map(pair).collect())
-        }
-        other => other.to_string().into(),
     }
 }
 

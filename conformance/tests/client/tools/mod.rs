@@ -26,7 +26,7 @@ pub(crate) fn run(mut args: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 /// What a program has said.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Said {
     code: Option<i32>,
     /// What is on the standard output stream.
@@ -47,7 +47,7 @@ fn said(command: &mut Command) -> Result<Said> {
 }
 
 fn silent() -> Said {
-    Said { code: Some(0), bytes: Vec::new(), stdout: String::new(), stderr: String::new() }
+    Said { code: Some(0), ..Said::default() }
 }
 
 /// An address where nobody listens.

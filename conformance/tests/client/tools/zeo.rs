@@ -1,5 +1,8 @@
 //! `zeo`, on servers of Python and ours.
 
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -168,6 +171,78 @@ pub(crate) fn load(world: &World) -> Result {
         assert!(failed.code == Some(1) && failed.stderr.contains(expected), "{failed:?}");
     }
     assert_eq!(load(&["root"])?.code, Some(2));
+    client.close();
+    Ok(server.stop()?)
+}
+
+/// The transactions that are asked for; with `--follow` those that come, also after the server was started again.
+pub(crate) fn log(world: &World) -> Result {
+    let config = ServerConfig { port: Some(free_port()), ..world.config() };
+    let server = world.server(&config)?;
+    let address = server.address().to_string();
+    let log = |args: &[&str]| zeo(world, &[&["log", "-a", &address], args].concat());
+    assert_eq!(log(&[])?, Said { code: Some(0), ..Said::default() });
+
+    let client = builder(&server).connect_blocking()?;
+    revise(&client, 12)?;
+    let tids: Vec<String> = client
+        .iterate(None, None)?
+        .map(|found| found.map(|found| found.info.tid.to_string()))
+        .collect::<std::result::Result<_, _>>()?;
+    let shown = |args: &[&str]| -> Result<Vec<String>> {
+        let said = log(args)?;
+        assert_eq!((said.code, &*said.stderr), (Some(0), ""), "{args:?}");
+        Ok(said.stdout.lines().map(|line| line.split_whitespace().next().unwrap_or("-").to_owned()).collect())
+    };
+    assert_eq!(shown(&[])?, tids[2..]);
+    assert_eq!(shown(&["-n", "3"])?, tids[9..]);
+    assert_eq!(shown(&["-n", "100"])?, tids);
+    assert_eq!(shown(&["-n", "0"])?, tids[..0]);
+    assert_eq!(shown(&["--since", &tids[4]])?, tids[4..]);
+    assert_eq!(shown(&["--since", "2020-01-01", "--until", &tids[4]])?, tids[..5]);
+    assert_eq!(shown(&["-n", "2", "--until", &tids[4]])?, tids[3..5]);
+    assert_eq!(shown(&["--since", "2120-01-01"])?, tids[..0]);
+    let line = log(&["-n", "1"])?.stdout;
+    assert!(line.ends_with("Z  rust  revises\n"), "{line}");
+
+    // Records, in lines and in JSON.
+    let len = record("0").len();
+    let records = log(&["-n", "1", "--records"])?.stdout;
+    let expected = format!("    0000000000000000  {} bytes", len + 1);
+    assert_eq!(records.lines().nth(1), Some(&*expected));
+    let lines = log(&["--since", &tids[0], "--until", &tids[0], "-r", "--json"])?.stdout;
+    let lines: Vec<Value> = lines.lines().map(serde_json::from_str).collect::<std::result::Result<_, _>>()?;
+    assert_eq!((&lines[0]["tid"], &lines[0]["user"]), (&tids[0].as_str().into(), &"rust".into()));
+    assert_eq!(lines[0]["extension"], serde_json::json!({}));
+    assert_eq!(lines[1], serde_json::json!({"oid": "0000000000000000", "data_len": len, "data_txn": null}));
+
+    let mut following = world.tool("zeo")?;
+    following.args(["log", "-f", "-n", "1", "-a", &address]).stdout(Stdio::piped());
+    let mut following = following.spawn()?;
+    let stdout = following.stdout.take().ok_or("no output")?;
+    let (sender, lines) = channel();
+    std::thread::spawn(move || {
+        BufReader::new(stdout).lines().map_while(|line| line.ok()).try_for_each(|line| sender.send(line))
+    });
+    let next = || -> Result<String> {
+        let line = lines.recv_timeout(Duration::from_secs(20))?;
+        Ok(line.split(' ').next().unwrap_or_default().to_owned())
+    };
+    assert_eq!(next()?, tids[11]);
+    for _ in 0..2 {
+        revise(&client, 1)?;
+        assert_eq!(next()?, client.last_transaction().to_string());
+    }
+    server.stop()?;
+    let server = world.server(&config)?;
+    // What is committed while it is away is not missed, and nothing comes twice.
+    revise(&client, 1)?;
+    assert_eq!(next()?, client.last_transaction().to_string());
+    revise(&client, 1)?;
+    assert_eq!(next()?, client.last_transaction().to_string());
+    assert!(lines.try_recv().is_err());
+    following.kill()?;
+    following.wait()?;
     client.close();
     Ok(server.stop()?)
 }
