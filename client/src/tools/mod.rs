@@ -1,5 +1,4 @@
-//! The programs that come with the client: `zeopack` and `zeo-nagios`, for operators who know Python's,
-//! and `zeo`.
+//! The programs that come with the client: `zeopack` and `zeo-nagios`, for operators who know Python's, and `zeo`.
 //!
 //! Each is a function of a command line, the program's name included, so that a program of several faces, or a test, can
 //! be any of them; `src/bin/` has their `main`. They stand on [`crate::blocking`] and know nothing of what is below it.

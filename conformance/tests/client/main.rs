@@ -80,6 +80,8 @@ const SCENARIOS: &[Scenario] = &[
     ("tls", tls::tls),
     ("tool_nagios", tools::nagios),
     ("tool_zeo_check", tools::zeo::check),
+    ("tool_zeo_copy", tools::copy::copy),
+    ("tool_zeo_copy_blobs", tools::copy::copy_blobs),
     ("tool_zeo_load", tools::zeo::load),
     ("tool_zeo_log", tools::zeo::log),
     ("tool_zeo_status", tools::zeo::status),

@@ -1,6 +1,7 @@
 //! `zeo`: looks at ZEO servers, and works with them; one file for each of its commands.
 
 mod check;
+mod copy;
 mod load;
 mod log;
 mod server;
@@ -43,6 +44,7 @@ enum Command {
     Check(check::Arguments),
     Load(load::Arguments),
     Log(log::Arguments),
+    Copy(copy::Arguments),
 }
 
 /// Runs `zeo` with its command line, the program's name included.
@@ -60,6 +62,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(arguments) => check::run(arguments),
         Command::Load(arguments) => load::run(arguments),
         Command::Log(arguments) => log::run(arguments),
+        Command::Copy(arguments) => copy::run(arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -41,7 +41,7 @@ pub(super) struct Place {
 }
 
 /// A time in seconds, with or without a fraction.
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     let number: Option<f64> = text.parse().ok();
     let duration = number.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     // The clock has to be able to add it.
@@ -52,26 +52,10 @@ fn seconds(text: &str) -> Result<Duration, String> {
 impl ServerOptions {
     /// Reads the file, if there is one.
     pub(super) fn place(&self) -> Result<Place, Failure> {
-        let config = match &self.config {
-            Some(path) => ClientConfig::load(path)?,
-            None => ClientConfig {
-                addresses: vec![self.address.clone()],
-                storage: self.storage.clone(),
-                name: None,
-                access: Access::ReadWrite,
-                cache_len: 0,
-                cache_path: None,
-                blobs: None,
-                server_sync: false,
-                wait_timeout: self.timeout,
-                waits: true,
-                disconnect_poll: None,
-                disconnect_poll_max: None,
-                label: None,
-                tls: None,
-            },
-        };
-        Ok(Place { config })
+        Ok(match &self.config {
+            Some(path) => Place::new(ClientConfig::load(path)?),
+            None => Place::at(self.address.clone(), &self.storage, self.timeout),
+        })
     }
 
     /// How long to wait for it.
@@ -86,6 +70,31 @@ impl ServerOptions {
 }
 
 impl Place {
+    /// As a file says.
+    pub(super) const fn new(config: ClientConfig) -> Self {
+        Self { config }
+    }
+
+    /// A storage of the server at this address, everything else by default.
+    pub(super) fn at(address: Address, storage: &str, timeout: Duration) -> Self {
+        Self::new(ClientConfig {
+            addresses: vec![address],
+            storage: storage.to_owned(),
+            name: None,
+            access: Access::ReadWrite,
+            cache_len: 0,
+            cache_path: None,
+            blobs: None,
+            server_sync: false,
+            wait_timeout: timeout,
+            waits: true,
+            disconnect_poll: None,
+            disconnect_poll_max: None,
+            label: None,
+            tls: None,
+        })
+    }
+
     /// The address, if a connection to it takes no more than that.
     pub(super) fn plain_address(&self) -> Option<&Address> {
         match self.config.addresses.as_slice() {

@@ -1,5 +1,6 @@
 //! The programs that come with the client, beside Python's.
 
+pub(crate) mod copy;
 pub(crate) mod zeo;
 
 use std::ffi::OsString;
