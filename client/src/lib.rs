@@ -6,6 +6,7 @@
 //!
 //! | module | what it is | knows |
 //! |---|---|---|
+//! | `tools` | the programs, with the feature `tools` | everything below |
 //! | [`blocking`] | the same for threads | everything below |
 //! | [`Client`], `client/` | the methods of a storage, one file for each family | everything below |
 //! | [`Transaction`], `transaction/` | a commit as a value that moves through its phases | |
@@ -38,6 +39,8 @@ mod error;
 pub mod lock_file;
 mod net;
 pub mod tls;
+#[cfg(feature = "tools")]
+pub mod tools;
 mod transaction;
 pub mod zconfig;
 

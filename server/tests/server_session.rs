@@ -4,12 +4,12 @@
 
 mod properties;
 
-use properties::{conversation, server_session};
+use properties::{GREETINGS, conversation, server_session};
 
 #[test]
 fn a_conversation_cut_anywhere_leaves_nothing_behind() {
-    for is_msgpack in [false, true] {
-        let input = conversation(is_msgpack);
+    for (_, greeting) in GREETINGS {
+        let input = conversation(greeting);
         for len in 0..=input.len() {
             server_session(&input[..len]);
         }
@@ -18,12 +18,14 @@ fn a_conversation_cut_anywhere_leaves_nothing_behind() {
 
 #[test]
 fn a_damaged_conversation_leaves_nothing_behind() {
-    for is_msgpack in [false, true] {
-        let input = conversation(is_msgpack);
+    for (_, greeting) in GREETINGS {
+        let input = conversation(greeting);
         for at in 0..input.len() {
             for damage in [0x00, 0x2e, 0x85, 0xff] {
                 let mut damaged = input.clone();
                 damaged[at] = damage;
+                server_session(&damaged);
+                damaged[0] |= 128;
                 server_session(&damaged);
             }
         }
@@ -38,7 +40,7 @@ fn write_seeds() {
     let root = std::env::var("ZEO_FUZZ_SEEDS").expect("ZEO_FUZZ_SEEDS names a directory");
     let directory = std::path::Path::new(&root).join("server_session");
     std::fs::create_dir_all(&directory).expect("a directory for the seeds");
-    for (name, is_msgpack) in [("z5", false), ("m5", true)] {
-        std::fs::write(directory.join(name), conversation(is_msgpack)).expect("a seed");
+    for (name, greeting) in GREETINGS {
+        std::fs::write(directory.join(name), conversation(greeting)).expect("a seed");
     }
 }

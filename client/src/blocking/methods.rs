@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use tokio::runtime::Runtime;
 use zeo_codec::call::{CurrentRecord, RecordInfo};
-use zeo_codec::{Oid, Tid, Value};
+use zeo_codec::{Call, Oid, Reply, Tid, Value};
 
 use super::{Client, Transaction};
 use crate::address::Address;
@@ -62,6 +62,8 @@ impl Client {
         pack(time: SystemTime, waits: bool) -> ();
         /// The server's counters.
         server_status() -> Value<'static>;
+        /// Any call that only asks.
+        ask(call: &Call<'_>) -> Reply<'static>;
         /// The blob of the revision that `serial` wrote.
         load_blob(oid: Oid, serial: Tid) -> Blob;
         /// Looks for a commit whose answer was lost.

@@ -17,6 +17,7 @@ mod relay;
 mod servers;
 mod threads;
 mod tls;
+mod tools;
 mod world;
 
 use std::process::ExitCode;
@@ -29,6 +30,9 @@ use crate::world::{Result, Subject, World};
 
 /// The first argument that makes this program the server.
 const SERVE_ARGUMENT: &str = "--serve";
+
+/// The first argument that makes this program one of the client's programs; the next is its name.
+const TOOL_ARGUMENT: &str = "--tool";
 
 /// If set, a trial that would be ignored fails: for machines where Python must be at hand.
 const REQUIRE_VARIABLE: &str = "ZEO_TEST_REQUIRE";
@@ -74,6 +78,15 @@ const SCENARIOS: &[Scenario] = &[
     ("several_servers", connecting::several_servers),
     ("sync", connecting::sync),
     ("tls", tls::tls),
+    ("tool_nagios", tools::nagios),
+    ("tool_zeo_check", tools::zeo::check),
+    ("tool_zeo_copy", tools::copy::copy),
+    ("tool_zeo_copy_blobs", tools::copy::copy_blobs),
+    ("tool_zeo_load", tools::zeo::load),
+    ("tool_zeo_log", tools::zeo::log),
+    ("tool_zeo_status", tools::zeo::status),
+    ("tool_zeo_wait", tools::zeo::wait),
+    ("tool_zeopack", tools::zeopack),
     ("undo", past::undo),
     ("verification", connecting::verification),
     ("unknown_storage", servers::unknown_storage),
@@ -81,8 +94,12 @@ const SCENARIOS: &[Scenario] = &[
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
-    if args.next().is_some_and(|first| first == SERVE_ARGUMENT) {
+    let first = args.next();
+    if first.as_ref().is_some_and(|first| first == SERVE_ARGUMENT) {
         return zeo_server::process::run(std::iter::once("runzeo".into()).chain(args));
+    }
+    if first.is_some_and(|first| first == TOOL_ARGUMENT) {
+        return tools::run(args);
     }
     let mut arguments = Arguments::from_args();
     // Trials mostly wait for other processes.

@@ -3,7 +3,9 @@
 use std::cell::Cell;
 use std::fmt::Write as _;
 use std::future::Future;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -11,11 +13,11 @@ use tempfile::TempDir;
 use zeo_client::{Address, Builder, Client, Invalidation, Invalidations, Oid, Tid};
 use zeo_conformance::config::{Framing, ServerConfig};
 use zeo_conformance::peers::{Peer, PeerVersion};
-use zeo_conformance::process::read_lossy;
+use zeo_conformance::process::{Process, poll_until, read_lossy};
 use zeo_conformance::script::Script;
 use zeo_conformance::server::{Ready, Server, ServerCommand};
 
-use crate::SERVE_ARGUMENT;
+use crate::{SERVE_ARGUMENT, TOOL_ARGUMENT};
 
 pub(crate) type Error = Box<dyn std::error::Error>;
 pub(crate) type Result<T = ()> = std::result::Result<T, Error>;
@@ -101,6 +103,20 @@ impl World {
         Ok(Server::start(&self.label("relay"), &self.own_command, config, self.dir.path())?)
     }
 
+    /// A server at a Unix socket in the directory of the trial. Dropping it kills it.
+    pub(crate) fn server_at_socket(&self, config: &ServerConfig, socket: &str) -> Result<Process> {
+        let label = self.label("socket");
+        let path = self.path(&format!("{label}.conf"));
+        std::fs::write(&path, config.text(0).replace("address 127.0.0.1:0", &format!("address ./{socket}")))?;
+        let mut words = self.server_command.template.iter();
+        let mut command = Command::new(words.next().ok_or("no command")?);
+        command.args(words.map(|word| if word == "{config}" { path.as_os_str() } else { word }));
+        command.current_dir(self.dir.path()).stdin(Stdio::null()).stdout(Stdio::null());
+        let process = Process::spawn(&label, &mut command, self.path(&format!("{label}.log")))?;
+        poll_until(SOON, || UnixStream::connect(self.path(socket)).ok()).ok_or("no socket")?;
+        Ok(process)
+    }
+
     /// Runs a script of Python that needs no server, and stops by itself.
     pub(crate) fn script(&self, name: &str, args: &[&str]) -> Result {
         Script::start(&self.peer, name, &self.label(name), args, self.dir.path())?.finish()?;
@@ -113,6 +129,27 @@ impl World {
         let said = script.expect_step(step)?;
         script.finish()?;
         Ok(said)
+    }
+
+    /// One of the client's programs, which is this program itself, started again.
+    pub(crate) fn tool(&self, name: &str) -> Result<Command> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args([TOOL_ARGUMENT, name]).current_dir(self.dir.path()).stdin(Stdio::null());
+        Ok(command)
+    }
+
+    /// A program that comes with Python's ZEO.
+    pub(crate) fn python_tool(&self, name: &str) -> Command {
+        let mut command = Command::new(self.peer.program(name));
+        command.current_dir(self.dir.path()).stdin(Stdio::null());
+        command
+    }
+
+    /// A program of Python's standard library.
+    pub(crate) fn python(&self) -> Command {
+        let mut command = self.peer.python();
+        command.current_dir(self.dir.path()).stdin(Stdio::null());
+        command
     }
 
     /// A path in the directory of the trial.

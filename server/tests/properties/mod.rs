@@ -11,8 +11,9 @@ pub mod index_file;
 use std::sync::Arc;
 
 use zeo_codec::Limits;
-use zeo_codec::handshake::Protocol;
+use zeo_codec::handshake::{Protocol, Version};
 use zeo_codec::session::{ServerEvent, ServerSession};
+use zeo_server::auth::{DigestScheme, PasswordDatabase, Scheme};
 use zeo_server::engine::{Engine, EngineOptions, Flow, Job, Peer};
 use zeo_server::storage::Storage;
 use zeo_server::storage::memory::MemoryStorage;
@@ -25,10 +26,14 @@ const LIMITS: Limits =
 pub fn server_session(input: &[u8]) {
     let [seed, stream @ ..] = input else { return };
     let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new("fuzz"));
-    let engine = Engine::new([("1".to_owned(), storage)], EngineOptions::default(), "now").unwrap();
+    // To some of them a client of ZEO 4 has to show who it is.
+    let scheme: Option<Arc<dyn Scheme>> = (*seed > 127).then(|| Arc::new(scheme()) as _);
+    let storages = [("1".to_owned(), storage)];
+    let engine = Engine::with_authentication(storages, EngineOptions::default(), "now", scheme).unwrap();
     let mut peer = engine.connect("stranger".to_owned(), Box::new(|| {}));
     peer.set_limits(LIMITS);
     let mut session = ServerSession::new(Protocol::Z5, LIMITS);
+    session.set_oldest(Version::V308);
     for chunk in stream.chunks(usize::from(*seed) + 1) {
         session.receive(chunk);
         if !drain(&mut session, &mut peer) {
@@ -45,6 +50,12 @@ pub fn server_session(input: &[u8]) {
     engine.close().unwrap();
     let status: serde_json::Value = serde_json::from_str(&engine.ruok()).unwrap();
     assert_eq!(status["1"]["lock_time"], serde_json::Value::Null);
+}
+
+fn scheme() -> DigestScheme {
+    let mut database = PasswordDatabase::open("/nowhere/that/exists", Some("realm")).unwrap();
+    database.add("user", "password").unwrap();
+    DigestScheme::new(database).unwrap()
 }
 
 /// Handles all whole messages; `false` when the session has ended.
@@ -75,8 +86,12 @@ fn drain(session: &mut ServerSession, peer: &mut Peer) -> bool {
     }
 }
 
-/// A client that registers, loads, commits and goes, in both framings: seeds.
-pub fn conversation(is_msgpack: bool) -> Vec<u8> {
+/// The greetings of servers that clients answer in all the ways that there are.
+pub const GREETINGS: [(&str, &[u8]); 4] =
+    [("z5", b"\0\0\0\x02Z5"), ("m5", b"\0\0\0\x02M5"), ("z4", b"\0\0\0\x02Z4"), ("z308", b"\0\0\0\x04Z308")];
+
+/// A client that registers, loads, commits and goes, as it does with a server that greets so: seeds.
+pub fn conversation(greeting: &[u8]) -> Vec<u8> {
     use zeo_codec::call::*;
     use zeo_codec::session::ClientSession;
     use zeo_codec::{Call, Method, Oid, Tid, Value};
@@ -96,6 +111,7 @@ pub fn conversation(is_msgpack: bool) -> Vec<u8> {
     });
     let transaction = |method| Call::Transaction(method, TransactionRef { id });
     let register = Register { storage: "1".into(), read_only: Value::Bool(false), credentials: None };
+    let verify = Verify { oid: Oid::from_u64(1), serial: Tid::ZERO.into() };
     let calls = [
         Call::Register(register),
         Call::Plain(Method::GetInfo),
@@ -113,10 +129,24 @@ pub fn conversation(is_msgpack: bool) -> Vec<u8> {
         Call::GetInvalidations(GetInvalidations { tid: Tid::ZERO }),
         Call::CheckCurrentSerial(CheckCurrentSerial { oid: Oid::ZERO, serial: Tid::ZERO, id }),
     ];
-    let mut session = ClientSession::new(LIMITS);
-    session.receive(if is_msgpack { b"\0\0\0\x02M5" } else { b"\0\0\0\x02Z5" });
+    let old_calls = [
+        Call::Plain(Method::GetAuthProtocol),
+        Call::Plain(Method::AuthGetChallenge),
+        Call::Untyped(
+            Method::AuthResponse,
+            Value::Tuple(vec![Value::Tuple(vec!["u".into(), "c".into(), "r".into()])]),
+        ),
+        calls[0].clone(),
+        Call::Verify(Method::Verify, verify.clone()),
+        Call::Verify(Method::ZeoVerify, verify),
+        Call::Plain(Method::EndZeoVerify),
+        Call::Untyped(Method::LoadEx, Value::Tuple(vec![Oid::from_u64(1).into()])),
+    ];
+    let mut session = ClientSession::with_versions(LIMITS, &Version::ALL);
+    session.receive(greeting);
     session.poll_event().unwrap();
-    for call in &calls {
+    let is_old = session.dialect().version < Version::V5;
+    for call in old_calls.iter().filter(|_| is_old).chain(&calls) {
         session.call(call).unwrap();
     }
     [&[100][..], session.output()].concat()

@@ -13,8 +13,10 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use zeo_codec::call::{GetTid, Register, Storea, TpcBegin, TransactionRef, TxnId};
 use zeo_codec::frame::write_frame;
+use zeo_codec::handshake::Version;
 use zeo_codec::session::{ClientEvent, ClientReply, ClientSession, Message};
 use zeo_codec::{Call, Limits, Method, Oid, Tid, Value};
+use zeo_server::auth::Scheme;
 use zeo_server::config::Address;
 use zeo_server::engine::{Engine, EngineOptions};
 use zeo_server::net::{Bound, ConnectionOptions, Listener};
@@ -55,7 +57,19 @@ impl TestServer {
         options: EngineOptions,
         connections: ConnectionOptions,
     ) -> Self {
-        let engine = Engine::new([("1".to_owned(), storage)], options, "Sat Nov 21 00:00:00 2026").unwrap();
+        Self::authenticating(storage, options, connections, None)
+    }
+
+    /// One that wants to know who its clients are.
+    pub(crate) fn authenticating(
+        storage: Arc<dyn Storage>,
+        options: EngineOptions,
+        connections: ConnectionOptions,
+        scheme: Option<Arc<dyn Scheme>>,
+    ) -> Self {
+        let storages = [("1".to_owned(), storage)];
+        let engine =
+            Engine::with_authentication(storages, options, "Sat Nov 21 00:00:00 2026", scheme).unwrap();
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let address = Address::Tcp { host: "127.0.0.1".to_owned(), port: 0 };
@@ -125,6 +139,17 @@ impl Client {
     /// A connection that has seen the greeting and answered it.
     pub(crate) fn connect(address: SocketAddr) -> Self {
         let mut client = Self::dial(address);
+        while !client.is_connected {
+            client.poll().unwrap();
+        }
+        client
+    }
+
+    /// The same in the protocol of a client of ZEO 4.
+    pub(crate) fn connect_as(address: SocketAddr, version: Version) -> Self {
+        let mut client = Self::dial(address);
+        // A client that knows nothing newer answers with its best (protocol reference 2.1).
+        client.session = ClientSession::with_versions(Limits::DEFAULT, &[version]);
         while !client.is_connected {
             client.poll().unwrap();
         }
@@ -208,6 +233,18 @@ impl Client {
         match reply.result(&Limits::DEFAULT).unwrap() {
             Ok(result) => format!("{result:?}"),
             Err(error) => error.class.into_owned(),
+        }
+    }
+
+    /// The next reply as a value; it is a result.
+    pub(crate) fn next_result(&mut self) -> Value<'static> {
+        while self.replies.is_empty() {
+            assert!(self.poll().unwrap(), "the server hung up");
+        }
+        let reply = self.replies.remove(0);
+        match reply.result(&Limits::DEFAULT).unwrap() {
+            Ok(zeo_codec::Reply::Value(value)) => value.into_owned(),
+            other => panic!("{other:?}"),
         }
     }
 
