@@ -76,20 +76,21 @@ impl Secret {
     /// The key of both directions' MACs.
     #[must_use]
     pub fn session_key(&self, key_nonce: &str) -> SessionKey {
-        let mut key = [0; KEY_LEN];
+        let mut key = [0; MAC_LEN + HEX_LEN];
         let (digest, secret) = key.split_at_mut(MAC_LEN);
         digest.copy_from_slice(&sha1(&[&self.0, b":", key_nonce.as_bytes()]));
         // Python takes 44 of the 40 digits.
         secret.copy_from_slice(&self.0);
-        SessionKey(key)
+        SessionKey::from_bytes(&key)
     }
 }
 
-const KEY_LEN: usize = MAC_LEN + HEX_LEN;
+/// Length of a block of SHA-1, to which HMAC fills keys up with zeros.
+const BLOCK_LEN: usize = 64;
 
 /// The key of a session.
 #[derive(Clone, PartialEq, Eq)]
-pub struct SessionKey([u8; KEY_LEN]);
+pub struct SessionKey([u8; BLOCK_LEN]);
 
 impl fmt::Debug for SessionKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -98,30 +99,31 @@ impl fmt::Debug for SessionKey {
 }
 
 impl SessionKey {
-    /// A key of a scheme of one's own.
+    /// A key of a scheme of one's own, of any length; beyond 64 bytes HMAC takes its digest.
     #[must_use]
-    pub fn from_bytes(bytes: &[u8; MAC_LEN + HEX_LEN]) -> Self {
-        Self(*bytes)
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        let mut block = [0; BLOCK_LEN];
+        let digest;
+        let key = if bytes.len() > BLOCK_LEN {
+            digest = sha1(&[bytes]);
+            digest.as_slice()
+        } else {
+            bytes
+        };
+        block.iter_mut().zip(key).for_each(|(place, byte)| *place = *byte);
+        Self(block)
     }
 
-    /// The bytes, which are as secret as the conversation.
+    /// The key, filled up with zeros; as secret as the conversation.
     #[must_use]
-    pub const fn as_bytes(&self) -> &[u8; MAC_LEN + HEX_LEN] {
+    pub const fn as_bytes(&self) -> &[u8; BLOCK_LEN] {
         &self.0
     }
 
     /// The MACs of one direction, before its first message.
-    ///
-    /// # Panics
-    /// Never: HMAC takes keys of any length.
     #[must_use]
     pub fn macs(&self) -> Macs {
-        let mut block = hmac::digest::Key::<Hmac<Sha1>>::default();
-        for (place, byte) in block.iter_mut().zip(&self.0) {
-            *place = *byte;
-        }
-        // A key shorter than the block is filled with zeros by HMAC itself, so this is the same key.
-        Macs { hmac: Hmac::new(&block) }
+        Macs { hmac: Hmac::new(&self.0.into()) }
     }
 }
 
@@ -154,8 +156,8 @@ impl Macs {
     }
 }
 
-/// Forty digits that nobody can foresee, from what only one server and one moment have: the challenge of a server, made
-/// of the client's address, the time and a secret of the server's (RFC 2069, as Python's).
+/// The digest of these parts, 40 hexadecimal digits. Of what only one server and one moment have (the client's address,
+/// the time, and a secret of the server's) it is a challenge that nobody can foresee (RFC 2069, as Python's).
 #[must_use]
 pub fn nonce(parts: &[&[u8]]) -> String {
     text(&hex_sha1(parts))
@@ -212,7 +214,7 @@ mod tests {
         assert!(secret.is_response(CHALLENGE, RESPONSE));
         let key = secret.session_key(CHALLENGE);
         assert_eq!(key.as_bytes()[..20], bytes(RESPONSE));
-        assert_eq!(&key.as_bytes()[20..], SECRET.as_bytes());
+        assert_eq!(&key.as_bytes()[20..60], SECRET.as_bytes());
 
         let mut from_client = key.macs();
         for (mac, payload) in [
@@ -234,6 +236,21 @@ mod tests {
             !from_server.is_next(&bytes("8003284b034b0058060000002e7265706c794e742e"), &mac),
             "it covers more now"
         );
+    }
+
+    /// RFC 2202, cases 2 and 6.
+    #[test]
+    fn keys_of_any_length_are_hmacs() {
+        for (key, message, mac) in [
+            (&b"Jefe"[..], &b"what do ya want for nothing?"[..], "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79"),
+            (
+                &[0xaa; 80],
+                b"Test Using Larger Than Block-Size Key - Hash Key First",
+                "aa4ae5e15272d00e95705637ce8a3b55ed402112",
+            ),
+        ] {
+            assert_eq!(SessionKey::from_bytes(key).macs().next(message).to_vec(), bytes(mac));
+        }
     }
 
     #[test]

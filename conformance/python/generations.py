@@ -63,6 +63,10 @@ class Database(object):
 
 
 class Client(object):
+    def learn(self, module):
+        """Imports a module, which may make itself known."""
+        __import__(text(module))
+
     def open(self, host, port, options):
         options = dict((str(key), text(value)) for key, value in options.items())
         options.setdefault("wait_timeout", SOON_S)

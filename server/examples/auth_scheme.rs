@@ -1,13 +1,18 @@
 //! A scheme of one's own for clients of ZEO 4: the password as it is, as in the test suite of ZEO 4.3.1
 //! (`ZEO/tests/auth_plaintext.py`). It shows how; whoever reads along has the password.
 //!
-//! `cargo run -p zeo-server --example auth_scheme` serves an empty storage at 127.0.0.1:8100. In a program with the
-//! module `auth_plaintext` of ZEO's tests in `ZEO.auth`:
-//! `ClientStorage(("127.0.0.1", 8100), username="alice", password="wonder", realm="any")`.
+//! `cargo run -p zeo-server --example auth_scheme` serves an empty storage at 127.0.0.1:8100. A client of ZEO 4.3.1:
+//!
+//! ```python
+//! import ZEO.tests.auth_plaintext
+//! from ZEO.ClientStorage import ClientStorage
+//! ClientStorage(("127.0.0.1", 8100), username="alice", password="wonder", realm="the realm")
+//! ```
 
 use std::sync::Arc;
 
 use zeo_codec::Value;
+use zeo_codec::digest::{SessionKey, nonce};
 use zeo_server::auth::{Exchange, Scheme, SchemeError, Step};
 use zeo_server::config::Address;
 use zeo_server::engine::{Engine, EngineOptions};
@@ -40,15 +45,23 @@ impl Exchange for Asked {
         let [user, password] = args else {
             return Err(SchemeError::value_error("auth takes a user name and a password"));
         };
-        let (user, password) = (user.as_text().unwrap_or_default(), password.as_text().unwrap_or_default());
+        let (user, password) = (text(user), text(password));
         let user_name = user.to_owned();
         Ok(if (user, password) == ("alice", "wonder") {
-            // No key: the messages that follow have no MACs.
-            Step::Passed { user: user_name, answer: true.into(), key: None }
+            // All messages that follow have MACs; without a key they would have none.
+            let key = nonce(&[b"alice:the realm:wonder"]);
+            let key = Some(SessionKey::from_bytes(key.as_bytes()));
+            Step::Passed { user: user_name, answer: true.into(), key }
         } else {
             Step::Refused { user: user_name, answer: false.into() }
         })
     }
+}
+
+/// Text of Python 3, or a string of Python 2.
+fn text<'v>(value: &'v Value<'_>) -> &'v str {
+    let string = || std::str::from_utf8(value.as_bytes()?).ok();
+    value.as_text().or_else(string).unwrap_or_default()
 }
 
 #[tokio::main]

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use libtest_mimic::{Completion, Failed, Trial};
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 use zeo_conformance::peers::{OldVersion, Peer, PeerVersion};
 use zeo_conformance::process::poll_until;
@@ -58,6 +60,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trial("all_at_once".to_owned(), Box::new(all_at_once), Who::all());
     trial("from_z5_on".to_owned(), Box::new(from_z5_on), vec![Who::Old(ZEO4), Who::New]);
     trial("monitor".to_owned(), Box::new(monitor), vec![Who::Old(ZEO4)]);
+    trial("scheme".to_owned(), Box::new(scheme), vec![Who::Old(ZEO4), Who::Old(ZEO4_PYTHON2)]);
     trial("zeopasswd".to_owned(), Box::new(zeopasswd), vec![Who::Old(ZEO4), Who::Old(ZEO4_PYTHON2)]);
     trials
 }
@@ -483,6 +486,34 @@ fn zeopasswd(dir: &Path) -> Result<(), Failed> {
     let bar = zeo_codec::digest::Secret::new("bar", "zeo realm", "other").to_hex();
     assert_eq!(left, format!("realm zeo realm\nbar: {bar}\n"));
     Ok(())
+}
+
+/// The example of a scheme of one's own, with the clients of Python that have it in their tests.
+fn scheme(dir: &Path) -> Result<(), Failed> {
+    let port = free_port();
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let mut example = Command::new(env!("CARGO"));
+    example.args(["run", "--quiet", "--package", "zeo-server", "--example", "auth_scheme", "--"]);
+    // Killed with its group: cargo stands between.
+    let mut example = example.arg(port.to_string()).stdout(Stdio::piped()).process_group(0).spawn()?;
+    let mut line = String::new();
+    BufReader::new(example.stdout.take().ok_or("no output")?).read_line(&mut line)?;
+    let run = || {
+        let mut serial = NEW.to_owned();
+        for old in [ZEO4, ZEO4_PYTHON2] {
+            let mut client = Client::start(Who::Old(old), old.name(), dir)?;
+            client.ask(json!(["learn", "ZEO.tests.auth_plaintext"]))?;
+            client.open(address, json!({"username": "alice", "password": "wonder", "realm": "the realm"}))?;
+            for round in 0..3 {
+                serial = client.commit(1, &serial, &format!("{round}"))?;
+            }
+        }
+        Ok(())
+    };
+    let result = run();
+    kill_process_group(Pid::from_child(&example), Signal::KILL)?;
+    example.wait()?;
+    result
 }
 
 /// The program beside the server's.
