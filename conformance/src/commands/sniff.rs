@@ -12,6 +12,8 @@ use crate::packets::Options;
 use crate::sniff::filter::parse_id;
 use crate::sniff::input::{self, InputError, Reading};
 use crate::sniff::text::Lines;
+use zeo_server::auth::{DatabaseError, PasswordDatabase};
+
 use crate::sniff::{Bounds, Filter, Message, Sniffer, Stats, json};
 
 /// Prints what peers say to each other, one line a message.
@@ -61,6 +63,9 @@ pub struct View {
     /// Longest message that is read, in MiB; longer ones are passed over.
     #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=1024))]
     message_limit: u64,
+    /// The password file of a server of ZEO 4 (see zeopasswd): the MACs of sessions that its users begin are checked.
+    #[arg(long, value_name = "FILE")]
+    passwords: Option<PathBuf>,
 }
 
 /// Shows messages as it was asked to.
@@ -89,6 +94,18 @@ impl View {
             stats: self.stats.then(Box::default),
             out,
         }
+    }
+
+    /// A sniffer for it.
+    ///
+    /// # Errors
+    /// If the password file cannot be read.
+    pub fn sniffer(&self) -> Result<Sniffer, DatabaseError> {
+        let mut sniffer = Sniffer::new(self.bounds());
+        if let Some(path) = &self.passwords {
+            sniffer.set_passwords(PasswordDatabase::open(path, None)?.into());
+        }
+        Ok(sniffer)
     }
 
     /// The bounds of a sniffer for it.
@@ -151,7 +168,7 @@ pub fn run(arguments: &Arguments, output: impl Write) -> Outcome {
     let options = Options { server_ports: arguments.port.clone() };
     let reading = Reading { is_followed: arguments.follow, options };
     for path in &arguments.files {
-        let mut sniffer = Sniffer::new(arguments.view.bounds());
+        let mut sniffer = arguments.view.sniffer()?;
         let read = input::open(path, arguments.follow).map_err(InputError::Open).and_then(|source| {
             input::read(source, &reading, &mut |_| Ok(()), &mut |record| {
                 sniffer.hear(record, &mut |message| screen.show(message))?;

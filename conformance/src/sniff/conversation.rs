@@ -1,11 +1,15 @@
 //! One connection: bytes in, messages out.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use zeo_codec::digest::SessionKey;
 use zeo_codec::session::{Direction, Observed, Observer};
 use zeo_codec::{Dialect, Envelope, Limits, Method, MsgId};
+use zeo_server::auth::PasswordDatabase;
 
 use super::facts::Facts;
+use super::keys::Exchange;
 use super::message::{Kind, Message};
 use super::pending::Pending;
 
@@ -26,6 +30,9 @@ pub struct Conversation {
     pending: Pending,
     facts: Facts,
     last_heard: u64,
+    /// With it MACs are checked.
+    passwords: Option<Arc<PasswordDatabase>>,
+    exchange: Exchange,
 }
 
 /// What is known of one direction.
@@ -61,7 +68,14 @@ impl Conversation {
             pending: Pending::default(),
             facts: Facts::default(),
             last_heard: 0,
+            passwords: None,
+            exchange: Exchange::default(),
         }
+    }
+
+    /// Checks the MACs of sessions of these users.
+    pub fn set_passwords(&mut self, passwords: Arc<PasswordDatabase>) {
+        self.passwords = Some(passwords);
     }
 
     /// The tick at which it was heard of last, for its owner.
@@ -292,6 +306,11 @@ impl Conversation {
                 let Ok(envelope) = Envelope::parse(payload, framing, &limits) else { return Ok(()) };
                 let is_one_way = envelope.is_one_way();
                 let id = envelope.id.clone().into_owned();
+                if *method == Some(Method::AuthResponse)
+                    && let Ok(args) = envelope.args.clone().into_value(&limits)
+                {
+                    self.exchange.call(Method::AuthResponse, &args);
+                }
                 match *method {
                     Some(method) => {
                         let dialect = dialect.unwrap_or(Dialect::Z5);
@@ -317,6 +336,12 @@ impl Conversation {
                     self.facts.txn = waiting.txn;
                     shown.latency = Some(time.saturating_sub(waiting.time));
                 }
+                if let Some(method @ (Method::AuthGetChallenge | Method::AuthResponse)) = *method
+                    && let Some(passwords) = &self.passwords
+                    && let Ok(result) = envelope.args.clone().into_value(&limits)
+                {
+                    shown.passed = self.exchange.reply(method, &result, passwords);
+                }
                 if let Some(dialect) = &dialect
                     && (method.is_some() || *is_error)
                 {
@@ -326,7 +351,7 @@ impl Conversation {
                 if *is_error || self.facts.error.is_some() { Kind::Error } else { Kind::Reply }
             }
         };
-        let ShownParts { id, method, other_name, latency } = shown;
+        let ShownParts { id, method, other_name, latency, passed } = shown;
         show(&Message {
             id,
             method,
@@ -336,12 +361,34 @@ impl Conversation {
             seen: Some(&seen),
             dialect,
             ..message(self.number, time, Some(direction), kind, offset, &self.facts)
-        })
+        })?;
+        match passed {
+            None => Ok(()),
+            Some((user, Some(key))) => {
+                self.observer.set_key(&key);
+                self.remark(
+                    time,
+                    direction,
+                    end,
+                    &format!("from here on MACs are checked, with the key of {user}"),
+                    show,
+                )
+            }
+            Some((user, None)) => self.remark(
+                time,
+                direction,
+                end,
+                &format!("MACs are not checked: no password of {user}"),
+                show,
+            ),
+        }
     }
 }
 
 #[derive(Default)]
 struct ShownParts {
+    /// Who was let in, with the key of the session if its password is known.
+    passed: Option<(String, Option<SessionKey>)>,
     id: Option<MsgId<'static>>,
     method: Option<Method>,
     other_name: Option<String>,

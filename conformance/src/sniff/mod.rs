@@ -16,6 +16,7 @@ mod facts;
 pub mod filter;
 pub mod input;
 pub mod json;
+mod keys;
 mod lock;
 mod message;
 mod pending;

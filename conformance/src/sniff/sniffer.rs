@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use zeo_codec::Limits;
+use zeo_server::auth::PasswordDatabase;
 
 use super::conversation::{Conversation, Show};
 use super::message::{Kind, MissingNote};
@@ -35,13 +37,19 @@ pub struct Sniffer {
     /// Bytes of incomplete messages.
     buffered_len: usize,
     tick: u64,
+    passwords: Option<Arc<PasswordDatabase>>,
 }
 
 impl Sniffer {
     /// Nothing was heard yet.
     #[must_use]
     pub fn new(bounds: Bounds) -> Self {
-        Self { conversations: HashMap::new(), bounds, buffered_len: 0, tick: 0 }
+        Self { conversations: HashMap::new(), bounds, buffered_len: 0, tick: 0, passwords: None }
+    }
+
+    /// Checks the MACs of sessions of ZEO 4 that these users begin by digest authentication.
+    pub fn set_passwords(&mut self, passwords: Arc<PasswordDatabase>) {
+        self.passwords = Some(passwords);
     }
 
     /// Takes one record of a capture, and shows what it completes.
@@ -53,6 +61,9 @@ impl Sniffer {
         self.tick += 1;
         if let Event::Opened(endpoints) = &record.event {
             let mut conversation = Conversation::new(number, true, self.limits());
+            if let Some(passwords) = &self.passwords {
+                conversation.set_passwords(Arc::clone(passwords));
+            }
             let text = match (endpoints.client.as_str(), endpoints.server.as_str()) {
                 ("", "") => String::new(),
                 (client, "") => format!("from {client}"),

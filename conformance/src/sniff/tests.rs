@@ -298,3 +298,44 @@ fn filters_choose_by_method_object_tid_and_connection() {
     assert!(filter("oid 6").accepts(&message(Kind::Lost)), "it may have been about that");
     assert!(!filter("connection 1").accepts(&message(Kind::Lost)));
 }
+
+/// A session of ZEO 4.3.1 with digest authentication: every MAC in it is right, one byte changed on its way is found, and
+/// without the password everything is read all the same.
+#[test]
+fn macs_are_verified_with_the_password() {
+    let path = fixture("4.3.1-4.3.1-pickle/digest.zeocap.gz");
+    let heard = |password: Option<&str>, changed: bool| {
+        let mut sniffer = Sniffer::new(Bounds::default());
+        if let Some(password) = password {
+            let mut passwords =
+                zeo_server::auth::PasswordDatabase::open("/nowhere/that/exists", Some("captures")).unwrap();
+            passwords.add("somebody", password).unwrap();
+            sniffer.set_passwords(passwords.into());
+        }
+        let (mut remarks, mut replies) = (Vec::new(), 0);
+        let mut reader = crate::capture::file::open(&path).unwrap();
+        while let Some(mut event) = reader.next_record().unwrap() {
+            if changed
+                && let Event::Bytes { direction: FromClient, bytes } = &mut event.event
+                && let Some(at) = bytes.windows(5).position(|window| window == b"value")
+            {
+                // A letter of what is stored.
+                bytes.to_mut()[at] ^= 1;
+            }
+            let mut show = |message: &Message<'_>| {
+                remarks.extend(message.remark.map(str::to_owned));
+                replies += usize::from(message.kind == Kind::Reply);
+                Ok(())
+            };
+            sniffer.hear(&event, &mut show).unwrap();
+        }
+        let bad = remarks.iter().filter(|remark| remark.contains("MAC, or none")).count();
+        let checked = remarks.iter().filter(|remark| remark.contains("MACs are checked")).count();
+        (checked, bad, replies)
+    };
+    let (checked, bad, replies) = heard(Some("secret"), false);
+    assert_eq!((checked, bad), (1, 0));
+    assert_eq!(heard(None, false), (0, 0, replies));
+    assert!(heard(Some("another"), false).1 > 0, "the key of another password");
+    assert!(heard(Some("secret"), true).1 > 0, "a changed byte");
+}

@@ -217,7 +217,9 @@ impl Peer {
     }
 
     fn extension_methods(&self) -> Result<Value<'static>, CallError> {
-        let mut methods = Vec::new();
+        let schemes = self.engine.scheme.iter().flat_map(|scheme| scheme.methods());
+        let mut methods: Vec<_> =
+            schemes.map(|name| (Value::from((*name).to_owned()), Value::None)).collect();
         if self.attached()?.served.storage.features().python_class == "FileStorage" {
             // FileStorage.py:getExtensionMethods, ZODB 4.4.5.
             methods.push((Method::AnswerToTheUltimateQuestion.name().into(), Value::None));
