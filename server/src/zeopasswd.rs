@@ -15,7 +15,7 @@ use zeo_server::zconfig::System;
 /// password of one, or deletes one.
 ///
 /// The scheme tells the server who its clients of ZEO 4 are. It does not encrypt anything: whoever reads along reads all,
-/// and can try passwords. Where that matters, use <ssl>.
+/// and can try passwords. Where that matters, use TLS.
 #[derive(Debug, Parser)]
 #[command(name = "zeopasswd", version, after_help = AFTER)]
 struct Arguments {

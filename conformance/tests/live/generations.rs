@@ -1,6 +1,8 @@
 //! Clients of ZEO 4 and of Python 2 beside those of ZEO 6 on one of our servers: what one commits the others are told of
 //! and see, whatever generation each is of. No released server of Python's serves them together.
 
+#![allow(clippy::indexing_slicing, reason = "a trial that panics has failed as it should")]
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -24,23 +26,24 @@ const ZEO4: OldVersion = OldVersion::Zeo431;
 const ZEO4_PYTHON2: OldVersion = OldVersion::Zeo431Python2;
 const ZEO5_PYTHON2: OldVersion = OldVersion::Zeo541Python2;
 
+type Run = Box<dyn FnOnce(&Path) -> Result<(), Failed> + Send>;
+
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
-    let mut trial =
-        |name: String, run: Box<dyn FnOnce(&Path) -> Result<(), Failed> + Send>, peers: Vec<Who>| {
-            trials.push(Trial::ignorable_test(format!("live::generations::{name}"), move || {
-                for peer in peers {
-                    match peer.peer() {
-                        Ok(_) => {}
-                        Err(reason) if is_required() => return Err(reason.into()),
-                        Err(reason) => return Ok(Completion::ignored_with(reason)),
-                    }
+    let mut trial = |name: String, run: Run, peers: Vec<Who>| {
+        trials.push(Trial::ignorable_test(format!("live::generations::{name}"), move || {
+            for peer in peers {
+                match peer.peer() {
+                    Ok(_) => {}
+                    Err(reason) if is_required() => return Err(reason.into()),
+                    Err(reason) => return Ok(Completion::ignored_with(reason)),
                 }
-                let dir = tempfile::TempDir::with_prefix("zeo-generations-")?;
-                run(dir.path()).map_err(|error| with_logs(&error, dir.path()))?;
-                Ok(Completion::Completed)
-            }));
-        };
+            }
+            let dir = tempfile::TempDir::with_prefix("zeo-generations-")?;
+            run(dir.path()).map_err(|error| with_logs(&error, dir.path()))?;
+            Ok(Completion::Completed)
+        }));
+    };
     for old in [ZEO4, ZEO4_PYTHON2, ZEO5_PYTHON2] {
         let peers = vec![Who::Old(old), Who::New];
         trial(format!("beside_6.2::{}", old.name()), Box::new(move |dir| together(dir, old)), peers);

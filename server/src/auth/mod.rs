@@ -3,7 +3,7 @@
 //! A client asks `getAuthProtocol` for the name of the scheme, and then makes the scheme's own calls until one of them
 //! says that it is authenticated. [`DigestScheme`] is the one that ZEO 4 brings along; others are made by implementing
 //! [`Scheme`] and [`Exchange`] (`server/examples/auth_scheme.rs` is one) and given to
-//! [`Engine::with_authentication`](crate::Engine::with_authentication).
+//! [`Engine::with_authentication`](crate::engine::Engine::with_authentication).
 //!
 //! ZEO 5 knows nothing of this. A server that asks for it refuses clients of ZEO 5: their way is TLS with client
 //! certificates.

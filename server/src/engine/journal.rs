@@ -38,7 +38,7 @@ pub(crate) struct Commit {
     pub(crate) committer: PeerId,
     /// The state with this commit as its last one.
     pub(crate) view: Arc<dyn View>,
-    encoded: [OnceLock<Bytes>; FORM_COUNT],
+    encoded: Box<[OnceLock<Bytes>; FORM_COUNT]>,
 }
 
 /// The forms in which clients read an invalidation.
@@ -61,7 +61,7 @@ fn form(dialect: &Dialect) -> usize {
 
 impl Commit {
     pub(crate) fn new(tid: Tid, oids: Vec<Oid>, committer: PeerId, view: Arc<dyn View>) -> Self {
-        Self { tid, oids, committer, view, encoded: Default::default() }
+        Self { tid, oids, committer, view, encoded: Box::default() }
     }
 
     /// The frame of `invalidateTransaction`, encoded once for all clients that read it in the same form.

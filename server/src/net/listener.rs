@@ -261,3 +261,25 @@ impl Refusals {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `runzeo -a '*:PORT'` and `-a :PORT` of 6.2 listen at all interfaces.
+    #[tokio::test]
+    async fn a_star_and_nothing_stand_for_every_interface() {
+        for host in ["", "*"] {
+            let address = Address::Tcp { host: host.to_owned(), port: 0 };
+            let bound = Listener::bind(&address).await.unwrap().bound().unwrap();
+            let shown: Vec<String> = bound
+                .iter()
+                .map(|bound| match bound {
+                    Bound::Tcp(address) => address.ip().to_string(),
+                    Bound::Unix(path) => path.display().to_string(),
+                })
+                .collect();
+            assert_eq!(shown, ["0.0.0.0", "::"], "{host:?}");
+        }
+    }
+}
