@@ -112,8 +112,12 @@ pub fn run(plan: &Plan, tell: &(impl Fn(&TestResult) + Sync)) -> Result<Vec<Test
         let work = |mut driver: Driver| {
             let mut results = Vec::new();
             while let Some(test) = next() {
-                let result = driver.run(&test)?;
+                let mut result = driver.run(&test)?;
                 tell(&result);
+                if result.status != Status::Pass && is_race_of_the_client(plan.version, &test) {
+                    result = driver.run(&test)?;
+                    tell(&result);
+                }
                 results.push(result);
             }
             Ok::<_, SuiteError>(results)
@@ -130,6 +134,13 @@ pub fn run(plan: &Plan, tell: &(impl Fn(&TestResult) + Sync)) -> Result<Vec<Test
         results.sort_by(|a, b| a.test.cmp(&b.test));
         Ok(results)
     })
+}
+
+/// Whether the test may hang for a race in the client alone, so that it is run once more if it does not pass. The client
+/// of 5.2.3 leaves a thread waiting for ever that finishes a transaction while another one closes the storage; shown by
+/// `python/close_race.py`, with Python's own server. These tests do that where the vote before it is answered at once.
+fn is_race_of_the_client(version: PeerVersion, test: &str) -> bool {
+    version == PeerVersion::Zeo523 && expected::fits("*.checkCommitLockVote*", test)
 }
 
 fn with_drivers<T>(
@@ -215,6 +226,10 @@ mod tests {
             };
             Judgement::of(&result, PeerVersion::Zeo62, &expected)
         };
+        let is_race = is_race_of_the_client;
+        assert!(is_race(PeerVersion::Zeo523, "ZEO.tests.testZEO.FileStorageTests.checkCommitLockVoteAbort"));
+        assert!(!is_race(PeerVersion::Zeo62, "ZEO.tests.testZEO.FileStorageTests.checkCommitLockVoteAbort"));
+        assert!(!is_race(PeerVersion::Zeo523, "ZEO.tests.testZEO.FileStorageTests.checkTimeout"));
         let reason = Reason { kind: "undo".to_owned(), text: "cannot merge".to_owned() };
         assert_eq!(judge("a.test", Status::Error, true), Judgement::CannotPass(&reason));
         assert_eq!(judge("a.test", Status::Timeout, true), Judgement::CannotPass(&reason));
