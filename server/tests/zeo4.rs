@@ -264,6 +264,27 @@ fn versions_have_to_be_empty() {
     for method in [Method::CommitVersion, Method::AbortVersion, Method::Undo] {
         assert_eq!(client.call(&bare(method)), "builtins.NotImplementedError");
     }
+    server.register().commit(1, 1);
+    let serial = server.register().current(1);
+    let on = |method: Method, args: &[Value<'static>]| Call::Other {
+        name: method.name().as_bytes().into(),
+        args: Value::Tuple(args.to_vec()),
+    };
+    // Protocol reference 7.7: no client of today calls them.
+    let oid: Value<'static> = Oid::from_u64(1).into();
+    let mut ask = |method, args: &[Value<'static>]| {
+        client.send(&on(method, args));
+        client.next_result()
+    };
+    assert_eq!(ask(Method::GetSerial, std::slice::from_ref(&oid)), serial.into());
+    let loaded = ask(Method::ZeoLoad, std::slice::from_ref(&oid)).to_string();
+    assert_eq!(loaded, format!("(h'64617461', h'{serial}', \"\", None, None)"));
+    let loaded = ask(Method::LoadEx, &[oid.clone(), "".into()]).to_string();
+    assert_eq!(loaded, format!("(h'64617461', h'{serial}', \"\")"));
+    assert_eq!(ask(Method::ModifiedInVersion, std::slice::from_ref(&oid)), "".into());
+    assert_eq!(ask(Method::Versions, &[]), Value::Tuple(vec![]));
+    assert_eq!(ask(Method::VersionEmpty, &["a version".into()]), true.into());
+    assert_eq!(ask(Method::AnswerToTheUltimateQuestion, &[]), 42_i64.into());
     // Newer ones do not have these.
     let mut client = registered(&server);
     client.send(&bare(Method::Versions));

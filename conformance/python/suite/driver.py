@@ -19,7 +19,11 @@ import time
 import traceback
 import unittest
 
-import hooks
+try:
+    import ZEO._forker  # noqa: F401
+    import hooks
+except ImportError:  # ZEO 4
+    import hooks4 as hooks
 
 
 def arguments():
