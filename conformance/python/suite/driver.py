@@ -152,6 +152,8 @@ def run_here(name, layers, test, args, logs, work):
 def run(name, layers, test, args):
     """Run a test in a forked process, within the limit of time."""
     logs = os.path.join(args.logs, re.sub(r"[^\w.@#-]+", "_", name)[:150])
+    # A test that is run once more.
+    shutil.rmtree(logs, ignore_errors=True)
     os.makedirs(logs)
     work = tempfile.mkdtemp(prefix="zeo-suite-")
     reader, writer = os.pipe()
