@@ -236,12 +236,17 @@ impl Peer {
             return Ok(Flow::Done);
         }
         let reply_to = if envelope.is_one_way() { None } else { Some(&envelope.id) };
-        let parsed = match self.dialect.generation {
-            Generation::Versions => old::parse(method, envelope.args, &self.limits),
-            _ => Call::parse(method, envelope.args, &self.limits).map_err(old::Misfit::from),
+        let args = match self.dialect.generation {
+            Generation::Versions => old::without_version(method, envelope.args, &self.limits),
+            _ => Ok(envelope.args),
         };
-        let result = match parsed {
-            Ok(call) => self.execute(call, payload, reply_to, session),
+        let result = match args {
+            // Looked at where it is made: a call is large enough for moves to show.
+            Ok(args) => match Call::parse(method, args, &self.limits) {
+                Ok(call) => self.execute(call, payload, reply_to, session),
+                Err(MessageError::Shape(error)) => self.refuse(method, error),
+                Err(MessageError::Undecodable(error)) => return Err(error.into()),
+            },
             Err(old::Misfit::Version(error)) => Err(error),
             Err(old::Misfit::Message(MessageError::Shape(error))) => self.refuse(method, error),
             Err(old::Misfit::Message(MessageError::Undecodable(error))) => return Err(error.into()),

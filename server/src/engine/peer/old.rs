@@ -49,26 +49,26 @@ const fn version_place(method: Method) -> Option<usize> {
     }
 }
 
-/// Interprets arguments of a client below `Z309`.
-pub(super) fn parse<'a>(method: Method, args: RawArgs<'a>, limits: &Limits) -> Result<Call<'a>, Misfit> {
-    let Some(place) = version_place(method) else { return Ok(Call::parse(method, args, limits)?) };
-    let args = match args.into_value(limits).map_err(MessageError::from)? {
-        Value::Tuple(mut items) | Value::List(mut items) => {
-            if place < items.len() {
-                let version = items.remove(place);
-                if !is_no_version(&version) {
-                    let is_value_error = method == Method::History;
-                    return Err(Misfit::Version(CallError::Version { is_value_error }));
-                }
-            } else if method != Method::ZeoVerify {
-                let error = ShapeError { index: items.len(), expected: Expected::More };
-                return Err(MessageError::Shape(error).into());
+/// The arguments of a client below `Z309` as newer clients give them: without the version, which has to be empty.
+pub(super) fn without_version<'a>(
+    method: Method,
+    args: RawArgs<'a>,
+    limits: &Limits,
+) -> Result<RawArgs<'a>, Misfit> {
+    let Some(place) = version_place(method) else { return Ok(args) };
+    let mut args = args.into_value(limits).map_err(MessageError::from)?;
+    if let Value::Tuple(items) | Value::List(items) = &mut args {
+        if place < items.len() {
+            if !is_no_version(&items.remove(place)) {
+                let is_value_error = method == Method::History;
+                return Err(Misfit::Version(CallError::Version { is_value_error }));
             }
-            Value::Tuple(items)
+        } else if method != Method::ZeoVerify {
+            let error = ShapeError { index: items.len(), expected: Expected::More };
+            return Err(MessageError::Shape(error).into());
         }
-        other => other,
-    };
-    Ok(Call::parse(method, RawArgs::Value(args), limits)?)
+    }
+    Ok(RawArgs::Value(args))
 }
 
 fn is_no_version(version: &Value<'_>) -> bool {
