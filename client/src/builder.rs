@@ -9,6 +9,7 @@ use crate::address::Address;
 use crate::blob::{BlobDirectory, BlobOptions};
 use crate::cache::{Cache, FileCache};
 use crate::client::Client;
+use crate::credentials::Credentials;
 pub use crate::engine::Access;
 use crate::error::Error;
 use crate::net::Shared;
@@ -28,6 +29,8 @@ pub(crate) struct Options {
     pub(crate) server_sync: bool,
     pub(crate) limits: Limits,
     pub(crate) tls: Option<Connector>,
+    pub(crate) credentials: Option<Credentials>,
+    pub(crate) drops_cache: bool,
 }
 
 impl Default for Options {
@@ -43,6 +46,8 @@ impl Default for Options {
             server_sync: false,
             limits: Limits::DEFAULT,
             tls: None,
+            credentials: None,
+            drops_cache: false,
         }
     }
 }
@@ -147,6 +152,19 @@ impl Builder {
     /// Speaks TLS; not by default.
     pub fn tls(mut self, tls: TlsOptions) -> Self {
         self.tls = Some(tls);
+        self
+    }
+
+    /// Says who it is to servers of ZEO 4 that ask for that; those of ZEO 5 go by the certificate.
+    pub fn credentials(mut self, credentials: Credentials) -> Self {
+        self.options.credentials = Some(credentials);
+        self
+    }
+
+    /// Drops the cache when a server of ZEO 4 cannot tell what has changed since the last connection, rather than ask it
+    /// about each object; not by default. With servers of ZEO 5 nothing else can be done.
+    pub fn drop_cache_rather_verify(mut self, drops: bool) -> Self {
+        self.options.drops_cache = drops;
         self
     }
 

@@ -234,7 +234,7 @@ impl ServerError {
 
 impl From<RemoteError<'_>> for ServerError {
     fn from(error: RemoteError<'_>) -> Self {
-        let error = error.into_owned();
+        let error = error.into_owned().by_name();
         Self { class: error.class.into_owned(), detail: error.detail }
     }
 }
@@ -341,6 +341,29 @@ pub enum ConnectionError {
     /// The server does not register this client.
     #[error("the server refuses: {0}")]
     Refused(ServerError),
+    /// A server of ZEO 4 wants a user and a password, and there are none ([`Builder::credentials`](crate::Builder)).
+    #[error("the server wants a user and a password")]
+    NoCredentials,
+    /// A server of ZEO 4 wants another authentication than `digest`.
+    #[error("the server wants authentication by {0}, which is not known here")]
+    UnknownScheme(String),
+    /// What should be realm, challenge and nonce is something else.
+    #[error("the server's challenge makes no sense")]
+    BadChallenge,
+    /// The server is of another realm than the [credentials](crate::Credentials::realm) are for.
+    #[error("the server is of the realm {server:?}, not {own:?}")]
+    OtherRealm {
+        /// The server's realm.
+        server: String,
+        /// That of the credentials.
+        own: String,
+    },
+    /// The server knows another password for the user.
+    #[error("the server does not accept the user and the password")]
+    NotAccepted,
+    /// An object whose verification failed has no oid.
+    #[error("the server says of something that is no oid that it is out of date")]
+    BadVerification,
     /// The commit failed while it was made: the cache cannot know what holds.
     #[error("tpc_finish failed: {0}")]
     FinishFailed(ServerError),

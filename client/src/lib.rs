@@ -34,6 +34,7 @@ mod builder;
 pub mod cache;
 mod client;
 pub mod config;
+mod credentials;
 pub mod engine;
 mod error;
 pub mod lock_file;
@@ -53,6 +54,7 @@ pub use client::{
     TransactionRecord, UndoEntry,
 };
 pub use config::ClientConfig;
+pub use credentials::Credentials;
 pub use engine::{Invalidation, Invalidations, Origin};
 pub use error::{Conflict, ConnectionError, Error, LostCommit, ServerError, ServerErrorKind};
 pub use transaction::{Begun, Metadata, Transaction, Unresolved, Vote, Voted};

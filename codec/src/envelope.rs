@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use crate::abandoned::Abandoned;
 use crate::args::RawArgs;
-use crate::dialect::Dialect;
+use crate::dialect::{Dialect, Generation};
 use crate::emit::{Emit, EncodeError, Holes};
 use crate::error::{DecodeError, DecodeErrorKind};
 use crate::frame;
@@ -363,7 +363,7 @@ impl Body for Value<'_> {
 /// Appends a message as a whole frame; on an error `out` is as it was.
 ///
 /// # Errors
-/// [`EncodeError`] if the framing has no form for a value, or the message exceeds 4 GiB.
+/// [`EncodeError`] if the framing has no form for a value, or the message exceeds 4 GiB; before ZEO 5, 2 GiB.
 pub fn write_message(
     out: &mut Vec<u8>,
     dialect: &Dialect,
@@ -452,7 +452,9 @@ fn write_frame(
     };
     let shared_len = sharing.as_ref().map_or(0, |sharing| sharing.shared.len - shared_before_len);
     let absent_len = shared_len.saturating_add(holes.len);
-    if result.is_ok() && holes.count == hole_count && frame::finish_without(start, out, absent_len) {
+    // Whether or not there is a key: ZEO 4 takes the top bit of a length for that of a MAC.
+    let len_max = if dialect.generation < Generation::Zeo5 { frame::LEN_MAX_BESIDE_MAC } else { u32::MAX };
+    if result.is_ok() && holes.count == hole_count && frame::finish_without(start, out, absent_len, len_max) {
         return Ok(holes);
     }
     start.cancel(out);
@@ -483,5 +485,41 @@ impl<B: Body> Body for Elements<'_, B> {
             result = result.and_then(|()| self.body.emit(out));
         });
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes that are not there yet.
+    struct Hole(usize);
+
+    impl Body for Hole {
+        fn emit(&self, out: &mut impl Emit) -> Result<(), EncodeError> {
+            out.bytes_hole(self.0);
+            Ok(())
+        }
+    }
+
+    /// Protocol reference 1: the top bit of a length announces a MAC.
+    #[test]
+    fn before_zeo_5_a_message_is_shorter_than_2_gib() {
+        let is_written = |dialect: &Dialect, len| {
+            let mut out = Vec::new();
+            let written =
+                write_message_around(&mut out, dialect, &MsgId::Int(1), Flag::RESULT, REPLY, &Hole(len));
+            assert_eq!(written.is_ok(), !out.is_empty());
+            written.is_ok()
+        };
+        let longest = (1 << 31) - 1;
+        for (dialect, len, fits) in [
+            (&Dialect::Z4, longest - 100, true),
+            (&Dialect::Z4, longest, false),
+            (&Dialect::Z5, longest, true),
+            (&Dialect::Z5, (1 << 32) - 1, false),
+        ] {
+            assert_eq!(is_written(dialect, len), fits, "{len} bytes in {:?}", dialect.version);
+        }
     }
 }

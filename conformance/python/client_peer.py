@@ -11,7 +11,16 @@ import tempfile
 
 import common
 import ZODB.utils
-from ZODB.Connection import TransactionMetaData
+
+try:
+    from ZODB.Connection import TransactionMetaData
+except ImportError:
+    # ZODB 4.
+    class TransactionMetaData:
+        """What a storage wants of a transaction."""
+
+        def __init__(self, user, description):
+            self.user, self.description, self._extension = user, description, {}
 
 
 class Announced:

@@ -62,7 +62,11 @@ impl ServerConfig {
     /// The file, for a server that is to listen on `port`; 0 for any.
     #[must_use]
     pub fn text(&self, port: u16) -> String {
-        let Self { framing, read_only, client_conflict_resolution, .. } = self;
+        let Self { read_only, .. } = self;
+        // The keys that ZEO 4 does not know stand there only where they say something.
+        let framing = if self.framing == Framing::Msgpack { "  msgpack true\n" } else { "" };
+        let resolution =
+            if self.client_conflict_resolution { "  client-conflict-resolution true\n" } else { "" };
         let queue = match self.invalidation_queue_size {
             Some(size) => format!("  invalidation-queue-size {size}\n"),
             None => String::new(),
@@ -74,10 +78,8 @@ impl ServerConfig {
             lines => format!("  <ssl>\n{lines}  </ssl>\n"),
         };
         format!(
-            "<zeo>\n  address 127.0.0.1:{port}\n  read-only {read_only}\n  msgpack {msgpack}\n{queue}  \
-             client-conflict-resolution {client_conflict_resolution}\n{ssl}</zeo>\n\n\
+            "<zeo>\n  address 127.0.0.1:{port}\n  read-only {read_only}\n{framing}{queue}{resolution}{ssl}</zeo>\n\n\
              {storage}",
-            msgpack = *framing == Framing::Msgpack,
         )
     }
 }
@@ -112,14 +114,23 @@ mod tests {
             storage_section: None,
             read_only: false,
             invalidation_queue_size: Some(7),
-            client_conflict_resolution: false,
+            client_conflict_resolution: true,
             ssl: String::new(),
             port: None,
         };
         let expected = "<zeo>\n  address 127.0.0.1:8100\n  read-only false\n  msgpack true\n  \
-                        invalidation-queue-size 7\n  client-conflict-resolution false\n</zeo>\n\n\
+                        invalidation-queue-size 7\n  client-conflict-resolution true\n</zeo>\n\n\
                         <filestorage 1>\n  path /tmp/x/Data.fs\n</filestorage>\n";
         assert_eq!(config.text(8100), expected);
+        let zeo4 = ServerConfig {
+            framing: Framing::Pickle,
+            invalidation_queue_size: None,
+            client_conflict_resolution: false,
+            ..config.clone()
+        };
+        assert!(
+            zeo4.text(8100).starts_with("<zeo>\n  address 127.0.0.1:8100\n  read-only false\n</zeo>\n\n<f")
+        );
 
         let (path, blobs) = (Path::new("/tmp/x/Data.fs"), Path::new("/tmp/x/blobs"));
         let own = file_section("1", path, &blob_dir(blobs));

@@ -65,6 +65,12 @@ pub trait Cache: Send + fmt::Debug {
     /// If it cannot be written.
     fn invalidate(&mut self, oid: Oid, tid: Option<Tid>) -> io::Result<()>;
 
+    /// All current revisions: the objects and their serials.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    fn current(&mut self) -> io::Result<Vec<(Oid, Tid)>>;
+
     /// Forgets all revisions.
     ///
     /// # Errors

@@ -19,13 +19,17 @@ pub use read::is_client_section;
 use crate::address::Address;
 use crate::blob::BlobOptions;
 use crate::builder::{Access, Builder};
+use crate::credentials::Credentials;
 use crate::tls::TlsOptions;
 use crate::zconfig::{self, Environment, Limits, Section};
 
+/// Python's default size of a cache, 20 MB (`ZEO/component.xml`).
+const CACHE_LEN: u64 = 20 << 20;
+
 /// What a section says.
 ///
-/// Left out, because ZEO 5 and 6 do not heed them either: `username`, `password` and `realm` (a warning is logged),
-/// and `drop-cache-rather-verify`, since their servers never verify object by object.
+/// What only servers of ZEO 4 ask for (`username`, `password`, `realm`, `drop-cache-rather-verify`) does nothing with
+/// others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientConfig {
     /// `server`, once for each address; at least one.
@@ -57,9 +61,36 @@ pub struct ClientConfig {
     pub label: Option<String>,
     /// `<ssl>`.
     pub tls: Option<TlsOptions>,
+    /// `username`, `password` and `realm`, keys of `<zeoclient>`; the last two mean nothing without the first.
+    pub credentials: Option<Credentials>,
+    /// `drop-cache-rather-verify`, a key of `<zeoclient>`, default false.
+    pub drops_cache: bool,
 }
 
 impl ClientConfig {
+    /// What a section says that has nothing but these addresses.
+    #[must_use]
+    pub fn new(addresses: Vec<Address>) -> Self {
+        Self {
+            addresses,
+            storage: "1".to_owned(),
+            name: None,
+            access: Access::ReadWrite,
+            cache_len: CACHE_LEN,
+            cache_path: None,
+            blobs: None,
+            server_sync: false,
+            wait_timeout: Duration::from_secs(30),
+            waits: true,
+            disconnect_poll: None,
+            disconnect_poll_max: None,
+            label: None,
+            tls: None,
+            credentials: None,
+            drops_cache: false,
+        }
+    }
+
     /// Reads the only `<clientstorage>` or `<zeoclient>` of a file, wherever in it that stands.
     ///
     /// # Errors
@@ -101,6 +132,7 @@ impl ClientConfig {
             .storage(self.storage.clone())
             .access(self.access)
             .server_sync(self.server_sync)
+            .drop_cache_rather_verify(self.drops_cache)
             .wait_timeout(self.wait_timeout);
         builder = match &self.cache_path {
             Some(path) => builder.cache_file(path, self.cache_len),
@@ -117,6 +149,9 @@ impl ClientConfig {
         }
         if let Some(blobs) = &self.blobs {
             builder = builder.blobs(blobs.clone());
+        }
+        if let Some(credentials) = &self.credentials {
+            builder = builder.credentials(credentials.clone());
         }
         if let Some(tls) = &self.tls {
             builder = builder.tls(tls.clone());

@@ -9,6 +9,7 @@ use super::fields::{Fields, convert, range};
 use crate::address::Address;
 use crate::blob::BlobOptions;
 use crate::builder::Access;
+use crate::credentials::Credentials;
 use crate::tls::{Identity, Password, Servers, TlsOptions};
 use crate::zconfig::value::{
     SocketAddress, boolean, byte_size, existing_dirpath, integer, socket_connection_address,
@@ -55,9 +56,6 @@ const SSL: [&str; 8] = [
     "server-hostname",
 ];
 
-/// Python's default, 20 MB (`ZEO/component.xml`).
-const CACHE_LEN: u64 = 20 << 20;
-
 /// Whether this is the type of a section that a [`ClientConfig`] is read from.
 #[must_use]
 pub fn is_client_section(kind: &str) -> bool {
@@ -93,28 +91,34 @@ pub(super) fn section(section: &Section, environment: &dyn Environment) -> Resul
     let seconds = |key| -> Result<Option<Duration>, ConfigError> {
         Ok(fields.number(key, integer)?.filter(|seconds| *seconds > 0).map(Duration::from_secs))
     };
-    let storage = fields.text("storage").unwrap_or_else(|| "1".into());
-    if fields.entry("username").is_some() || fields.entry("password").is_some() {
-        let at = &section.at;
-        tracing::warn!(
-            "{at}: username and password are not sent; servers of ZEO 5 authenticate by certificates"
-        );
-    }
+    let default = ClientConfig::new(addresses?);
     Ok(ClientConfig {
-        addresses: addresses?,
+        storage: fields.text("storage").unwrap_or(default.storage),
         name: fields.text("name"),
         access: access(&fields)?,
-        cache_len: fields.number("cache-size", byte_size)?.unwrap_or(CACHE_LEN),
-        cache_path: cache_path(&fields, &storage),
+        cache_len: fields.number("cache-size", byte_size)?.unwrap_or(default.cache_len),
+        cache_path: cache_path(&fields),
         blobs: blobs(&fields)?,
-        server_sync: fields.convert("server-sync", boolean)?.unwrap_or(false),
-        wait_timeout: seconds("wait-timeout")?.unwrap_or(Duration::from_secs(30)),
-        waits: fields.convert("wait", boolean)?.unwrap_or(true),
+        server_sync: fields.convert("server-sync", boolean)?.unwrap_or(default.server_sync),
+        wait_timeout: seconds("wait-timeout")?.unwrap_or(default.wait_timeout),
+        waits: fields.convert("wait", boolean)?.unwrap_or(default.waits),
         disconnect_poll: seconds("min-disconnect-poll")?,
         disconnect_poll_max: seconds("max-disconnect-poll")?,
         label: fields.text("client-label"),
         tls: tls(section, is_zeoclient, environment)?,
-        storage,
+        credentials: credentials(&fields),
+        drops_cache: fields.convert("drop-cache-rather-verify", boolean)?.unwrap_or(default.drops_cache),
+        addresses: default.addresses,
+    })
+}
+
+/// Who the client is; without a user, nobody (`ClientStorage.py:_get_auth_client`, 4.3.1).
+fn credentials(fields: &Fields<'_>) -> Option<Credentials> {
+    let user = fields.text("username").filter(|user| !user.is_empty())?;
+    let credentials = Credentials::new(user, fields.text("password").unwrap_or_default());
+    Some(match fields.text("realm") {
+        Some(realm) => credentials.realm(realm),
+        None => credentials,
     })
 }
 
@@ -136,12 +140,13 @@ fn access(fields: &Fields<'_>) -> Result<Access, ConfigError> {
 }
 
 /// The cache file: as it is called, or as ZEO 4 calls it (`ClientStorage.py:open_cache`).
-fn cache_path(fields: &Fields<'_>, storage: &str) -> Option<PathBuf> {
+fn cache_path(fields: &Fields<'_>) -> Option<PathBuf> {
     if let Some(path) = fields.text("cache-path") {
         return Some(path.into());
     }
     let client = fields.text("client")?;
     let dir = fields.text("var").unwrap_or_default();
+    let storage = fields.text("storage").unwrap_or_else(|| "1".into());
     Some(PathBuf::from(dir).join(format!("{client}-{storage}.zec")))
 }
 

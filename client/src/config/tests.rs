@@ -7,6 +7,7 @@ use super::{ClientConfig, ConfigError};
 use crate::address::Address;
 use crate::blob::BlobOptions;
 use crate::builder::Access;
+use crate::credentials::Credentials;
 use crate::tls::{Identity, Password, Servers, TlsOptions};
 use crate::zconfig::{Environment, Nothing, parse};
 
@@ -52,6 +53,8 @@ fn default() -> ClientConfig {
         disconnect_poll_max: None,
         label: None,
         tls: None,
+        credentials: None,
+        drops_cache: false,
     }
 }
 
@@ -129,9 +132,15 @@ fn all_keys_of_zeoclient() {
         waits: false,
         disconnect_poll: Some(Duration::from_secs(5)),
         disconnect_poll_max: Some(Duration::from_secs(300)),
+        credentials: Some(Credentials::new("me", "secret").realm("here")),
+        drops_cache: true,
         ..default()
     };
     assert_eq!(read(text).unwrap(), expected);
+    assert!(!format!("{expected:?}").contains("secret"));
+    // Without a user there is nobody to authenticate.
+    let config = read("<zeoclient>\nserver 8100\npassword secret\nrealm here\n</zeoclient>").unwrap();
+    assert_eq!(config, default());
     let config = read("<zeoclient>\nserver 8100\nclient app\nstorage main\n</zeoclient>").unwrap();
     assert_eq!(config.cache_path, Some(PathBuf::from("app-main.zec")));
 }

@@ -21,6 +21,9 @@ impl<T> Engine<T> {
         {
             return Err(ConnectionError::TidsGoBack { tid, last });
         }
+        if let Some(link) = &mut self.link {
+            link.note_changes(tid, oids.iter().copied());
+        }
         self.with_cache(|cache| oids.iter().try_for_each(|oid| cache.invalidate(*oid, Some(tid))));
         self.announce(Invalidation::Changed { tid, oids: oids.into(), origin: Origin::Other });
         Ok(())
@@ -51,6 +54,9 @@ impl<T> Engine<T> {
         {
             let waiting = Waiting::Finish { token, changes };
             return Err(self.fail_with(waiting, ConnectionError::TidsGoBack { tid, last }));
+        }
+        if let Some(link) = &mut self.link {
+            link.note_changes(tid, changes.iter().map(|(oid, _)| oid));
         }
         self.with_cache(|cache| {
             for (oid, data) in changes.iter() {

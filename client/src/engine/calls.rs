@@ -35,7 +35,7 @@ impl<T> Engine<T> {
     /// # Errors
     /// As [`call`](Self::call).
     pub fn send(&mut self, call: &Call<'_>, memory: &Bytes) -> Result<(), Error> {
-        self.usable()?.session.call_sharing(call, memory).map(drop).map_err(call_error)
+        self.usable()?.send(call, memory).map_err(call_error)
     }
 
     /// Asks the server for the newest revision older than `before`; look at [what is cached](Self::cached) first.

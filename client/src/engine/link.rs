@@ -1,17 +1,25 @@
-//! One connection: greeting, registration, and which call a reply belongs to.
+//! One connection, and which call a reply belongs to. How it begins is in [`register`](super::register).
 
 use std::collections::HashMap;
 
-use zeo_codec::call::{InvalidateTransaction, Register};
+use bytes::Bytes;
+use zeo_codec::call::InvalidateTransaction;
+use zeo_codec::digest::SessionKey;
+use zeo_codec::handshake::Version;
 use zeo_codec::session::{ClientEvent, ClientReply, ClientSession, Incoming, Message, SessionError};
-use zeo_codec::{Call, Limits, Method, MsgId, Oid, Reply, Tid, Value};
+use zeo_codec::{Call, Limits, Method, MsgId, Oid, Tid};
 
 use super::Changes;
 use super::arriving::Arriving;
-use crate::error::{ConnectionError, Error, ServerError, ServerErrorKind};
+use super::older::Load;
+use crate::credentials::Credentials;
+use crate::error::{ConnectionError, Error, ServerError};
 
 /// Oids (and transactions) of invalidations that are kept until the connection is in use.
-const EARLY_COUNT_MAX: usize = 1_000_000;
+pub(super) const EARLY_COUNT_MAX: usize = 1_000_000;
+
+/// Those of ZEO 4.0 and later; ZEO 3 has some fewer calls.
+const VERSIONS: [Version; 3] = [Version::V3101, Version::V4, Version::V5];
 
 /// Calls beyond [`Limits::pending_count`] that end transactions, or that the engine makes for itself.
 const SPARE_CALL_COUNT: usize = 1000;
@@ -35,6 +43,8 @@ pub struct Registration {
     pub storage: String,
     /// Whether it wants to write.
     pub access: Access,
+    /// Who it is, for servers of ZEO 4 that want to know.
+    pub credentials: Option<Credentials>,
 }
 
 /// Who waits for a reply.
@@ -46,6 +56,8 @@ pub(super) enum Waiting<T> {
     Finish { token: T, changes: Changes },
     /// A caller, who has been given the pieces of a blob.
     Blob { token: T, oid: Oid, serial: Tid },
+    /// Those who wait for this load, where the id of a message does not tell which one it is.
+    Load(Oid, Tid),
     /// The engine: what changed since this transaction?
     Verify(Tid),
     /// The engine: what does the server serve?
@@ -58,7 +70,7 @@ pub(super) enum Waiting<T> {
 #[derive(Debug)]
 pub(super) enum Happened<T> {
     Replied { to: Waiting<T>, reply: ClientReply },
-    Loaded { oid: Oid, before: Tid, tokens: Vec<T>, reply: ClientReply },
+    Loaded { oid: Oid, before: Tid, load: Load<T>, reply: ClientReply },
     Called(Message),
 }
 
@@ -68,18 +80,25 @@ pub(super) enum Happened<T> {
 #[derive(Debug)]
 pub struct Link<T> {
     pub(super) session: ClientSession,
-    limits: Limits,
-    registration: Registration,
-    is_read_only: bool,
+    pub(super) limits: Limits,
+    pub(super) registration: Registration,
+    pub(super) is_read_only: bool,
     /// What the server said when it registered us.
-    registered: Option<Tid>,
+    pub(super) registered: Option<Tid>,
+    /// Of the MACs, once the server accepts us.
+    pub(super) key: Option<SessionKey>,
     calls: HashMap<i64, Waiting<T>>,
-    loads: HashMap<(Oid, Tid), Vec<T>>,
+    pub(super) loads: HashMap<(Oid, Tid), Load<T>>,
     /// Whose reply was no reply.
     unanswered: Vec<Waiting<T>>,
     early: Vec<InvalidateTransaction>,
     early_count: usize,
     pub(super) blobs: Arriving,
+    /// Objects are being verified; what the server's last transaction was at the registration.
+    pub(super) verifying: Option<Tid>,
+    /// What `serialnos` has told before the reply of the vote: objects that were resolved, and why it failed.
+    pub(super) resolved: Vec<Oid>,
+    pub(super) failure: Option<ServerError>,
 }
 
 impl<T> Link<T> {
@@ -87,20 +106,24 @@ impl<T> Link<T> {
     #[must_use]
     pub fn new(registration: Registration, limits: Limits) -> Self {
         Self {
-            session: ClientSession::new(Limits {
-                pending_count: limits.pending_count.saturating_add(SPARE_CALL_COUNT),
-                ..limits
-            }),
+            session: ClientSession::with_versions(
+                Limits { pending_count: limits.pending_count.saturating_add(SPARE_CALL_COUNT), ..limits },
+                &VERSIONS,
+            ),
             limits,
             is_read_only: registration.access == Access::ReadOnly,
             registration,
             registered: None,
+            key: None,
             calls: HashMap::new(),
             loads: HashMap::new(),
             unanswered: Vec::new(),
             early: Vec::new(),
             early_count: 0,
             blobs: Arriving::default(),
+            verifying: None,
+            resolved: Vec::new(),
+            failure: None,
         }
     }
 
@@ -113,53 +136,6 @@ impl<T> Link<T> {
     #[must_use]
     pub const fn is_read_only(&self) -> bool {
         self.is_read_only
-    }
-
-    /// Goes on with greeting and registration as far as the bytes reach; the server's last transaction once it has
-    /// registered the client. Then the link is for [`Engine::adopt`](super::Engine::adopt).
-    ///
-    /// # Errors
-    /// If this will never become a connection.
-    pub fn register(&mut self) -> Result<Option<Tid>, ConnectionError> {
-        while self.registered.is_none() {
-            match self.session.poll_event()? {
-                None => return Ok(None),
-                Some(ClientEvent::Connected(_)) => self.call_register()?,
-                Some(ClientEvent::Reply(reply)) => self.on_registration(&reply)?,
-                Some(ClientEvent::Call(message)) => self.keep_early(&message)?,
-            }
-        }
-        Ok(self.registered)
-    }
-
-    fn call_register(&mut self) -> Result<(), ConnectionError> {
-        let storage = self.registration.storage.clone().into();
-        let read_only = Value::Bool(self.is_read_only);
-        let call = Call::Register(Register { storage, read_only, credentials: None });
-        Ok(self.call(&call, Waiting::Nobody)?)
-    }
-
-    fn on_registration(&mut self, reply: &ClientReply) -> Result<(), ConnectionError> {
-        let method = reply.method.unwrap_or(Method::Register);
-        self.take(reply)?;
-        match reply.result(&self.limits).map_err(|error| ConnectionError::malformed(Some(method), error))? {
-            Ok(Reply::Tid(tid)) => self.registered = Some(tid),
-            // A storage that does not tell its last transaction; Python asks again in another way.
-            Ok(_) if method == Method::Register => {
-                self.call(&Call::Plain(Method::LastTransaction), Waiting::Nobody)?;
-            }
-            Ok(_) => self.registered = Some(Tid::ZERO),
-            Err(error) => {
-                let error = ServerError::from(error);
-                let may_fall_back = self.registration.access == Access::PreferWrite && !self.is_read_only;
-                if !may_fall_back || error.kind() != ServerErrorKind::ReadOnly {
-                    return Err(ConnectionError::Refused(error));
-                }
-                self.is_read_only = true;
-                self.call_register()?;
-            }
-        }
-        Ok(())
     }
 
     /// Keeps an invalidation for the time when the connection is in use. What else a server says that early is said
@@ -191,19 +167,27 @@ impl<T> Link<T> {
 
     /// The link, if one more call of the application may be in flight.
     pub(super) fn with_room(&mut self) -> Result<&mut Self, Error> {
-        let is_full = self.calls.len() + self.loads.len() >= self.limits.pending_count;
+        let is_full = self.session.pending_len() >= self.limits.pending_count;
         if is_full { Err(Error::TooManyCalls) } else { Ok(self) }
     }
 
     /// Makes a call. One-way calls need nobody to wait.
     pub(super) fn call(&mut self, call: &Call<'_>, waiting: Waiting<T>) -> Result<(), SessionError> {
+        let translated = self.translated(call);
+        let call = translated.as_ref().unwrap_or(call);
         let id = self.session.call(call)?;
-        if id != MsgId::ONE_WAY
+        if !call.method().is_some_and(Method::is_one_way)
             && let MsgId::Int(id) = id
         {
             self.calls.insert(id, waiting);
         }
         Ok(())
+    }
+
+    /// Makes a one-way call whose large records lie in `memory`, and are sent from there.
+    pub(super) fn send(&mut self, call: &Call<'_>, memory: &Bytes) -> Result<(), SessionError> {
+        let translated = self.translated(call);
+        self.session.call_sharing(translated.as_ref().unwrap_or(call), memory).map(drop)
     }
 
     /// Asks for a revision, or joins those who wait for the same (protocol reference 3.1).
@@ -214,12 +198,14 @@ impl<T> Link<T> {
         before: Tid,
         token: T,
     ) -> Result<(), SessionError> {
-        if let Some(tokens) = self.loads.get_mut(&(oid, before)) {
-            tokens.push(token);
+        if let Some(load) = self.loads.get_mut(&(oid, before)) {
+            load.tokens.push(token);
             return Ok(());
         }
-        self.session.call(call)?;
-        self.loads.insert((oid, before), vec![token]);
+        if let MsgId::Int(id) = self.session.call(call)? {
+            self.calls.insert(id, Waiting::Load(oid, before));
+        }
+        self.loads.insert((oid, before), Load::new(token));
         Ok(())
     }
 
@@ -231,18 +217,20 @@ impl<T> Link<T> {
             ClientEvent::Connected(_) => Err(SessionError::BadHandshake),
             ClientEvent::Call(message) => Ok(Some(Happened::Called(message))),
             ClientEvent::Reply(reply) => {
-                if let MsgId::Load(oid, before) = reply.id
-                    && let Some(tokens) = self.loads.remove(&(oid, before))
-                {
-                    return Ok(Some(Happened::Loaded { oid, before, tokens, reply }));
-                }
-                let to = self.take(&reply)?;
-                Ok(Some(Happened::Replied { to, reply }))
+                let (oid, before) = match reply.id {
+                    MsgId::Load(oid, before) => (oid, before),
+                    _ => match self.take(&reply)? {
+                        Waiting::Load(oid, before) => (oid, before),
+                        to => return Ok(Some(Happened::Replied { to, reply })),
+                    },
+                };
+                let load = self.loads.remove(&(oid, before)).ok_or(SessionError::UnexpectedReply)?;
+                Ok(Some(Happened::Loaded { oid, before, load, reply }))
             }
         }
     }
 
-    fn take(&mut self, reply: &ClientReply) -> Result<Waiting<T>, SessionError> {
+    pub(super) fn take(&mut self, reply: &ClientReply) -> Result<Waiting<T>, SessionError> {
         let waiting = if let MsgId::Int(id) = &reply.id { self.calls.remove(id) } else { None };
         waiting.ok_or(SessionError::UnexpectedReply)
     }
@@ -254,7 +242,7 @@ impl<T> Link<T> {
 
     /// Everybody who waits, when there will be no replies any more.
     pub(super) fn into_waiting(self) -> impl Iterator<Item = Waiting<T>> {
-        let loads = self.loads.into_values().flatten().map(Waiting::Call);
+        let loads = self.loads.into_values().flat_map(|load| load.tokens).map(Waiting::Call);
         self.unanswered.into_iter().chain(self.calls.into_values()).chain(loads)
     }
 }

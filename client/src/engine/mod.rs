@@ -25,6 +25,8 @@ mod changes;
 mod feed;
 mod info;
 mod link;
+mod older;
+mod register;
 #[cfg(test)]
 mod tests;
 
@@ -33,7 +35,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use zeo_codec::call::{GetInvalidations, ReceiveBlobChunk, ReceiveBlobStart, ReceiveBlobStop};
+use zeo_codec::call::{GetInvalidations, LoadBefore, ReceiveBlobChunk, ReceiveBlobStart, ReceiveBlobStop};
 use zeo_codec::session::{ClientReply, ClientSession, Message};
 use zeo_codec::{Call, Limits, Method, Oid, Reply, Tid};
 
@@ -46,6 +48,7 @@ use crate::cache::{Cache, Revision};
 use crate::error::{ConnectionError, Error, ServerError};
 use feed::Feed;
 use link::{Happened, Waiting};
+use older::Load;
 
 /// The result of a call.
 #[derive(Debug, Clone, PartialEq)]
@@ -90,6 +93,7 @@ pub struct Engine<T> {
     done: VecDeque<(T, Outcome)>,
     pieces: VecDeque<Piece>,
     blob_len_max: u64,
+    drops_cache: bool,
 }
 
 /// The next bytes of a blob that was asked for.
@@ -120,6 +124,7 @@ impl<T> Engine<T> {
             done: VecDeque::new(),
             pieces: VecDeque::new(),
             blob_len_max: u64::MAX,
+            drops_cache: false,
         };
         if let Some(cache) = &engine.cache
             && !cache.is_empty()
@@ -224,14 +229,18 @@ impl<T> Engine<T> {
             && let Some(happened) = link.poll()?
         {
             match happened {
-                Happened::Loaded { oid, before, tokens, reply } => {
-                    self.on_load(oid, before, tokens, &reply)?
-                }
+                Happened::Loaded { oid, before, load, reply } => self.on_load(oid, before, load, &reply)?,
                 Happened::Replied { to, reply } => self.on_reply(to, &reply)?,
                 Happened::Called(message) => self.on_call(&message)?,
             }
         }
         Ok(())
+    }
+
+    /// Drops the cache when a server of ZEO 4 cannot tell what has changed, rather than ask about each object: ZEO 4's
+    /// `drop-cache-rather-verify`.
+    pub const fn set_drops_cache(&mut self, drops_cache: bool) {
+        self.drops_cache = drops_cache;
     }
 
     /// The longest blob that a server may send, in bytes.
@@ -264,7 +273,7 @@ impl<T> Engine<T> {
                     let lost = changes.into_lost(self.last, Arc::clone(why));
                     (token, Error::OutcomeUnknown(Box::new(lost)))
                 }
-                Waiting::Verify(_) | Waiting::Info | Waiting::Nobody => continue,
+                Waiting::Load(..) | Waiting::Verify(_) | Waiting::Info | Waiting::Nobody => continue,
             };
             self.done.push_back((token, Err(error)));
         }
@@ -281,31 +290,42 @@ impl<T> Engine<T> {
         &mut self,
         oid: Oid,
         before: Tid,
-        tokens: Vec<T>,
+        load: Load<T>,
         reply: &ClientReply,
     ) -> Result<(), ConnectionError> {
         let loaded = match reply.result(&self.limits) {
             Ok(loaded) => loaded,
             Err(error) => {
-                return Err(self.fail_loads(tokens, ConnectionError::malformed(reply.method, error)));
+                return Err(self.fail_loads(load.tokens, ConnectionError::malformed(reply.method, error)));
             }
         };
         let outcome = match loaded {
             Ok(Reply::Loaded(loaded)) => {
                 let (serial, end) = (loaded.serial, loaded.end);
                 if serial >= before || end.is_some_and(|end| end < before) {
-                    return Err(
-                        self.fail_loads(tokens, ConnectionError::BadRevision { oid, before, serial, end })
-                    );
+                    return Err(self
+                        .fail_loads(load.tokens, ConnectionError::BadRevision { oid, before, serial, end }));
                 }
                 let revision = Revision { data: reply.keep(loaded.data), serial, end };
+                let Some(revision) = load.settle(revision, before) else {
+                    return self.load_again(oid, before, load.tokens);
+                };
                 self.with_cache(|cache| cache.store(oid, &revision));
                 Ok(Answer::Loaded(Some(revision)))
             }
             Ok(_) => Ok(Answer::Loaded(None)),
             Err(error) => Err(ServerError::from(error).into()),
         };
-        self.done.extend(tokens.into_iter().map(|token| (token, outcome.clone())));
+        self.done.extend(load.tokens.into_iter().map(|token| (token, outcome.clone())));
+        Ok(())
+    }
+
+    fn load_again(&mut self, oid: Oid, before: Tid, tokens: Vec<T>) -> Result<(), ConnectionError> {
+        let Some(link) = &mut self.link else { return Ok(()) };
+        let call = Call::LoadBefore(LoadBefore { oid, before });
+        for token in tokens {
+            link.load(&call, oid, before, token)?;
+        }
         Ok(())
     }
 
@@ -323,18 +343,19 @@ impl<T> Engine<T> {
             }
             Waiting::Verify(registered) => match result.map_err(ConnectionError::Refused)? {
                 Reply::Invalidations(found) => self.on_verification(registered, found.tid, found.oids),
-                // The server cannot tell what has changed.
-                _ => {
-                    tracing::warn!(
-                        "what has changed since the last connection is not known; dropping the cache"
-                    );
-                    self.with_cache(|cache| cache.clear());
-                    self.verified(Invalidation::Everything { tid: registered })
-                }
+                _ => self.verify_otherwise(registered),
             },
             Waiting::Finish { token, changes } => self.on_finish(token, changes, result),
             Waiting::Blob { token, oid, serial } => self.on_blob(token, oid, serial, result.map(drop)),
+            // A load's reply comes another way.
+            Waiting::Load(..) => Ok(()),
             Waiting::Call(token) => {
+                let result = match &mut self.link {
+                    Some(link) if reply.method == Some(Method::Vote) && link.is_older() => {
+                        result.and_then(|_| link.voted())
+                    }
+                    _ => result,
+                };
                 let answer = match result {
                     Err(error) => Err(error.into()),
                     Ok(Reply::None) if reply.method.is_some_and(has_result) => {
@@ -376,10 +397,11 @@ impl<T> Engine<T> {
     fn on_call(&mut self, message: &Message) -> Result<(), ConnectionError> {
         let Some(link) = &mut self.link else { return Ok(()) };
         if self.stage == Stage::Verifying {
-            return link.keep_early(message);
+            return self.on_early_call(message);
         }
         match link.parse(message)? {
             Some(Call::InvalidateTransaction(invalidation)) => self.on_invalidation(invalidation),
+            Some(Call::Untyped(Method::Serialnos, args)) if link.is_older() => link.keep_serialnos(&args),
             Some(Call::Info(info)) => {
                 self.info.change(&info.changes);
                 Ok(())

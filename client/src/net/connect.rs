@@ -35,7 +35,11 @@ pub(super) async fn first_of(
 ) -> Result<Registered, Arc<ConnectionError>> {
     let mut attempts = JoinSet::new();
     for address in addresses {
-        let registration = Registration { storage: options.storage.clone(), access };
+        let registration = Registration {
+            storage: options.storage.clone(),
+            access,
+            credentials: options.credentials.clone(),
+        };
         let options = options.clone();
         attempts.spawn(async move {
             let limit = options.handshake_timeout;

@@ -122,6 +122,7 @@ impl Shared {
         blobs: Option<BlobDirectory>,
     ) -> Arc<Self> {
         let mut engine = Engine::new(options.limits, options.label.clone(), cache);
+        engine.set_drops_cache(options.drops_cache);
         if let Some(directory) = &blobs {
             engine.set_blob_len_max(directory.blob_len_max);
         }

@@ -289,6 +289,10 @@ impl Cache for OneObject {
         Ok(())
     }
 
+    fn current(&mut self) -> std::io::Result<Vec<(Oid, Tid)>> {
+        Ok(self.revision.iter().map(|revision| (Oid::ZERO, revision.serial)).collect())
+    }
+
     fn clear(&mut self) -> std::io::Result<()> {
         self.revision = None;
         Ok(())

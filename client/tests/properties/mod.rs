@@ -67,7 +67,8 @@ impl Session {
 
     /// One connection, from its greeting to its end.
     fn connection(&mut self, stream: &[u8], chunk_len: usize) {
-        let registration = Registration { storage: "1".to_owned(), access: Access::PreferWrite };
+        let registration =
+            Registration { storage: "1".to_owned(), access: Access::PreferWrite, credentials: None };
         let mut link = Some(Link::new(registration, LIMITS));
         let mut has_called = false;
         for chunk in stream.chunks(chunk_len) {
@@ -221,6 +222,11 @@ impl Cache for Contents {
             }
         }
         Ok(())
+    }
+
+    fn current(&mut self) -> io::Result<Vec<(Oid, Tid)>> {
+        let revisions = self.0.lock().unwrap();
+        Ok(revisions.iter().filter(|(_, revision)| revision.end.is_none()).map(|(key, _)| *key).collect())
     }
 
     fn clear(&mut self) -> io::Result<()> {

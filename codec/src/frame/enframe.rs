@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::LENGTH_LEN;
+use super::{LENGTH_LEN, MAC_BIT};
 
 /// Where a frame begins in an output buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +16,9 @@ impl FrameStart {
     }
 }
 
+/// The longest payload that a length has room for beside the bit that announces a MAC, in bytes.
+pub(crate) const LEN_MAX_BESIDE_MAC: u32 = MAC_BIT - 1;
+
 /// Reserves the length prefix at the end of `out`.
 pub fn begin(out: &mut Vec<u8>) -> FrameStart {
     let start = FrameStart(out.len());
@@ -27,14 +30,14 @@ pub fn begin(out: &mut Vec<u8>) -> FrameStart {
 /// again and gives `false`: no peer could read it.
 #[must_use]
 pub fn finish(start: FrameStart, out: &mut Vec<u8>) -> bool {
-    finish_without(start, out, 0)
+    finish_without(start, out, 0, u32::MAX)
 }
 
-/// [`finish`], where `absent_len` bytes of the payload are not in `out`.
+/// [`finish`], where `absent_len` bytes of the payload are not in `out`, and all of it is at most `len_max` bytes.
 #[must_use]
-pub(crate) fn finish_without(start: FrameStart, out: &mut Vec<u8>, absent_len: usize) -> bool {
+pub(crate) fn finish_without(start: FrameStart, out: &mut Vec<u8>, absent_len: usize, len_max: u32) -> bool {
     let payload_len = out.len().saturating_sub(start.0 + LENGTH_LEN).saturating_add(absent_len);
-    let Ok(length) = u32::try_from(payload_len) else {
+    let Some(length) = u32::try_from(payload_len).ok().filter(|length| *length <= len_max) else {
         start.cancel(out);
         return false;
     };

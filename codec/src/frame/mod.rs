@@ -14,8 +14,8 @@ mod deframe;
 mod enframe;
 
 pub use deframe::{Deframer, MacBit};
-pub(crate) use enframe::finish_without;
 pub use enframe::{FrameStart, begin, finish, write_frame};
+pub(crate) use enframe::{LEN_MAX_BESIDE_MAC, finish_without};
 
 use bytes::Bytes;
 

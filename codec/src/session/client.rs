@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::{Incoming, MacCheck, Message, Output, PendingCalls, SessionError};
 use crate::call::{Call, Method};
-use crate::dialect::{Dialect, ErrorShape};
+use crate::dialect::{Dialect, ErrorShape, Generation};
 use crate::digest::SessionKey;
 use crate::emit::EncodeError;
 use crate::envelope::{Envelope, Flag, MsgId, REPLY};
@@ -15,6 +15,7 @@ use crate::error::MessageError;
 use crate::frame::{Deframer, MacBit};
 use crate::handshake::{Framing, Protocol, Version, client_choice};
 use crate::limits::Limits;
+use crate::pickle::PickleFlavor;
 use crate::reply::{RemoteError, Reply};
 use crate::value::Value;
 
@@ -90,6 +91,7 @@ pub struct ClientSession {
     versions: Vec<Version>,
     pending: PendingCalls,
     next_id: i64,
+    is_flavor_known: bool,
     mac_check: MacCheck,
 }
 
@@ -112,6 +114,7 @@ impl ClientSession {
             versions: versions.to_vec(),
             pending: PendingCalls::new(limits.pending_count),
             next_id: 1,
+            is_flavor_known: false,
             mac_check: MacCheck::default(),
         }
     }
@@ -139,7 +142,8 @@ impl ClientSession {
         self.deframer.missing_len()
     }
 
-    /// The rules of this session; not yet decided before [`ClientEvent::Connected`].
+    /// The rules of this session; not yet decided before [`ClientEvent::Connected`]. Whether the server runs Python 2 its
+    /// first reply tells; from then on it is written to as it writes (protocol reference 4.1).
     #[must_use]
     pub const fn dialect(&self) -> &Dialect {
         &self.dialect
@@ -172,7 +176,13 @@ impl ClientSession {
             let id = match message.parse(&self.limits)? {
                 Incoming::KeepAlive => continue,
                 Incoming::Call(_) => None,
-                Incoming::Reply(envelope) => Some(envelope.id.into_owned()),
+                Incoming::Reply(envelope) => {
+                    if !self.is_flavor_known {
+                        self.is_flavor_known = true;
+                        self.dialect.pickle = envelope.flavor;
+                    }
+                    Some(envelope.id.into_owned())
+                }
             };
             let Some(id) = id else { return Ok(Some(ClientEvent::Call(message))) };
             let method = self.pending.take(&id).ok_or(SessionError::UnexpectedReply)?;
@@ -193,6 +203,10 @@ impl ClientSession {
         self.output.frame(&answer);
         self.state = State::Open;
         self.dialect = protocol.dialect();
+        if self.dialect.generation < Generation::Zeo5 {
+            // Both Pythons read this, and ZEO 4 on Python 2 nothing newer; which one it is the first reply tells.
+            self.dialect.pickle = PickleFlavor::Python2Protocol1;
+        }
         self.next_id = i64::from(self.dialect.first_message_id);
         self.deframer.set_limit(self.limits.frame_bytes);
         if protocol.version == Version::V5 {
@@ -270,6 +284,12 @@ impl ClientSession {
         Ok(self.output.message(&self.dialect, &MsgId::KEEP_ALIVE, Flag::RESULT, REPLY, &Value::None)?)
     }
 
+    /// Calls whose replies have not come.
+    #[must_use]
+    pub fn pending_len(&self) -> usize {
+        self.pending.len()
+    }
+
     /// What is to be sent to the server: the first contiguous part, empty only if there is nothing.
     #[must_use]
     pub fn output(&self) -> &[u8] {
@@ -320,6 +340,28 @@ mod tests {
         let Ok(Some(ClientEvent::Reply(reply))) = session.poll_event() else { panic!("no reply") };
         assert_eq!(reply.method, Some(Method::Ping));
         assert_eq!(reply.result(&Limits::DEFAULT), Ok(Ok(Reply::None)));
+    }
+
+    /// Protocol reference A.4 and A.5.1: a server of ZEO 4 on either Python reads the first call, and is written to as it
+    /// writes.
+    #[test]
+    fn writes_as_the_server_of_zeo_4_does() {
+        let python3: &[u8] = b"\0\0\0\x15\x80\x03(K\0K\0X\x06\0\0\0.replyNt.";
+        let python2: &[u8] = b"\0\0\0\x10(K\0K\0U\x06.replyNt.";
+        let ping3: &[u8] = b"\0\0\0\x1d\x80\x03(K\x01\x89X\x0f\0\0\0lastTransaction)t.";
+        let ping2: &[u8] = b"\0\0\0\x1b(K\x01I00\nU\x0flastTransaction)t.";
+        for (reply, next) in [(python3, ping3), (python2, ping2)] {
+            let mut session = ClientSession::with_versions(Limits::DEFAULT, &[Version::V4, Version::V5]);
+            session.receive(b"\0\0\0\x02Z4");
+            assert_eq!(session.poll_event(), Ok(Some(ClientEvent::Connected(Protocol::Z4))));
+            assert_eq!(session.call(&Call::Plain(Method::GetAuthProtocol)), Ok(MsgId::Int(0)));
+            assert_eq!(session.output(), b"\0\0\0\x02Z4\0\0\0\x1b(K\0I00\nU\x0fgetAuthProtocol)t.");
+            session.consume_output(session.output_len());
+            session.receive(reply);
+            assert!(matches!(session.poll_event(), Ok(Some(ClientEvent::Reply(_)))));
+            session.call(&Call::Plain(Method::LastTransaction)).unwrap();
+            assert_eq!(session.output(), next);
+        }
     }
 
     #[test]

@@ -164,8 +164,8 @@ impl Output {
     /// Appends a message as a whole frame; see [`write_message`].
     ///
     /// # Errors
-    /// [`EncodeError`] if the framing has no form for a value, or the message exceeds 4 GiB; nothing was
-    /// written.
+    /// [`EncodeError`] if the framing has no form for a value, or the message exceeds 4 GiB (before
+    /// ZEO 5, 2 GiB); nothing was written.
     pub fn message(
         &mut self,
         dialect: &Dialect,

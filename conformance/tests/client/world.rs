@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use zeo_client::{Address, Builder, Client, Invalidation, Invalidations, Oid, Tid};
 use zeo_conformance::config::{Framing, ServerConfig};
-use zeo_conformance::peers::{Peer, PeerVersion};
+use zeo_conformance::peers::{OldVersion, Peer, PeerVersion};
 use zeo_conformance::process::{Process, poll_until, read_lossy};
 use zeo_conformance::script::Script;
-use zeo_conformance::server::{Ready, Server, ServerCommand};
+use zeo_conformance::server::{Ready, Server, ServerCommand, Startup};
 
 use crate::{SERVE_ARGUMENT, TOOL_ARGUMENT};
 
@@ -34,22 +34,32 @@ pub(crate) enum Subject {
     Ours,
     /// Python's, of this version.
     Python(PeerVersion),
+    /// Python's, of ZEO 4.
+    Zeo4(OldVersion),
 }
 
 impl Subject {
-    pub(crate) const ALL: [Self; 3] =
-        [Self::Ours, Self::Python(PeerVersion::Zeo62), Self::Python(PeerVersion::Zeo541)];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Ours,
+        Self::Python(PeerVersion::Zeo62),
+        Self::Python(PeerVersion::Zeo541),
+        Self::Python(PeerVersion::Zeo523),
+        Self::Zeo4(OldVersion::Zeo431),
+        Self::Zeo4(OldVersion::Zeo431Python2),
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Ours => "ours",
             Self::Python(version) => version.name(),
+            Self::Zeo4(version) => version.name(),
         }
     }
 }
 
 /// One trial.
 pub(crate) struct World {
+    subject: Subject,
     framing: Framing,
     peer: Peer,
     server_command: ServerCommand,
@@ -61,23 +71,34 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(subject: Subject, framing: Framing) -> std::result::Result<Self, String> {
-        let version = match subject {
-            Subject::Ours => PeerVersion::Zeo62,
-            Subject::Python(version) => version,
+        let peer = match subject {
+            Subject::Ours => Peer::ensure(PeerVersion::Zeo62),
+            Subject::Python(version) => Peer::ensure(version),
+            Subject::Zeo4(version) => Peer::ensure_old(version),
         };
-        let peer = Peer::ensure(version).map_err(|error| error.to_string())?;
+        let peer = peer.map_err(|error| error.to_string())?;
         let exe = std::env::current_exe().map_err(|error| error.to_string())?;
         let template = vec![exe.into(), SERVE_ARGUMENT.into(), "-C".into(), "{config}".into()];
         let own_command = ServerCommand { template, ready: Ready::Line, is_python: false };
         let server_command = match subject {
             Subject::Ours => own_command.clone(),
-            Subject::Python(_) => {
+            Subject::Python(_) | Subject::Zeo4(_) => {
                 let template = vec![peer.runzeo().into(), "-C".into(), "{config}".into()];
                 ServerCommand { template, ready: Ready::Greeting, is_python: true }
             }
         };
         let dir = TempDir::with_prefix("zeo-client-").map_err(|error| error.to_string())?;
-        Ok(Self { framing, peer, server_command, own_command, dir, started: Cell::new(0) })
+        Ok(Self { subject, framing, peer, server_command, own_command, dir, started: Cell::new(0) })
+    }
+
+    /// Whether the server is Python's, of ZEO 4.
+    pub(crate) fn is_zeo4(&self) -> bool {
+        matches!(self.subject, Subject::Zeo4(_))
+    }
+
+    /// What the server greets with.
+    fn greeting(&self) -> &'static str {
+        if self.is_zeo4() { "Z4" } else { self.framing.greeting() }
     }
 
     /// A new file storage, everything else by default.
@@ -95,7 +116,13 @@ impl World {
     }
 
     pub(crate) fn server(&self, config: &ServerConfig) -> Result<Server> {
-        Ok(Server::start(&self.label("server"), &self.server_command, config, self.dir.path())?)
+        let (label, command, dir) = (self.label("server"), &self.server_command, self.dir.path());
+        if !self.is_zeo4() {
+            return Ok(Server::start(&label, command, config, dir)?);
+        }
+        let text = |port| config.text(port);
+        let startup = Startup { text: &text, port: config.port, greeting: Some(self.greeting()) };
+        Ok(Server::start_with(&label, command, &startup, dir)?)
     }
 
     /// A server of ours, whatever the other ones are.
@@ -165,7 +192,7 @@ impl World {
     /// Python's client, with further options of the script.
     pub(crate) fn peer_with(&self, server: &Server, options: &[&str]) -> Result<PythonClient> {
         let address = server.address().to_string();
-        let args = [&["--address", &address, "--greeting", self.framing.greeting()], options].concat();
+        let args = [&["--address", &address, "--greeting", self.greeting()], options].concat();
         let mut script =
             Script::start(&self.peer, "client_peer", &self.label("peer"), &args, self.dir.path())?;
         script.expect_step("ready")?;

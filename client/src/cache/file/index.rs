@@ -24,6 +24,13 @@ impl Index {
         self.current.get(&oid).copied()
     }
 
+    /// All objects that have a current revision, and where it is, in the order of the file.
+    pub(super) fn all_current(&self) -> Vec<(u64, u64)> {
+        let mut found: Vec<(u64, u64)> = self.current.iter().map(|(oid, at)| (*oid, *at)).collect();
+        found.sort_unstable_by_key(|(_, at)| *at);
+        found
+    }
+
     /// The revision with this serial that is not current.
     pub(super) fn past(&self, oid: u64, start: u64) -> Option<u64> {
         self.past.get(&(oid, start)).copied()

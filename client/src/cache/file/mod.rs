@@ -400,6 +400,15 @@ impl<D: Disk> Cache for FileCache<D> {
         self.checked(ended)
     }
 
+    fn current(&mut self) -> io::Result<Vec<(Oid, Tid)>> {
+        let mut found = Vec::new();
+        for (oid, at) in self.index.all_current() {
+            let head = self.head(at);
+            found.push((Oid::from_u64(oid), Tid::from_u64(self.checked(head)?.start)));
+        }
+        Ok(found)
+    }
+
     fn clear(&mut self) -> io::Result<()> {
         self.index = Index::default();
         self.at = HEADER_LEN;

@@ -4,6 +4,7 @@ mod blobs;
 mod hostile;
 mod loss;
 mod model;
+mod older;
 mod order;
 mod registration;
 
@@ -82,7 +83,7 @@ struct Pair {
 }
 
 fn registration(access: Access) -> Registration {
-    Registration { storage: "1".to_owned(), access }
+    Registration { storage: "1".to_owned(), access, credentials: None }
 }
 
 /// What a link has to say.

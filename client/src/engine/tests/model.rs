@@ -132,6 +132,12 @@ impl Cache for Model {
         state.note(format!("invalidate {}", oid.to_u64()))
     }
 
+    fn current(&mut self) -> io::Result<Vec<(Oid, Tid)>> {
+        let state = self.state();
+        let current = state.revisions.iter().filter(|(_, revision)| revision.end.is_none());
+        Ok(current.map(|(key, _)| *key).collect())
+    }
+
     fn clear(&mut self) -> io::Result<()> {
         let mut state = self.state();
         state.revisions.clear();

@@ -70,7 +70,8 @@ fn a_storage_without_a_tid_is_asked_for_it() {
 #[test]
 fn no_other_protocol_will_do() {
     let mut link = Link::<u32>::new(registration(Access::ReadWrite), Limits::DEFAULT);
-    link.session().receive(b"\0\0\0\x02Z4");
+    // ZEO 3.10.
+    link.session().receive(b"\0\0\0\x04Z310");
     assert!(matches!(link.register(), Err(ConnectionError::Session(_))));
     // It stays closed.
     link.session().receive(b"\0\0\0\x02Z5");

@@ -78,20 +78,9 @@ impl Place {
     /// A storage of the server at this address, everything else by default.
     pub(super) fn at(address: Address, storage: &str, timeout: Duration) -> Self {
         Self::new(ClientConfig {
-            addresses: vec![address],
             storage: storage.to_owned(),
-            name: None,
-            access: Access::ReadWrite,
-            cache_len: 0,
-            cache_path: None,
-            blobs: None,
-            server_sync: false,
             wait_timeout: timeout,
-            waits: true,
-            disconnect_poll: None,
-            disconnect_poll_max: None,
-            label: None,
-            tls: None,
+            ..ClientConfig::new(vec![address])
         })
     }
 
@@ -125,6 +114,9 @@ impl Place {
             .disconnect_poll_max(PAUSE_MAX);
         if let Some(tls) = &self.config.tls {
             builder = builder.tls(tls.clone());
+        }
+        if let Some(credentials) = &self.config.credentials {
+            builder = builder.credentials(credentials.clone());
         }
         builder
     }
