@@ -39,13 +39,11 @@ pub(crate) enum Subject {
 }
 
 impl Subject {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 4] = [
         Self::Ours,
         Self::Python(PeerVersion::Zeo62),
         Self::Python(PeerVersion::Zeo541),
-        Self::Python(PeerVersion::Zeo523),
         Self::Zeo4(OldVersion::Zeo431),
-        Self::Zeo4(OldVersion::Zeo431Python2),
     ];
 
     pub(crate) fn name(self) -> &'static str {

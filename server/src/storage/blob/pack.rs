@@ -52,7 +52,7 @@ pub(super) fn pack(
     let mut notes = noting.notes.into_inner().unwrap_or_else(PoisonError::into_inner);
     let Ok(PackOutcome::Packed(report)) = &packed else {
         // The file before the last pack is gone (`super::super::file::pack`), and what belonged to it goes, too.
-        if keeps_old && matches!(packed, Ok(PackOutcome::NothingFreed)) {
+        if keeps_old && matches!(packed, Ok(PackOutcome::NothingFreed | PackOutcome::Redundant)) {
             Old::remove(directory)?;
         }
         // The notes are dropped, and with that removed: nothing went.

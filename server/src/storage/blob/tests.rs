@@ -507,5 +507,13 @@ fn a_pack_that_frees_nothing_leaves_nothing_of_what_an_earlier_one_kept() {
         let outcome = storage.pack(PackRequest { until: tid(2), gc: None }, &Unattended).unwrap();
         assert_eq!(outcome, PackOutcome::NothingFreed);
         assert_eq!((old.exists(), dir.path().join("Data.fs.old").exists()), (is_kept, false));
+        // The same when everything has been packed already.
+        let again = NewRecord::with_data(Oid::from_u64(0), b"\x80\x03cm\nC\nq\x01.\x80\x03}."[..].into());
+        storage.vote(transaction(2, vec![again])).unwrap().finish().unwrap();
+        let pack = || storage.pack(PackRequest { until: tid(3), gc: None }, &Unattended).unwrap();
+        assert!(matches!(pack(), PackOutcome::Packed(_)));
+        fs::create_dir_all(&old).unwrap();
+        assert_eq!(pack(), PackOutcome::Redundant);
+        assert_eq!((old.exists(), dir.path().join("Data.fs.old").exists()), (is_kept, false));
     }
 }

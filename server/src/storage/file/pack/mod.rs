@@ -154,6 +154,8 @@ fn run(
     let file = &*shared.name;
     let mut is_collecting = request.gc.unwrap_or(!shared.options.keep_garbage);
     let mut attempt = 1;
+    // Before the new file needs the room; and as Python does, also when it turns out that there is nothing to do.
+    files.remove_old().map_err(failed("remove the old file of", file))?;
     loop {
         match run_once(shared, files, request.until, is_collecting, host) {
             Ok(outcome) => return Ok(outcome),
@@ -240,8 +242,6 @@ fn prepare<'p>(
     }
     let reachable = reachable::reachable(found, walk, is_collecting, notes, progress)?;
 
-    // Before the new file needs the room.
-    files.remove_old().map_err(failed("remove the old file of", file))?;
     let disk = files.create_pack().map_err(failed("create the packed file of", file))?;
     let mut copy = Copy::new(Output::new(disk), is_collecting);
     if !copy.packed(walk, &reachable, host, notes, progress)? {
