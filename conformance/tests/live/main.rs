@@ -6,6 +6,7 @@
 
 mod captures;
 mod context;
+mod examples;
 mod faults;
 mod first_steps;
 mod generations;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
             trials.extend(self::trials(&Subject::Runzeo, &[PeerVersion::Zeo62], |name| name == "basic"));
             trials.extend(zope_trials(&Subject::Ours));
             trials.extend(captures::trials(is_required()));
+            trials.extend(examples::trials());
             trials.extend(first_steps::trials());
             trials.extend(generations::trials());
             trials
