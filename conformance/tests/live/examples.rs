@@ -174,7 +174,7 @@ impl World {
         };
         Ok(Self {
             peer,
-            examples: chatter.parent().unwrap_or(Path::new(".")).to_owned(),
+            examples: chatter.parent().ok_or("nowhere")?.to_owned(),
             server_command: ServerCommand { template, ready: Ready::Line, is_python: false },
             config,
             dir,

@@ -12,6 +12,7 @@ mod first_steps;
 mod generations;
 mod runzeo;
 mod scenarios;
+mod serial;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
             trials.extend(examples::trials());
             trials.extend(first_steps::trials());
             trials.extend(generations::trials());
+            trials.extend(serial::trials());
             trials
         }
         Some(subject) => {
