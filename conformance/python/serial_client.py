@@ -5,6 +5,7 @@ It is one of the clients of `zeo-serial`, whose journal says what the fields
 mean (`conformance/src/serial/journal.rs`). Threads share a storage with its
 cache, which is closed and opened again now and then.
 """
+import contextlib
 import io
 import json
 import pickle
@@ -122,11 +123,20 @@ class Worker:
             return "unknown"
 
 
+def opened(args, cache_size):
+    """A storage; a server that goes in that moment is waited for."""
+    while True:
+        try:
+            return common.open_storage(
+                args, cache=args.cache, cache_size=cache_size,
+                disconnect_poll=0.05, wait_timeout=60)
+        except ClientDisconnected:
+            continue
+
+
 def live(args, workers, dice, cache_size, is_over):
     """A storage, from when it is opened until it is closed."""
-    with common.storage_of(
-            args, cache=args.cache, cache_size=cache_size, disconnect_poll=0.05,
-            wait_timeout=60) as storage:
+    with contextlib.closing(opened(args, cache_size)) as storage:
         is_enough = threading.Event()
         failures = []
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use zeo_client::blocking::Client;
-use zeo_client::{Builder, Error, Fate, LostCommit, Metadata, Oid, Tid};
+use zeo_client::{Builder, Error, Fate, LostCommit, Metadata, Oid, Revision, Tid};
 
 use super::SerialError;
 use super::journal::{Entry, ObjectNumber, Outcome, Read, Write};
@@ -90,7 +90,14 @@ impl Worker {
         let snapshot = client.last_transaction();
         let oids = self.some_objects();
         let before = Tid::from_u64(snapshot.to_u64() + 1);
-        let reads = oids.iter().map(|oid| read(client, *oid, before)).collect::<Result<Vec<_>, _>>()?;
+        let numbers = oids.iter().copied().map(Oid::from_u64);
+        // One after the other, or all at once.
+        let loaded: Vec<_> = match self.dice.roll(2) {
+            0 => client.prefetch(numbers, before).collect(),
+            _ => numbers.map(|oid| (oid, client.load_before(oid, before))).collect(),
+        };
+        let reads =
+            loaded.into_iter().map(|(oid, loaded)| read(oid, loaded?)).collect::<Result<Vec<_>, _>>()?;
         let mut entry = Entry {
             thread: self.number,
             snapshot: snapshot.to_u64(),
@@ -150,13 +157,13 @@ impl Worker {
     }
 }
 
-fn read(client: &Client, oid: ObjectNumber, before: Tid) -> Result<Read, SerialError> {
-    let revision = client.load_before(Oid::from_u64(oid), before)?;
-    let revision = revision.ok_or_else(|| SerialError::Wrong(format!("no {oid:#x} before {before}")))?;
+fn read(oid: Oid, loaded: Option<Revision>) -> Result<Read, SerialError> {
+    let revision = loaded.ok_or_else(|| SerialError::Wrong(format!("there is no {oid} so early")))?;
     let value = value_of(&revision.data);
-    let value = value.ok_or_else(|| SerialError::Wrong(format!("{oid:#x} before {before} is damaged")))?;
+    let value =
+        value.ok_or_else(|| SerialError::Wrong(format!("{oid} of {} is damaged", revision.serial)))?;
     let end = revision.end.map(Tid::to_u64);
-    Ok(Read { oid, serial: revision.serial.to_u64(), value, end })
+    Ok(Read { oid: oid.to_u64(), serial: revision.serial.to_u64(), value, end })
 }
 
 fn commit(client: &Client, entry: &Entry) -> Result<Tid, Error> {
