@@ -18,7 +18,7 @@ use zeo_conformance::server::{Ready, Server, ServerCommand, free_port};
 use crate::{SERVE_ARGUMENT, is_required, runzeo};
 
 /// The longest wait for all that is said.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 /// Of each language.
 const CHATTERS: usize = 3;
 /// Of each of them.
