@@ -5,8 +5,8 @@ mod common;
 
 use common::fixture::unhex;
 use proptest::prelude::*;
-use zeo_codec::record::{is_blob, possible_references, references};
-use zeo_codec::{DecodeErrorKind, Oid};
+use zeo_codec::record::{decode, encode, is_blob, possible_references, references};
+use zeo_codec::{DecodeErrorKind, Limits, Oid};
 
 const REFERENCES: &str = include_str!("../../fixtures/records/references.txt");
 const BLOBS: &str = include_str!("../../fixtures/records/blobs.txt");
@@ -50,6 +50,23 @@ fn blobs_are_those_of_python() {
         assert_eq!(is_blob(&unhex(record)), is_python_blob == "True", "{line}");
     }
     assert!(!is_blob(b""));
+}
+
+/// The root as ZODB 6.4 writes it, with one more PersistentMapping: the second pickle takes the class of that from the
+/// memo of the first.
+#[test]
+fn a_state_may_name_the_class_of_the_object() {
+    let record =
+        b"\x80\x03cpersistent.mapping\nPersistentMapping\nq\0.\x80\x03}q\x01X\x04\0\0\0dataq\x02}q\x03\
+        X\x01\0\0\0xq\x04C\x08\0\0\0\0\0\0\0\x01q\x05h\0\x86q\x06Qss.";
+    let [class, state] = decode(record, &Limits::DEFAULT).unwrap();
+    assert_eq!(class.to_string(), "<persistent.mapping.PersistentMapping>");
+    let expected = "{\"data\": {\"x\": \
+        persistent (h'0000000000000001', <persistent.mapping.PersistentMapping>)}}";
+    assert_eq!(state.to_string(), expected);
+    let again = encode(&class, &state).unwrap();
+    assert_eq!(decode(&again, &Limits::DEFAULT), Ok([class, state]));
+    assert!(decode(&record[..record.len() - 1], &Limits::DEFAULT).is_err());
 }
 
 #[test]

@@ -17,7 +17,8 @@
 //!
 //! [`bench`](mod@bench) measures servers against each other and against the machine; it speaks the protocol
 //! through the codec. So do [`stress`], which lets many clients loose on a server and judges what they saw, and
-//! [`siege`], which does the same with strangers.
+//! [`siege`], which does the same with strangers. [`serial`] puts clients in Rust and in Python on one database, and judges
+//! whether what they saw is one history.
 //!
 //! [`capture`] is a file format for what peers said to each other, [`record`](mod@record) a proxy that writes it;
 //! [`scenarios`] are what Python's peers play for captures, and [`commands`] the subcommands of `zeo-conformance`, which
@@ -38,6 +39,7 @@ pub mod record;
 pub mod replay;
 pub mod scenarios;
 pub mod script;
+pub mod serial;
 pub mod server;
 pub mod siege;
 pub mod sniff;

@@ -21,6 +21,6 @@ pub mod op;
 pub mod write;
 
 pub use lex::Lexer;
-pub use machine::{decode, decode_prefix};
+pub use machine::{decode, decode_pair, decode_prefix};
 pub use op::Op;
 pub use write::{PickleFlavor, PickleWriter};

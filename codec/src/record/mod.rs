@@ -16,11 +16,45 @@ mod machine;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::emit::{Emit as _, EncodeError};
 use crate::error::DecodeError;
 use crate::id::Oid;
 use crate::limits::Limits;
-use crate::pickle::{self, Lexer, Op};
+use crate::pickle::{self, Lexer, Op, PickleFlavor, PickleWriter};
 use crate::value::{Global, Value};
+
+/// The two pickles of `record`: what the object is of, and its state. The second may refer to what the first has set
+/// aside, for example to name the class once more (`ZODB/serialize.py:ObjectWriter._dump`, ZODB 6.4).
+///
+/// # Errors
+/// Anything a [`DecodeError`] can say.
+pub fn decode<'a>(record: &'a [u8], limits: &Limits) -> Result<[Value<'a>; 2], DecodeError> {
+    pickle::decode_pair(record, limits)
+}
+
+/// A record of these two, which ZODB on Python 3 reads. Not in the bytes that it would write: nothing is set aside.
+///
+/// ```
+/// use zeo_codec::{Global, Limits, Value, record};
+///
+/// let class = Value::Global(Global { module: "persistent.list".into(), name: "PersistentList".into() });
+/// let state = Value::Dict(vec![("data".into(), Value::List(vec!["hello".into()]))]);
+/// let bytes = record::encode(&class, &state).unwrap();
+/// assert_eq!(record::decode(&bytes, &Limits::DEFAULT), Ok([class, state]));
+/// ```
+///
+/// # Errors
+/// [`EncodeError`] for a class whose name no pickle can hold.
+pub fn encode(class: &Value<'_>, state: &Value<'_>) -> Result<Vec<u8>, EncodeError> {
+    let mut record = Vec::new();
+    let mut writer = PickleWriter::new(&mut record, PickleFlavor::Python3);
+    for value in [class, state] {
+        writer.start();
+        writer.value(value)?;
+        writer.stop();
+    }
+    Ok(record)
+}
 
 /// Appends the oids of all objects that `record` refers to, in the order of the references; an object may come
 /// several times.

@@ -6,11 +6,13 @@
 
 mod captures;
 mod context;
+mod examples;
 mod faults;
 mod first_steps;
 mod generations;
 mod runzeo;
 mod scenarios;
+mod serial;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -57,8 +59,10 @@ fn main() -> ExitCode {
             trials.extend(self::trials(&Subject::Runzeo, &[PeerVersion::Zeo62], |name| name == "basic"));
             trials.extend(zope_trials(&Subject::Ours));
             trials.extend(captures::trials(is_required()));
+            trials.extend(examples::trials());
             trials.extend(first_steps::trials());
             trials.extend(generations::trials());
+            trials.extend(serial::trials());
             trials
         }
         Some(subject) => {

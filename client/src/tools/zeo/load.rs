@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 
 use clap::Args;
-use zeo_codec::{DecodeError, Limits, Oid, Tid, pickle, record};
+use zeo_codec::{DecodeError, Limits, Oid, Tid, record};
 
 use super::Failure;
 use super::server::ServerOptions;
@@ -117,8 +117,7 @@ fn pickles(record: &[u8], is_full: bool) -> Result<[String; 2], DecodeError> {
     let show = |value: zeo_codec::Value<'_>| {
         if is_full { value.to_string() } else { format!("{value:.SHORT$}") }
     };
-    let (class, len) = pickle::decode_prefix(record, &Limits::DEFAULT)?;
-    let state = pickle::decode(record.get(len..).unwrap_or_default(), &Limits::DEFAULT)?;
+    let [class, state] = record::decode(record, &Limits::DEFAULT)?;
     Ok([show(class), show(state)])
 }
 

@@ -33,23 +33,19 @@ pub fn decode<'a>(pickle: &'a [u8], limits: &Limits) -> Result<Value<'a>, Decode
 /// As [`decode`].
 pub fn decode_prefix<'a>(pickle: &'a [u8], limits: &Limits) -> Result<(Value<'a>, usize), DecodeError> {
     let mut lexer = Lexer::new(pickle);
+    let value = Machine::new(limits.value_count).run(&mut lexer, limits)?;
+    Ok((value, lexer.offset()))
+}
+
+/// Decodes two pickles back to back, where the memo of the first goes on in the second: what a pickler writes that dumps
+/// twice and is not told to forget.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_pair<'a>(pickles: &'a [u8], limits: &Limits) -> Result<[Value<'a>; 2], DecodeError> {
+    let mut lexer = Lexer::new(pickles);
     let mut machine = Machine::new(limits.value_count);
-    let root = loop {
-        let offset = lexer.offset();
-        match lexer.next_op()? {
-            Op::Stop => {
-                break machine.pop().map_err(|kind| DecodeError::new(offset, kind))?;
-            }
-            op => machine.execute(op).map_err(|kind| DecodeError::new(offset, kind))?,
-        }
-    };
-    let end = lexer.offset();
-    // Without sharing every value takes at least one opcode. The factor leaves room for honest sharing.
-    let budget = limits.value_count.min(end.saturating_mul(4).saturating_add(64));
-    let value = Tree::new(&machine.nodes, &machine.items, budget, limits.depth)
-        .root(root)
-        .map_err(|kind| DecodeError::new(end.saturating_sub(1), kind))?;
-    Ok((value, end))
+    Ok([machine.run(&mut lexer, limits)?, machine.run(&mut lexer, limits)?])
 }
 
 type NodeId = u32;
@@ -115,6 +111,25 @@ impl<'a> Machine<'a> {
             count_max,
             budget: count_max,
         }
+    }
+
+    /// Runs the next pickle up to its `STOP`.
+    fn run(&mut self, lexer: &mut Lexer<'a>, limits: &Limits) -> Result<Value<'a>, DecodeError> {
+        self.stack.clear();
+        self.marks.clear();
+        let root = loop {
+            let offset = lexer.offset();
+            let failed = |kind| DecodeError::new(offset, kind);
+            match lexer.next_op()? {
+                Op::Stop => break self.pop().map_err(failed)?,
+                op => self.execute(op).map_err(failed)?,
+            }
+        };
+        let end = lexer.offset();
+        // Without sharing every value takes at least one opcode. The factor leaves room for honest sharing.
+        let budget = limits.value_count.min(end.saturating_mul(4).saturating_add(64));
+        let tree = Tree::new(&self.nodes, &self.items, budget, limits.depth);
+        tree.root(root).map_err(|kind| DecodeError::new(end.saturating_sub(1), kind))
     }
 
     fn execute(&mut self, op: Op<'a>) -> Result<(), Kind> {
