@@ -50,6 +50,7 @@ const EVERYWHERE: &[&str] = &["blobs", "commit", "conflict", "iterate", "reading
 /// Scenarios that are not played with servers of ZEO 4. There are no conflicts left to the client and no TLS, new objects
 /// are not announced, metadata is ASCII, and our relay serves no clients of ZEO 4.
 const NOT_OF_ZEO4: &[&str] = &[
+    "cache_file",
     "commit",
     "configured",
     "conflict_resolved",
