@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// The two encodings of messages; the server announces one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Framing {
     /// `Z5`.
     Pickle,
@@ -59,6 +59,21 @@ pub struct ServerConfig {
 }
 
 impl ServerConfig {
+    /// A file storage, everything else by default.
+    #[must_use]
+    pub fn new(framing: Framing, storage_path: PathBuf) -> Self {
+        Self {
+            framing,
+            storage_path,
+            storage_section: None,
+            read_only: false,
+            invalidation_queue_size: None,
+            client_conflict_resolution: false,
+            ssl: String::new(),
+            port: None,
+        }
+    }
+
     /// The file, for a server that is to listen on `port`; 0 for any.
     #[must_use]
     pub fn text(&self, port: u16) -> String {

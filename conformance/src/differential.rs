@@ -47,16 +47,12 @@ impl Side {
     fn new(plan: &Plan<'_>, name: &'static str, command: ServerCommand) -> Self {
         let files = plan.dir.join(name);
         let config = ServerConfig {
-            framing: plan.framing,
-            storage_path: files.clone(),
             storage_section: Some(storages(&files)),
-            read_only: false,
             // Small enough that some clients ask for more.
             invalidation_queue_size: Some(20),
             // Python's server merges by itself, or has its clients do it.
             client_conflict_resolution: plan.seed.is_multiple_of(2),
-            ssl: String::new(),
-            port: None,
+            ..ServerConfig::new(plan.framing, files.clone())
         };
         Self { name, command, config, files }
     }

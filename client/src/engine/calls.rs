@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use zeo_codec::call::{LoadBefore, SendBlob, TransactionRef, TxnId};
+use zeo_codec::call::{SendBlob, TransactionRef, TxnId};
 use zeo_codec::session::SessionError;
 use zeo_codec::{Call, Method, Oid, Tid};
 
@@ -43,8 +43,7 @@ impl<T> Engine<T> {
     /// # Errors
     /// As [`call`](Self::call).
     pub fn load(&mut self, oid: Oid, before: Tid, token: T) -> Result<(), Error> {
-        let call = Call::LoadBefore(LoadBefore { oid, before });
-        self.usable()?.with_room()?.load(&call, oid, before, token).map_err(call_error)
+        self.usable()?.with_room()?.load(oid, before, token).map_err(call_error)
     }
 
     /// Asks the server for a blob, whose [pieces](Self::poll_piece) come before the outcome.

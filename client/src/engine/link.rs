@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use zeo_codec::call::InvalidateTransaction;
+use zeo_codec::call::{InvalidateTransaction, LoadBefore};
 use zeo_codec::digest::SessionKey;
 use zeo_codec::handshake::Version;
 use zeo_codec::session::{ClientEvent, ClientReply, ClientSession, Incoming, Message, SessionError};
@@ -191,21 +191,26 @@ impl<T> Link<T> {
     }
 
     /// Asks for a revision, or joins those who wait for the same (protocol reference 3.1).
-    pub(super) fn load(
-        &mut self,
-        call: &Call<'_>,
-        oid: Oid,
-        before: Tid,
-        token: T,
-    ) -> Result<(), SessionError> {
+    pub(super) fn load(&mut self, oid: Oid, before: Tid, token: T) -> Result<(), SessionError> {
         if let Some(load) = self.loads.get_mut(&(oid, before)) {
             load.tokens.push(token);
             return Ok(());
         }
-        if let MsgId::Int(id) = self.session.call(call)? {
+        self.send_load(oid, before)?;
+        self.loads.insert((oid, before), Load::new(vec![token]));
+        Ok(())
+    }
+
+    /// Asks once more for a revision whose answer is of no use. Those who wait go on waiting, if need be for the end.
+    pub(super) fn load_again(&mut self, oid: Oid, before: Tid, tokens: Vec<T>) -> Result<(), SessionError> {
+        self.loads.insert((oid, before), Load::new(tokens));
+        self.send_load(oid, before)
+    }
+
+    fn send_load(&mut self, oid: Oid, before: Tid) -> Result<(), SessionError> {
+        if let MsgId::Int(id) = self.session.call(&Call::LoadBefore(LoadBefore { oid, before }))? {
             self.calls.insert(id, Waiting::Load(oid, before));
         }
-        self.loads.insert((oid, before), Load::new(token));
         Ok(())
     }
 

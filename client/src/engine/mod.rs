@@ -35,7 +35,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use zeo_codec::call::{GetInvalidations, LoadBefore, ReceiveBlobChunk, ReceiveBlobStart, ReceiveBlobStop};
+use zeo_codec::call::{GetInvalidations, ReceiveBlobChunk, ReceiveBlobStart, ReceiveBlobStop};
 use zeo_codec::session::{ClientReply, ClientSession, Message};
 use zeo_codec::{Call, Limits, Method, Oid, Reply, Tid};
 
@@ -322,11 +322,7 @@ impl<T> Engine<T> {
 
     fn load_again(&mut self, oid: Oid, before: Tid, tokens: Vec<T>) -> Result<(), ConnectionError> {
         let Some(link) = &mut self.link else { return Ok(()) };
-        let call = Call::LoadBefore(LoadBefore { oid, before });
-        for token in tokens {
-            link.load(&call, oid, before, token)?;
-        }
-        Ok(())
+        Ok(link.load_again(oid, before, tokens)?)
     }
 
     fn on_reply(&mut self, to: Waiting<T>, reply: &ClientReply) -> Result<(), ConnectionError> {
@@ -352,7 +348,9 @@ impl<T> Engine<T> {
             Waiting::Call(token) => {
                 let result = match &mut self.link {
                     Some(link) if reply.method == Some(Method::Vote) && link.is_older() => {
-                        result.and_then(|_| link.voted())
+                        // Taken in any case: nothing of it belongs to the next vote.
+                        let voted = link.voted();
+                        result.and(voted)
                     }
                     _ => result,
                 };

@@ -28,8 +28,8 @@ pub(super) struct Load<T> {
 }
 
 impl<T> Load<T> {
-    pub(super) fn new(token: T) -> Self {
-        Self { tokens: vec![token], changes: Vec::new() }
+    pub(super) const fn new(tokens: Vec<T>) -> Self {
+        Self { tokens, changes: Vec::new() }
     }
 
     /// The revision as it is after the changes that came while it was under way; `None` if it is not the newest one older

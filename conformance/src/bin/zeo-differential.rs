@@ -29,7 +29,7 @@ struct Options {
     version: Option<Version>,
     /// Only this framing [default: both in turn].
     #[arg(long, value_enum)]
-    framing: Option<FramingChoice>,
+    framing: Option<Framing>,
     /// The server: words with {config} where the path of the configuration goes [default: runzeo beside this program].
     #[arg(long, value_name = "COMMAND")]
     server: Option<String>,
@@ -41,12 +41,6 @@ enum Version {
     Zeo62,
     #[value(name = "5.4.1")]
     Zeo541,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum FramingChoice {
-    Pickle,
-    Msgpack,
 }
 
 fn main() -> ExitCode {
@@ -67,8 +61,7 @@ fn differential(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
         None => vec![PeerVersion::Zeo62, PeerVersion::Zeo541],
     };
     let framings = match options.framing {
-        Some(FramingChoice::Pickle) => vec![Framing::Pickle],
-        Some(FramingChoice::Msgpack) => vec![Framing::Msgpack],
+        Some(framing) => vec![framing],
         None => Framing::ALL.to_vec(),
     };
     let peers = versions.into_iter().map(Peer::ensure).collect::<Result<Vec<_>, _>>()?;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use zeo_conformance::config::Framing;
 use zeo_conformance::peers::{Peer, PeerVersion};
 use zeo_conformance::serial::{Plan, run};
@@ -32,7 +32,7 @@ struct Options {
     server_life: f64,
     /// How messages are encoded.
     #[arg(long, value_enum, default_value = "pickle")]
-    framing: FramingChoice,
+    framing: Framing,
     /// The dice's seed [default: the time].
     #[arg(long)]
     seed: Option<u64>,
@@ -45,12 +45,6 @@ struct Options {
     /// Where all files go [default: a temporary directory, removed if all is well].
     #[arg(long, value_name = "PATH")]
     dir: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum FramingChoice {
-    Pickle,
-    Msgpack,
 }
 
 fn main() -> ExitCode {
@@ -84,10 +78,7 @@ fn serial(options: &Options) -> Result<bool, Box<dyn std::error::Error>> {
     let seed = options.seed.unwrap_or(now.as_secs());
     let plan = Plan {
         server,
-        framing: match options.framing {
-            FramingChoice::Pickle => Framing::Pickle,
-            FramingChoice::Msgpack => Framing::Msgpack,
-        },
+        framing: options.framing,
         peer,
         dir,
         rust_count: options.rust,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use zeo_conformance::config::Framing;
 use zeo_conformance::server::ServerCommand;
 use zeo_conformance::stress::check::Leniency;
@@ -38,7 +38,7 @@ struct Options {
     packs: u64,
     /// How messages are encoded.
     #[arg(long, value_enum, default_value = "pickle")]
-    framing: FramingChoice,
+    framing: Framing,
     /// The dice's seed [default: the time].
     #[arg(long)]
     seed: Option<u64>,
@@ -53,21 +53,6 @@ struct Options {
     /// Where the server's files go [default: a temporary directory, removed if all is well].
     #[arg(long, value_name = "PATH")]
     dir: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum FramingChoice {
-    Pickle,
-    Msgpack,
-}
-
-impl From<FramingChoice> for Framing {
-    fn from(choice: FramingChoice) -> Self {
-        match choice {
-            FramingChoice::Pickle => Self::Pickle,
-            FramingChoice::Msgpack => Self::Msgpack,
-        }
-    }
 }
 
 fn main() -> ExitCode {
@@ -103,7 +88,7 @@ fn stress(options: &Options) -> Result<bool, Box<dyn std::error::Error>> {
     }
     let plan = Plan {
         server,
-        framing: options.framing.into(),
+        framing: options.framing,
         dir,
         client_count: options.clients,
         object_count: options.objects,
@@ -156,7 +141,7 @@ fn soak(
 ) -> Result<bool, Box<dyn std::error::Error>> {
     let soak = soak::run(&soak::Plan {
         server,
-        framing: options.framing.into(),
+        framing: options.framing,
         dir,
         client_count: options.clients,
         object_count: options.objects,

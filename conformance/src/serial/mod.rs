@@ -194,16 +194,7 @@ fn commit_count(entries: &[Entry]) -> u64 {
 }
 
 fn config_of(plan: &Plan) -> ServerConfig {
-    ServerConfig {
-        framing: plan.framing,
-        storage_path: plan.dir.join("Data.fs"),
-        storage_section: None,
-        read_only: false,
-        invalidation_queue_size: None,
-        client_conflict_resolution: false,
-        ssl: String::new(),
-        port: Some(free_port()),
-    }
+    ServerConfig { port: Some(free_port()), ..ServerConfig::new(plan.framing, plan.dir.join("Data.fs")) }
 }
 
 fn cache_size(number: u64) -> u64 {

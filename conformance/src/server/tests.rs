@@ -11,16 +11,7 @@ fn shell(script: &str, ready: Ready) -> ServerCommand {
 }
 
 fn config(dir: &Path) -> ServerConfig {
-    ServerConfig {
-        framing: Framing::Pickle,
-        storage_path: dir.join("Data.fs"),
-        storage_section: None,
-        read_only: false,
-        invalidation_queue_size: None,
-        client_conflict_resolution: false,
-        ssl: String::new(),
-        port: None,
-    }
+    ServerConfig::new(Framing::Pickle, dir.join("Data.fs"))
 }
 
 /// Listens, and greets whoever comes with these bytes.

@@ -35,14 +35,8 @@ impl Siege {
         let dir = plan.dir.join(name);
         std::fs::create_dir_all(&dir)?;
         let config = ServerConfig {
-            framing: Framing::Pickle,
-            storage_path: dir.join("Data.fs"),
             storage_section: Some(file_section("1", &dir.join("Data.fs"), "")),
-            read_only: false,
-            invalidation_queue_size: None,
-            client_conflict_resolution: false,
-            ssl: String::new(),
-            port: None,
+            ..ServerConfig::new(Framing::Pickle, dir.join("Data.fs"))
         };
         // A key that only this server has.
         let timeout = format!("<zeo>\n  handshake-timeout {}s\n", plan.handshake_timeout.as_secs());

@@ -105,14 +105,9 @@ pub enum StressError {
 /// If the server cannot be run, or breaks the protocol; broken rules are no error but the outcome.
 pub fn run(plan: &Plan) -> Result<Outcome, StressError> {
     let config = ServerConfig {
-        storage_section: None,
-        framing: plan.framing,
-        storage_path: plan.dir.join("Data.fs"),
-        read_only: false,
         invalidation_queue_size: Some(1_000),
-        client_conflict_resolution: false,
         port: Some(free_port()),
-        ssl: String::new(),
+        ..ServerConfig::new(plan.framing, plan.dir.join("Data.fs"))
     };
     let start = |number: u64| Server::start(&format!("server-{number}"), &plan.server, &config, &plan.dir);
     let first = start(0)?;

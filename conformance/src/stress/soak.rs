@@ -153,14 +153,8 @@ fn growth(points: impl Iterator<Item = (f64, f64)> + Clone) -> f64 {
 /// If the server cannot be run, or breaks the protocol; growth is no error.
 pub fn run(plan: &Plan) -> Result<Soak, StressError> {
     let config = ServerConfig {
-        storage_section: None,
-        framing: plan.framing,
-        storage_path: plan.dir.join("Data.fs"),
-        read_only: false,
         invalidation_queue_size: Some(1_000),
-        client_conflict_resolution: false,
-        port: None,
-        ssl: String::new(),
+        ..ServerConfig::new(plan.framing, plan.dir.join("Data.fs"))
     };
     let server = Server::start("server", &plan.server, &config, &plan.dir)?;
     let address = server.address();

@@ -39,11 +39,13 @@ pub(crate) enum Subject {
 }
 
 impl Subject {
-    pub(crate) const ALL: [Self; 4] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Ours,
         Self::Python(PeerVersion::Zeo62),
         Self::Python(PeerVersion::Zeo541),
+        Self::Python(PeerVersion::Zeo523),
         Self::Zeo4(OldVersion::Zeo431),
+        Self::Zeo4(OldVersion::Zeo431Python2),
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -101,16 +103,7 @@ impl World {
 
     /// A new file storage, everything else by default.
     pub(crate) fn config(&self) -> ServerConfig {
-        ServerConfig {
-            framing: self.framing,
-            storage_path: self.dir.path().join("Data.fs"),
-            storage_section: None,
-            read_only: false,
-            invalidation_queue_size: None,
-            client_conflict_resolution: false,
-            ssl: String::new(),
-            port: None,
-        }
+        ServerConfig::new(self.framing, self.path("Data.fs"))
     }
 
     pub(crate) fn server(&self, config: &ServerConfig) -> Result<Server> {

@@ -146,16 +146,7 @@ impl Context {
 
     /// The usual configuration: a new file storage, everything else by default.
     pub(crate) fn config(&self) -> ServerConfig {
-        ServerConfig {
-            framing: self.framing,
-            storage_path: self.path("Data.fs"),
-            storage_section: None,
-            read_only: false,
-            invalidation_queue_size: None,
-            client_conflict_resolution: false,
-            ssl: String::new(),
-            port: None,
-        }
+        ServerConfig::new(self.framing, self.path("Data.fs"))
     }
 
     pub(crate) fn start_server(&self, config: &ServerConfig) -> Result<Server, ProcessError> {

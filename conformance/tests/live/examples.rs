@@ -163,14 +163,8 @@ impl World {
         let template = vec![exe.into(), SERVE_ARGUMENT.into(), "-C".into(), "{config}".into()];
         let dir = tempfile::TempDir::with_prefix("zeo-examples-").map_err(|error| error.to_string())?;
         let config = ServerConfig {
-            framing,
-            storage_path: dir.path().join("Data.fs"),
-            storage_section: None,
-            read_only: false,
-            invalidation_queue_size: None,
-            client_conflict_resolution: false,
-            ssl: String::new(),
             port: Some(free_port()),
+            ..ServerConfig::new(framing, dir.path().join("Data.fs"))
         };
         Ok(Self {
             peer,

@@ -4,14 +4,14 @@ use zeo_codec::call::{TpcBegin, TransactionRef, TxnId};
 use zeo_codec::digest::Secret;
 use zeo_codec::handshake::{Protocol, Version};
 use zeo_codec::session::ServerSession;
-use zeo_codec::{Body, Call, Limits, Method, Oid, Reply, Tid, Value, pickle};
+use zeo_codec::{Body, Call, Limits, Method, Oid, RemoteError, Reply, Tid, Value, pickle};
 
 use super::model::data;
 use super::{Asked, Model, Pair, Server, changed, everything, info, registration, sent};
 use crate::cache::{Cache as _, Revision};
 use crate::credentials::Credentials;
 use crate::engine::{Access, Answer, Link, Origin, Registration};
-use crate::error::{Conflict, ConnectionError};
+use crate::error::{Conflict, ConnectionError, Error};
 
 /// Protocol reference A.6.
 const CHALLENGE: &str = "ca16928a0dd98c7ed0b27d7e7f58508f45a045e1";
@@ -84,13 +84,29 @@ impl Pair {
         pair
     }
 
-    /// Votes, and lets the server answer with these `serialnos`.
-    fn vote(&mut self, serialnos: Vec<Value<'static>>) -> super::Outcome {
+    /// Votes, and lets the server tell these `serialnos`; the vote is still to be answered.
+    fn ask_for_vote(&mut self, serialnos: Vec<Value<'static>>) -> Asked {
         self.engine.call(&Call::Transaction(Method::Vote, TransactionRef { id: TxnId(1) }), 1).unwrap();
         let asked = self.asked_one();
-        self.server.tell(Method::Serialnos, vec![Value::List(serialnos)]).reply(&asked, &Reply::None);
+        self.server.tell(Method::Serialnos, vec![Value::List(serialnos)]);
+        asked
+    }
+
+    fn voted(&mut self) -> super::Outcome {
         self.deliver().unwrap();
         self.done().remove(0).1
+    }
+
+    fn vote(&mut self, serialnos: Vec<Value<'static>>) -> super::Outcome {
+        let asked = self.ask_for_vote(serialnos);
+        self.server.reply(&asked, &Reply::None);
+        self.voted()
+    }
+
+    fn vote_refused(&mut self, serialnos: Vec<Value<'static>>, error: &RemoteError<'_>) -> Error {
+        let asked = self.ask_for_vote(serialnos);
+        self.server.0.reply_error(&asked.id, error).unwrap();
+        self.voted().unwrap_err()
     }
 }
 
@@ -203,7 +219,12 @@ fn serialnos_are_the_result_of_the_vote() {
     let error = pair.vote(vec![stored.clone(), pair_of(5, conflict)]).unwrap_err();
     let (committed, read) = (Tid::from_u64(6), Tid::from_u64(4));
     assert_eq!(error.conflict(), Some(Conflict { oid: Oid::from_u64(5), committed, read }));
-    assert!(pair.vote(vec![stored]).is_ok());
+    assert!(pair.vote(vec![stored.clone()]).is_ok());
+    // The storage itself may refuse behind them, and is then the reason.
+    let resolved = pair_of(2, Value::Bytes(b"rs".as_slice().into()));
+    let error = RemoteError::new("builtins.OSError", vec!["no space".into()]);
+    assert_eq!(pair.vote_refused(vec![resolved], &error).server().unwrap().class, "builtins.OSError");
+    assert_eq!(pair.vote(vec![stored]).unwrap(), Answer::Reply(Reply::Voted(Vec::new())));
 }
 
 #[test]
