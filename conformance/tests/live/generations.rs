@@ -424,8 +424,15 @@ fn monitor(dir: &Path) -> Result<(), Failed> {
     let mut client = Client::connected(Who::Old(ZEO4), "client", dir, server.address())?;
     client.commit(1, NEW, "x")?;
     client.ask(json!(["begin"]))?;
-    let mut report = String::new();
-    TcpStream::connect(("127.0.0.1", port))?.read_to_string(&mut report)?;
+    let ask = || {
+        let mut report = String::new();
+        TcpStream::connect(("127.0.0.1", port)).ok()?.read_to_string(&mut report).ok()?;
+        Some(report)
+    };
+    // Nobody answers the beginning of a transaction, so it may still be on its way.
+    let has_begun = |report: &String| report.contains("Active transactions: 1\n");
+    let report = poll_until(Duration::from_secs(10), || ask().filter(has_begun));
+    let report = report.or_else(ask).ok_or("no report")?;
     let (head, storage) = report.split_once("\n\n").ok_or_else(|| report.clone())?;
     assert!(head.starts_with("ZEO monitor server version ") && head.lines().count() == 2, "{report}");
     let mut lines = storage.lines();
