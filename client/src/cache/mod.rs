@@ -76,4 +76,12 @@ pub trait Cache: Send + fmt::Debug {
     /// # Errors
     /// If it cannot be written.
     fn clear(&mut self) -> io::Result<()>;
+
+    /// Writes what was stored last, if it waits in memory for more. A cache that is dropped does so by itself.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

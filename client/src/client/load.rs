@@ -17,6 +17,8 @@ use crate::net::{State, Waiter, outcome};
 
 /// Loads of a batch that are in flight at the same time.
 const BATCH_COUNT_MAX: usize = 10_000;
+/// Loads of a batch that are sent at once: the server begins with them while the next are written.
+const ASK_COUNT_MAX: usize = 256;
 
 /// What a look at the cache, and a try at the server, gave.
 enum Asked<W> {
@@ -160,7 +162,7 @@ impl Prefetch {
         if self.waiting_count == 0 {
             return Poll::Ready(None);
         }
-        if self.in_flight_count < BATCH_COUNT_MAX / 2 {
+        if self.in_flight_count < BATCH_COUNT_MAX / 2 && !self.oids.is_empty() {
             self.ask();
         }
         // As a sender is kept here, this does not end before all answers are there.
@@ -172,12 +174,18 @@ impl Prefetch {
 
     /// Asks for as many as may be in flight. Each is answered, now or later.
     fn ask(&mut self) {
+        while self.in_flight_count < BATCH_COUNT_MAX && !self.oids.is_empty() {
+            self.ask_some();
+        }
+    }
+
+    fn ask_some(&mut self) {
         let Self { client, oids, before, sender, in_flight_count, .. } = self;
+        let count = ASK_COUNT_MAX.min(BATCH_COUNT_MAX.saturating_sub(*in_flight_count));
+        let asked = oids.split_off(oids.len().saturating_sub(count));
+        *in_flight_count += asked.len();
         client.shared().act(|state| {
-            while *in_flight_count < BATCH_COUNT_MAX
-                && let Some(oid) = oids.pop()
-            {
-                *in_flight_count += 1;
+            for oid in asked.into_iter().rev() {
                 let waiter = || (Waiter::Many(sender.clone(), oid), ());
                 let answer = match state.load(oid, *before, waiter) {
                     Ok(Asked::Sent(())) => continue,

@@ -64,6 +64,11 @@ impl<T> Engine<T> {
         self.with_cache(|cache| cache.load_before(oid, before)).flatten()
     }
 
+    /// Writes what waits in the cache for more. Best when callers have been told of it.
+    pub fn flush_cache(&mut self) {
+        self.with_cache(|cache| cache.flush());
+    }
+
     /// Forgets what was thought to be current: the server says that it is not.
     pub fn forget(&mut self, oid: Oid) {
         self.with_cache(|cache| cache.invalidate(oid, None));

@@ -72,7 +72,10 @@ impl Shared {
                 Err(error) => Err(Arc::new(error)),
             };
             match handled {
-                Ok(()) => self.settle(&mut state),
+                Ok(()) => {
+                    self.settle(&mut state);
+                    state.engine.flush_cache();
+                }
                 Err(why) => {
                     tracing::warn!("connection lost: {why}");
                     self.lost(&mut state, why);

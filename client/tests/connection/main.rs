@@ -319,6 +319,24 @@ async fn what_is_cached_is_served_without_a_server() {
     assert!(matches!(error, Error::Disconnected(_)), "{error}");
 }
 
+/// A process that is killed leaves in its cache file what it has loaded.
+#[tokio::test]
+async fn what_is_loaded_is_in_the_file_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("client.zec");
+    let listener = Listener::bind();
+    let (client, mut connection) = pair(&listener, listener.client().cache_file(&path, 1000)).await;
+    let (loaded, ()) = tokio::join!(client.load_current(Oid::ZERO), async {
+        let id = connection.expect(Method::LoadBefore).await;
+        let loaded = Loaded { data: b"what was loaded".into(), serial: Tid::from_u64(5), end: None };
+        connection.reply(&id, &Reply::Loaded(loaded)).await;
+    });
+    loaded.unwrap();
+    let file = std::fs::read(&path).unwrap();
+    // Behind the head of the first block.
+    assert_eq!((file.get(12), file.get(47..62)), (Some(&b'a'), Some(&b"what was loaded"[..])));
+}
+
 /// Addresses that change while there is no connection are tried at once.
 #[tokio::test(start_paused = true)]
 async fn new_addresses_are_tried_at_once() {

@@ -3,6 +3,8 @@
 #![allow(dead_code, unreachable_pub, reason = "the fuzz target uses one of them")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a property fails by panicking")]
 
+pub mod cache_file;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex};

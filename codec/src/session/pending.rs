@@ -1,6 +1,7 @@
 //! Which method a reply belongs to.
 
 use alloc::collections::BTreeMap;
+use alloc::collections::btree_map::Entry;
 use alloc::vec::Vec;
 
 use crate::call::Method;
@@ -66,13 +67,13 @@ impl PendingCalls {
 
     /// Takes the call that `id` answers. `Some(None)` is a call of an unknown method, `None` no call at all.
     pub fn take(&mut self, id: &MsgId<'_>) -> Option<Option<Method>> {
-        let key = Key::from(id);
-        let waiting = self.calls.get_mut(&key)?;
+        let Entry::Occupied(mut entry) = self.calls.entry(Key::from(id)) else { return None };
+        let waiting = entry.get_mut();
         let method = waiting.method;
         waiting.count -= 1;
         self.count -= 1;
         if waiting.count == 0 {
-            self.calls.remove(&key);
+            entry.remove();
         }
         Some(method)
     }

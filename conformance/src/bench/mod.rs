@@ -14,12 +14,15 @@
 //! - [`limits`], [`echo`]: what the machine does without a server of ours or Python's;
 //! - [`target`]: server processes;
 //! - [`pack`]: what a pack costs the others, a run of its own;
+//! - [`cache`], [`clients`]: our client's cache and our client beside Python's, runs of their own;
 //! - [`plan`]: which workloads, how long; [`run`]: the whole run; [`report`]: its tables.
 //!
 //! A reply counts only if its frame has the right length; one of some hundred is read through the codec and
 //! its data compared. In the end every object is loaded and compared with what was committed last.
 
+pub mod cache;
 pub mod client;
+pub mod clients;
 pub mod commits;
 pub mod connects;
 pub mod data;
@@ -57,6 +60,9 @@ pub enum BenchError {
     /// A reply that the codec does not understand.
     #[error("reply: {0}")]
     Message(#[from] MessageError),
+    /// What our client says.
+    #[error("client: {0}")]
+    Client(#[from] zeo_client::Error),
     /// A request that cannot be encoded.
     #[error("{0}")]
     Encode(#[from] EncodeError),

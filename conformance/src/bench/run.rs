@@ -264,13 +264,13 @@ fn seed(round: usize, index: usize) -> u64 {
 }
 
 /// The echo server.
-struct Echo {
+pub(super) struct Echo {
     process: Process,
-    address: SocketAddr,
+    pub(super) address: SocketAddr,
 }
 
 impl Echo {
-    fn start(program: &Path, dir: &Path) -> Result<Self, BenchError> {
+    pub(super) fn start(program: &Path, dir: &Path) -> Result<Self, BenchError> {
         let port = free_port();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let words = [program.into(), OsString::from(ECHO_COMMAND), port.to_string().into()];
@@ -283,10 +283,10 @@ impl Echo {
 }
 
 /// A directory that is removed in the end.
-struct Scratch(PathBuf);
+pub(super) struct Scratch(pub(super) PathBuf);
 
 impl Scratch {
-    fn new(dir: &Path) -> Result<Self, BenchError> {
+    pub(super) fn new(dir: &Path) -> Result<Self, BenchError> {
         fs::create_dir_all(dir)?;
         Ok(Self(dir.canonicalize()?))
     }

@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
 /// User and system time of a process with all its threads, to a clock tick (mostly 10 ms).
@@ -17,6 +18,13 @@ pub fn cpu_time(pid: u32) -> io::Result<Duration> {
     let ticks: u64 =
         after_name.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
     Ok(from_ticks(ticks))
+}
+
+/// User and system time of this process with all its threads, exactly.
+#[must_use]
+pub fn own_cpu_time() -> Duration {
+    let now = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or_default())
 }
 
 /// Processor time that the whole machine has spent on anything.

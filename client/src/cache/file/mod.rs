@@ -1,13 +1,14 @@
 //! A cache in a file, in the format of Python's `ClientCache`: either opens what the other has left.
 //!
-//! The file is a ring of blocks without gaps. A record is written at the current position, over whatever blocks are in
-//! the way, and a free block follows it, by which the position is found again. A current revision that is read and has
-//! fallen far behind is written once more, so that what is used stays.
+//! The file is a [`ring`] of blocks without gaps. A record is written at the current position, over whatever blocks are
+//! in the way, and a free block follows it, by which the position is found again. A current revision that is read and
+//! has fallen far behind is written once more, so that what is used stays.
 //!
 //! # When the process is killed
 //!
 //! After each write, and each part of one, the file holds nothing that was not true: a record's block is free until all
-//! of it is there; a revision is ended or freed in the file before the last transaction moves. A file whose blocks do
+//! of it is there; a revision is ended or freed in the file before the last transaction moves. The newest records may be
+//! missing. A file whose blocks do
 //! not follow each other is set aside. When the machine itself fails, the system may have kept later writes and lost
 //! earlier ones; see [`boot`].
 
@@ -15,6 +16,7 @@ mod boot;
 mod disk;
 mod format;
 mod index;
+mod ring;
 mod scan;
 #[cfg(test)]
 mod tests;
@@ -24,38 +26,33 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
 use zeo_codec::{Oid, Tid};
 
 use super::{Cache, Revision};
 pub use disk::Disk;
-use format::{
-    BLOCK_LEN_MAX, Block, END_AT, HEAD_LEN, HEADER_LEN, Head, LAST_TID_AT, OVERHEAD, damage, free, status,
-};
-use index::Index;
+use format::{BLOCK_LEN_MAX, END_AT, HEADER_LEN, Head, LAST_TID_AT, OVERHEAD, damage, free};
+use index::{Index, POSITION_BITS, Position};
+use ring::Ring;
 use trace::{Code, Trace};
 
 use crate::lock_file::{LockError, LockFile};
 
-/// How much is read for a record of unknown length: a page, so that most records come with one call.
-const READ_LEN: usize = 4096;
 /// The smallest cache: Python's fails with less than one block.
 const SIZE_MIN: u64 = 64;
+/// The largest one: what the index can name.
+const SIZE_MAX: u64 = 1 << POSITION_BITS;
 /// If set and not empty, what is done with a cache is traced.
 const TRACE_VARIABLE: &str = "ZEO_CACHE_TRACE";
 
 /// A cache in a file of the format of Python's `ClientCache` (protocol reference 16). A write that is cut off, because the
 /// process is killed, leaves no untruth in it.
 #[derive(Debug)]
-pub struct FileCache<D = File> {
-    disk: D,
-    size: u64,
+pub struct FileCache<D: Disk = File> {
+    ring: Ring<D>,
     index: Index,
     last_tid: u64,
-    /// Where the next record goes: the offset of a block.
-    at: u64,
-    scratch: Vec<u8>,
     trace: Option<Trace>,
+    /// Goes last, when everything has been written.
     place: Option<Place>,
 }
 
@@ -131,12 +128,12 @@ impl<D: Disk> FileCache<D> {
     /// # Errors
     /// `InvalidData` with the place if it is damaged; whatever the disk says.
     pub fn on(mut disk: D, size: u64) -> io::Result<Self> {
-        let size = size.max(SIZE_MIN);
+        let size = size.clamp(SIZE_MIN, SIZE_MAX);
         if disk.is_empty()? {
             scan::create(&mut disk, 0, size)?;
         }
         let scan::Scanned { index, last_tid, at } = scan::scan(&mut disk, size)?;
-        Ok(Self { disk, size, index, last_tid, at, scratch: vec![0; READ_LEN], trace: None, place: None })
+        Ok(Self { ring: Ring::new(disk, size, at), index, last_tid, trace: None, place: None })
     }
 
     /// How many revisions are in it.
@@ -151,54 +148,14 @@ impl<D: Disk> FileCache<D> {
         self.len() == 0
     }
 
-    /// The record there, which was put into the index.
-    fn head(&mut self, at: u64) -> io::Result<Head> {
-        match self.block(at, HEAD_LEN)? {
-            Block::Record(head) => Ok(head),
-            Block::Free(_) => Err(damage(at, "a record is gone")),
-        }
-    }
-
-    /// The block there; at most that many bytes of it are in the scratch then.
-    fn block(&mut self, at: u64, len: usize) -> io::Result<Block> {
-        let rest = self.size.saturating_sub(at);
-        let len = usize::try_from(rest).unwrap_or(len).min(len);
-        let scratch = self.scratch.get_mut(..len).unwrap_or_default();
-        self.disk.read_at(at, scratch)?;
-        let block = Block::parse(scratch, at)?;
-        if block.len() > rest {
-            return Err(damage(at, "a block that goes beyond the end"));
-        }
-        Ok(block)
-    }
-
-    /// The record there, with its data.
-    fn read(&mut self, at: u64, oid: u64) -> io::Result<(Head, Bytes)> {
-        let Block::Record(head) = self.block(at, READ_LEN)? else {
-            return Err(damage(at, "a record is gone"));
-        };
-        let body_len = head.data_len.saturating_add(8);
-        let body = match self.scratch.get(HEAD_LEN..HEAD_LEN.saturating_add(body_len)) {
-            Some(body) => Bytes::copy_from_slice(body),
-            None => {
-                let mut body = vec![0; body_len];
-                self.disk.read_at(at.saturating_add(35), &mut body)?;
-                body.into()
-            }
-        };
-        if head.oid != oid || body.get(head.data_len..) != Some(oid.to_be_bytes().as_slice()) {
-            return Err(damage(at, format_args!("not a record of object {oid:#x}")));
-        }
-        Ok((head, body.slice(..head.data_len)))
-    }
-
     /// The current revision, if it is older than `before`.
     fn load_current(&mut self, oid: u64, before: u64) -> io::Result<Option<Revision>> {
-        let Some(at) = self.index.current(oid) else {
+        let Some(position) = self.index.current(oid) else {
             self.note(Code::LoadMiss, oid, 0, 0, 0);
             return Ok(None);
         };
-        let (head, data) = self.read(at, oid)?;
+        let at = position.at;
+        let (head, data) = self.ring.read(position, oid)?;
         if head.end != 0 {
             return Err(damage(at, "a revision that is not current"));
         }
@@ -206,9 +163,10 @@ impl<D: Disk> FileCache<D> {
             return Ok(None);
         }
         self.note(Code::LoadHit, oid, head.start, 0, head.data_len);
-        let behind = if self.at >= at { self.at - at } else { self.at + self.size - at };
-        let is_small = self.size > (head.len - OVERHEAD).saturating_mul(10);
-        if behind.saturating_mul(5) > self.size.saturating_mul(4) && is_small {
+        let Ring { at: newest, size, .. } = self.ring;
+        let behind = if newest >= at { newest - at } else { newest + size - at };
+        let is_small = size > (head.len - OVERHEAD).saturating_mul(10);
+        if behind.saturating_mul(5) > size.saturating_mul(4) && is_small {
             self.forget(&head, at)?;
             self.write(&head, &data)?;
         }
@@ -218,51 +176,15 @@ impl<D: Disk> FileCache<D> {
     /// Turns the record there into a free block.
     fn forget(&mut self, head: &Head, at: u64) -> io::Result<()> {
         self.index.remove(head, at);
-        self.disk.write_at(at, &free(head.len))
+        self.ring.overwrite(at, &free(head.len))
     }
 
     /// Writes a record at the current position.
     fn write(&mut self, head: &Head, data: &[u8]) -> io::Result<()> {
-        // One byte more: a free block always follows the newest record.
-        let room = self.make_room(head.len + 1)?;
-        let at = self.at;
-        let mut block = Vec::with_capacity(data.len().saturating_add(64));
-        block.extend_from_slice(&free(room));
-        for number in [head.oid, head.start, head.end] {
-            block.extend_from_slice(&number.to_be_bytes());
-        }
-        block.extend_from_slice(&0_u16.to_be_bytes());
-        let too_long = |_| io::Error::from(io::ErrorKind::InvalidInput);
-        block.extend_from_slice(&u32::try_from(data.len()).map_err(too_long)?.to_be_bytes());
-        block.extend_from_slice(data);
-        block.extend_from_slice(&head.oid.to_be_bytes());
-        block.extend_from_slice(&free(room - head.len));
-        self.disk.write_at(at, &block)?;
-        self.disk.write_at(at, &status(b'a', u32::try_from(head.len).map_err(too_long)?))?;
-        if let Some(other) = self.index.insert(head, at) {
-            // The same revision from elsewhere in the file.
-            let other_head = self.head(other)?;
-            self.disk.write_at(other, &free(other_head.len))?;
-        }
-        self.at += head.len;
+        let at = self.ring.append(head, data, &mut self.index)?;
+        // Whoever comes here has seen to it that there is no other.
+        self.index.insert(head, at);
         Ok(())
-    }
-
-    /// Forgets what lies within so many bytes from the current position on, which goes back to the beginning if it is
-    /// too near to the end; returns how many bytes are free.
-    fn make_room(&mut self, len: u64) -> io::Result<u64> {
-        if self.at + len > self.size {
-            self.at = HEADER_LEN;
-        }
-        let mut end = self.at;
-        while end < self.at + len {
-            let block = self.block(end, HEAD_LEN)?;
-            if let Block::Record(head) = block {
-                self.index.remove(&head, end);
-            }
-            end += block.len();
-        }
-        Ok(end - self.at)
     }
 
     fn note(&mut self, code: Code, oid: u64, start: u64, end: u64, data_len: usize) {
@@ -285,10 +207,10 @@ impl<D: Disk> FileCache<D> {
     }
 
     fn load_any(&mut self, oid: u64, before: u64) -> io::Result<Option<Revision>> {
-        if let Some(at) = self.index.past_before(oid, before) {
-            let (head, data) = self.read(at, oid)?;
+        if let Some(position) = self.index.past_before(oid, before) {
+            let (head, data) = self.ring.read(position, oid)?;
             if head.end == 0 {
-                return Err(damage(at, "a revision that is still current"));
+                return Err(damage(position.at, "a revision that is still current"));
             }
             if head.end >= before {
                 self.note(Code::LoadBeforeHit, oid, 0, head.start, 0);
@@ -308,20 +230,22 @@ impl<D: Disk> FileCache<D> {
         if revision.end.is_some_and(|end| end <= revision.serial) {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "a revision that ends before it begins"));
         }
-        if end != 0 {
-            if self.index.past(oid, start).is_some() {
-                return Ok(());
-            }
-        } else if let Some(at) = self.index.current(oid) {
-            let head = self.head(at)?;
+        if end == 0
+            && let Some(Position { at, .. }) = self.index.current(oid)
+        {
+            let head = self.ring.head(at)?;
             if head.start >= start {
                 return Ok(());
             }
             self.forget(&head, at)?;
         }
+        // Also one that is said to be current, but is known to have ended.
+        if self.index.past(oid, start).is_some() {
+            return Ok(());
+        }
         let data_len = revision.data.len();
         let len = u64::try_from(data_len).unwrap_or(u64::MAX).saturating_add(OVERHEAD);
-        if len >= BLOCK_LEN_MAX.min(self.size - HEADER_LEN) {
+        if len >= BLOCK_LEN_MAX.min(self.ring.size - HEADER_LEN) {
             return Ok(());
         }
         self.write(&Head { len, oid, start, end, data_len }, &revision.data)?;
@@ -331,12 +255,14 @@ impl<D: Disk> FileCache<D> {
     }
 
     fn end(&mut self, oid: u64, tid: Option<u64>) -> io::Result<()> {
+        // Also of an object that is not in the index, but may be in the file.
+        self.ring.flush()?;
         let traced = tid.unwrap_or_default();
-        let Some(at) = self.index.current(oid) else {
+        let Some(Position { at, .. }) = self.index.current(oid) else {
             self.note(Code::InvalidateMiss, oid, traced, 0, 0);
             return Ok(());
         };
-        let head = self.head(at)?;
+        let head = self.ring.head(at)?;
         if head.oid != oid || head.end != 0 {
             return Err(damage(at, format_args!("not the current record of object {oid:#x}")));
         }
@@ -348,11 +274,11 @@ impl<D: Disk> FileCache<D> {
         if head.start >= tid {
             return Ok(());
         }
-        self.disk.write_at(at + END_AT, &tid.to_be_bytes())?;
+        self.ring.overwrite(at + END_AT, &tid.to_be_bytes())?;
         self.index.remove(&head, at);
         if let Some(other) = self.index.insert(&Head { end: tid, ..head }, at) {
-            let other_head = self.head(other)?;
-            self.disk.write_at(other, &free(other_head.len))?;
+            let other_head = self.ring.head(other)?;
+            self.ring.overwrite(other, &free(other_head.len))?;
         }
         self.note(Code::InvalidateKept, oid, tid, 0, 0);
         Ok(())
@@ -376,7 +302,8 @@ impl<D: Disk> Cache for FileCache<D> {
             );
             return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         }
-        self.disk.write_at(LAST_TID_AT, &tid.to_be_bytes())?;
+        self.ring.flush()?;
+        self.ring.overwrite(LAST_TID_AT, &tid.to_be_bytes())?;
         self.last_tid = tid;
         Ok(())
     }
@@ -403,7 +330,7 @@ impl<D: Disk> Cache for FileCache<D> {
     fn current(&mut self) -> io::Result<Vec<(Oid, Tid)>> {
         let mut found = Vec::new();
         for (oid, at) in self.index.all_current() {
-            let head = self.head(at);
+            let head = self.ring.head(at);
             found.push((Oid::from_u64(oid), Tid::from_u64(self.checked(head)?.start)));
         }
         Ok(found)
@@ -411,8 +338,12 @@ impl<D: Disk> Cache for FileCache<D> {
 
     fn clear(&mut self) -> io::Result<()> {
         self.index = Index::default();
-        self.at = HEADER_LEN;
-        scan::create(&mut self.disk, self.last_tid, self.size)
+        self.ring.rewind();
+        scan::create(&mut self.ring.disk, self.last_tid, self.ring.size)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.ring.flush()
     }
 }
 

@@ -5,6 +5,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
+
+use super::format::{Block, HEAD_LEN};
 use super::*;
 
 /// What was done to a file.
@@ -69,6 +72,10 @@ impl Database {
     /// A cache says nothing but the truth about what was before its last transaction.
     fn check<D: Disk>(&self, cache: &mut FileCache<D>) -> usize {
         let last = cache.last_tid;
+        for (oid, serial) in cache.current().unwrap() {
+            let found = cache.load_before(oid, Tid::MAX).unwrap().unwrap();
+            assert_eq!((found.serial, found.end), (serial, None), "{oid} is current");
+        }
         let mut count = 0;
         for oid in 0..OIDS {
             for before in 1..=last + 1 {
@@ -133,22 +140,23 @@ fn step<D: Disk>(random: &mut fastrand::Rng, database: &mut Database, cache: &mu
 
 /// Blocks follow each other to the end, and the index has what is in them.
 fn check_file<D: Disk>(cache: &mut FileCache<D>) {
+    cache.flush().unwrap();
     let mut at = HEADER_LEN;
     let mut count = 0;
-    while at < cache.size {
-        let block = cache.block(at, HEAD_LEN).unwrap();
+    while at < cache.ring.size {
+        let block = cache.ring.block(at, HEAD_LEN).unwrap();
         if let Block::Record(head) = block {
             let known = if head.end == 0 {
                 cache.index.current(head.oid)
             } else {
                 cache.index.past(head.oid, head.start)
             };
-            assert_eq!(known, Some(at));
+            assert_eq!(known.map(|known| known.at), Some(at));
             count += 1;
         }
         at += block.len();
     }
-    assert_eq!((at, count), (cache.size, cache.len()));
+    assert_eq!((at, count), (cache.ring.size, cache.len()));
 }
 
 #[test]
@@ -163,7 +171,8 @@ fn whatever_is_done_to_a_cache_it_tells_the_truth() {
             check_file(&mut cache);
             if number % 50 == 49 {
                 let size = random.u64(SIZE / 2..SIZE * 2);
-                cache = FileCache::on(cache.disk, size).unwrap();
+                cache.flush().unwrap();
+                cache = FileCache::on(std::mem::take(&mut cache.ring.disk), size).unwrap();
                 check_file(&mut cache);
             }
         }
@@ -234,7 +243,50 @@ fn the_bytes_are_those_of_python() {
     expected.extend(b"\0\0\0\0\0\x06world!\0\0\0\0\0\0\0\x02f\0\0\0\xbf");
     expected.resize(299, 0);
     expected.push(b'x');
-    assert_eq!(cache.disk, expected);
+    assert_eq!(cache.ring.disk, expected);
+}
+
+#[test]
+fn records_that_come_together_are_written_together() {
+    let disk = Recorded::default();
+    let writes = Arc::clone(&disk.writes);
+    let mut cache = FileCache::on(disk, SIZE).unwrap();
+    let count = || writes.lock().unwrap().len();
+    let made = count();
+    let revision =
+        |oid: u64| Revision { data: vec![7; 30].into(), serial: Tid::from_u64(oid + 1), end: None };
+    for oid in 0..5 {
+        cache.store(Oid::from_u64(oid), &revision(oid)).unwrap();
+    }
+    assert_eq!(count(), made);
+    for oid in 0..5 {
+        assert_eq!(cache.load_before(Oid::from_u64(oid), Tid::MAX).unwrap(), Some(revision(oid)));
+    }
+    cache.flush().unwrap();
+    assert_eq!(count(), made + 2);
+    // Each is written before an invalidation, also of another object.
+    cache.store(Oid::from_u64(5), &revision(5)).unwrap();
+    cache.invalidate(Oid::from_u64(9), Some(Tid::from_u64(9))).unwrap();
+    assert_eq!(count(), made + 4);
+    let image = cache.ring.disk.bytes.clone();
+    assert_eq!(FileCache::on(image, SIZE).unwrap().len(), 6);
+}
+
+#[test]
+fn what_has_ended_is_not_current_again() {
+    let mut cache = FileCache::on(Vec::new(), SIZE).unwrap();
+    let (oid, tid) = (Oid::from_u64(1), Tid::from_u64);
+    let revision = |serial, end: Option<u64>| Revision {
+        data: b"data"[..].into(),
+        serial: tid(serial),
+        end: end.map(tid),
+    };
+    cache.store(oid, &revision(3, None)).unwrap();
+    cache.store(oid, &revision(5, Some(9))).unwrap();
+    cache.store(oid, &revision(5, None)).unwrap();
+    // Neither of them is current: that of 3 ended at 5, or before.
+    assert_eq!(cache.load_before(oid, tid(20)).unwrap(), None);
+    assert_eq!(cache.load_before(oid, tid(9)).unwrap(), Some(revision(5, Some(9))));
 }
 
 #[test]
@@ -251,7 +303,8 @@ fn a_file_is_locked_and_a_damaged_one_set_aside() {
     let mut cache = FileCache::open(&path, SIZE).unwrap();
     assert_eq!(cache.load_before(Oid::from_u64(1), Tid::from_u64(6)).unwrap(), Some(revision));
     // The object id behind the data.
-    cache.disk.write_at(HEADER_LEN + 35 + 4, b"\xff").unwrap();
+    cache.flush().unwrap();
+    cache.ring.disk.write_at(HEADER_LEN + 35 + 4, b"\xff").unwrap();
     let damaged = cache.load_before(Oid::from_u64(1), Tid::from_u64(6)).unwrap_err();
     assert_eq!(damaged.kind(), io::ErrorKind::InvalidData, "{damaged}");
     drop(cache);
