@@ -105,11 +105,13 @@ impl<T> Link<T> {
     /// A connection that begins.
     #[must_use]
     pub fn new(registration: Registration, limits: Limits) -> Self {
+        let mut session = ClientSession::with_versions(
+            Limits { pending_count: limits.pending_count.saturating_add(SPARE_CALL_COUNT), ..limits },
+            &VERSIONS,
+        );
+        session.begin_for_any_python();
         Self {
-            session: ClientSession::with_versions(
-                Limits { pending_count: limits.pending_count.saturating_add(SPARE_CALL_COUNT), ..limits },
-                &VERSIONS,
-            ),
+            session,
             limits,
             is_read_only: registration.access == Access::ReadOnly,
             registration,

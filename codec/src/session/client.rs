@@ -91,6 +91,7 @@ pub struct ClientSession {
     versions: Vec<Version>,
     pending: PendingCalls,
     next_id: i64,
+    first_flavor: PickleFlavor,
     is_flavor_known: bool,
     mac_check: MacCheck,
 }
@@ -114,9 +115,16 @@ impl ClientSession {
             versions: versions.to_vec(),
             pending: PendingCalls::new(limits.pending_count),
             next_id: 1,
+            first_flavor: PickleFlavor::Python3,
             is_flavor_known: false,
             mac_check: MacCheck::default(),
         }
+    }
+
+    /// Begins so that a server of ZEO 4 on Python 2 can read it, which reads nothing newer; one on Python 3 does, too. By
+    /// default a session begins as a client on Python 3 would.
+    pub const fn begin_for_any_python(&mut self) {
+        self.first_flavor = PickleFlavor::Python2Protocol1;
     }
 
     /// The server has accepted our response: from its next message on, and ours, each has a MAC. One that has none, or
@@ -204,8 +212,7 @@ impl ClientSession {
         self.state = State::Open;
         self.dialect = protocol.dialect();
         if self.dialect.generation < Generation::Zeo5 {
-            // Both Pythons read this, and ZEO 4 on Python 2 nothing newer; which one it is the first reply tells.
-            self.dialect.pickle = PickleFlavor::Python2Protocol1;
+            self.dialect.pickle = self.first_flavor;
         }
         self.next_id = i64::from(self.dialect.first_message_id);
         self.deframer.set_limit(self.limits.frame_bytes);
@@ -352,6 +359,7 @@ mod tests {
         let ping2: &[u8] = b"\0\0\0\x1b(K\x01I00\nU\x0flastTransaction)t.";
         for (reply, next) in [(python3, ping3), (python2, ping2)] {
             let mut session = ClientSession::with_versions(Limits::DEFAULT, &[Version::V4, Version::V5]);
+            session.begin_for_any_python();
             session.receive(b"\0\0\0\x02Z4");
             assert_eq!(session.poll_event(), Ok(Some(ClientEvent::Connected(Protocol::Z4))));
             assert_eq!(session.call(&Call::Plain(Method::GetAuthProtocol)), Ok(MsgId::Int(0)));
