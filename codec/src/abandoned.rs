@@ -140,6 +140,14 @@ mod tests {
         assert_eq!(alloc::string::ToString::to_string(&result), "(6, 0, s2\".reply\", None)");
     }
 
+    /// Found by the fuzz target `reply_roundtrip`: a name in the form of Python 3 cannot be written behind attempts.
+    #[test]
+    fn a_message_of_python_3_has_nothing_in_front() {
+        let payload = b"(K\x1dK\x00U\x06.reply(K\x1dK\x00U\x06.other(K\x04K\x00X\x06\x00\x00\x00.replyNt.";
+        let envelope = Envelope::parse(payload, Framing::Pickle, &Limits::DEFAULT).unwrap();
+        assert_eq!((envelope.id, envelope.abandoned), (MsgId::Int(4), Abandoned::NONE));
+    }
+
     #[test]
     fn nothing_else_is_taken_for_an_attempt() {
         assert_eq!(Abandoned::parse(b""), Some(Abandoned::NONE));

@@ -183,8 +183,9 @@ impl<'a> Envelope<'a> {
             return None;
         }
         let message = payload.strip_prefix(abandoned.as_bytes())?;
-        let value = pickle::decode(message, limits).ok()?;
-        Some(Self { abandoned, ..Self::from_value(value, true)? })
+        let envelope = Self::from_value(pickle::decode(message, limits).ok()?, true)?;
+        // Only a pickler of protocol 1 leaves attempts; a name of any other is from the middle of something strange.
+        (envelope.flavor == PickleFlavor::Python2Protocol1).then_some(Self { abandoned, ..envelope })
     }
 
     fn from_value(value: Value<'a>, is_protocol1: bool) -> Option<Self> {
