@@ -344,6 +344,9 @@ pub enum ConnectionError {
     /// A server of ZEO 4 wants a user and a password, and there are none ([`Builder::credentials`](crate::Builder)).
     #[error("the server wants a user and a password")]
     NoCredentials,
+    /// The server speaks several protocols, and authenticates in that of ZEO 4 alone. It is asked again, in that one.
+    #[error("the server authenticates clients of ZEO 4 only")]
+    AuthenticatesAsZeo4,
     /// A server of ZEO 4 wants another authentication than `digest`.
     #[error("the server wants authentication by {0}, which is not known here")]
     UnknownScheme(String),

@@ -164,7 +164,7 @@ class Exceptions:
     def is_pack_excused(self, side, when, is_complete):
         """Python's pack fails or loses data on files with certain undos (mended_pack.py); which, it says itself, on a
         copy of its own file. In memory it fails, and loses objects, if something refers to one that is not there:
-        unless the database `is_complete`."""
+        unless the database `is_complete`. (`KeyError` in `MappingStorage.py:pack`, ZODB 6.4.)"""
         if self.kind.file:
             file = os.path.join(side.files, self.kind.file)
             copy = file + ".copy"

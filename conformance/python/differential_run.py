@@ -8,7 +8,8 @@ import common
 from differential_sides import At, Own, Raised
 from differential_story import BLOBS, OBJECTS, Story
 from ZODB.Connection import TransactionMetaData
-from ZODB.utils import p64, u64
+from ZODB.serialize import referencesf
+from ZODB.utils import p64, u64, z64
 
 # Two that write, and one that may not.
 WRITERS = 0, 1
@@ -326,6 +327,14 @@ class Run:
         for call in (("new_oids",), ("tpc_begin", 1, b"", b"", {}), ("tpc_finish", 1), ("vote", 1)):
             self.ask(READER, "_call", *call)
 
+    def is_complete(self):
+        """Whether the root is there, and all that any record refers to."""
+        oids = {z64}
+        for *_, records in self.sides[1].transactions(None, None):
+            for _, _, data, _ in records:
+                oids.update(referencesf(data) if data else ())
+        return not any(isinstance(self.ask(0, "getTid", oid), Raised) for oid in sorted(oids))
+
     def pack(self):
         """Up to a moment between two commits, or at one, that is the same for both."""
         if self.open or not self.story.count or not self.kind.packs:
@@ -333,8 +342,7 @@ class Run:
         number, between = self.story.commit(), self.rng.choice((0, 0.5))
         whens = [side.moment(number, between) for side in self.sides]
         ours, theirs = (side.commits_before(when) for side, when in zip(self.sides, whens))
-        is_complete = not any(isinstance(self.ask(0, "getTid", p64(oid)), Raised) for oid in range(OBJECTS))
-        if ours != theirs or self.exceptions.is_pack_excused(self.sides[1], whens[1], is_complete):
+        if ours != theirs or self.exceptions.is_pack_excused(self.sides[1], whens[1], self.is_complete()):
             return
         self.note("pack", ours)
         answers = (side.answer(0, "pack", when) for side, when in zip(self.sides, whens))

@@ -52,6 +52,8 @@ pub struct ServerConfig {
     pub invalidation_queue_size: Option<u32>,
     /// `client-conflict-resolution`.
     pub client_conflict_resolution: bool,
+    /// Further lines of keys in `<zeo>`.
+    pub keys: String,
     /// What stands in `<ssl>`; empty for a server without TLS.
     pub ssl: String,
     /// The port to use again; without one any is good.
@@ -69,6 +71,7 @@ impl ServerConfig {
             read_only: false,
             invalidation_queue_size: None,
             client_conflict_resolution: false,
+            keys: String::new(),
             ssl: String::new(),
             port: None,
         }
@@ -77,7 +80,7 @@ impl ServerConfig {
     /// The file, for a server that is to listen on `port`; 0 for any.
     #[must_use]
     pub fn text(&self, port: u16) -> String {
-        let Self { read_only, .. } = self;
+        let Self { read_only, keys, .. } = self;
         // The keys that ZEO 4 does not know stand there only where they say something.
         let framing = if self.framing == Framing::Msgpack { "  msgpack true\n" } else { "" };
         let resolution =
@@ -93,7 +96,7 @@ impl ServerConfig {
             lines => format!("  <ssl>\n{lines}  </ssl>\n"),
         };
         format!(
-            "<zeo>\n  address 127.0.0.1:{port}\n  read-only {read_only}\n{framing}{queue}{resolution}{ssl}</zeo>\n\n\
+            "<zeo>\n  address 127.0.0.1:{port}\n  read-only {read_only}\n{framing}{queue}{resolution}{keys}{ssl}</zeo>\n\n\
              {storage}",
         )
     }
@@ -130,17 +133,20 @@ mod tests {
             read_only: false,
             invalidation_queue_size: Some(7),
             client_conflict_resolution: true,
+            keys: "  transaction-timeout 3\n".to_owned(),
             ssl: String::new(),
             port: None,
         };
         let expected = "<zeo>\n  address 127.0.0.1:8100\n  read-only false\n  msgpack true\n  \
-                        invalidation-queue-size 7\n  client-conflict-resolution true\n</zeo>\n\n\
+                        invalidation-queue-size 7\n  client-conflict-resolution true\n  \
+                        transaction-timeout 3\n</zeo>\n\n\
                         <filestorage 1>\n  path /tmp/x/Data.fs\n</filestorage>\n";
         assert_eq!(config.text(8100), expected);
         let zeo4 = ServerConfig {
             framing: Framing::Pickle,
             invalidation_queue_size: None,
             client_conflict_resolution: false,
+            keys: String::new(),
             ..config.clone()
         };
         assert!(

@@ -147,6 +147,13 @@ impl OldVersion {
 
     fn recipe(self) -> Recipe {
         const ZEO4: [&str; 3] = ["ZEO==4.3.1", "ZODB==4.4.5", "transaction==1.7.0"];
+        const ZEO4_TESTS: [&str; 5] = [
+            "zope.testing==5.0.1",
+            "zope.testrunner==5.6",
+            "manuel==1.13.0",
+            "mock==5.2.0",
+            "random2==1.0.2",
+        ];
         let (own, python): (&[&str], _) = match self {
             Self::Zeo541Python2 => (
                 &[
@@ -160,7 +167,8 @@ impl OldVersion {
                 ],
                 (2, 7),
             ),
-            Self::Zeo431 => (&[ZEO4.as_slice(), &["zc.lockfile==3.0"]].concat(), (3, 6)),
+            // With what its own tests need.
+            Self::Zeo431 => (&[ZEO4.as_slice(), &ZEO4_TESTS, &["zc.lockfile==3.0"]].concat(), (3, 6)),
             Self::Zeo431Python2 => (&[ZEO4.as_slice(), &["zc.lockfile==2.0"]].concat(), (2, 7)),
         };
         let pins = own.iter().chain(OLD_PINS).copied().collect();

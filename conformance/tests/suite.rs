@@ -42,7 +42,7 @@ fn finish(result: Result<(), SuiteError>, can_be_required: bool) -> Result<Compl
 
 fn plan(server: &str, only: &[&str], dir: &Path) -> Plan {
     Plan {
-        version: PeerVersion::Zeo62,
+        version: PeerVersion::Zeo62.into(),
         framing: Framing::Pickle,
         server: server.split(' ').map(str::to_owned).collect(),
         only: only.iter().map(|&pattern| pattern.to_owned()).collect(),
@@ -72,7 +72,7 @@ fn python_server(version: PeerVersion, framing: Framing) -> Result<(), SuiteErro
     let runzeo = Peer::ensure(version)?.runzeo();
     let ids = expected.map(|(id, _, _)| id);
     let mut plan = plan(&format!("{} -C {{config}}", runzeo.display()), &ids, dir.path());
-    plan.version = version;
+    plan.version = version.into();
     plan.framing = framing;
     let results = run(&plan, &|_| ())?;
     assert_eq!(summary(&results), expected, "{results:#?}");

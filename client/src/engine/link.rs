@@ -18,7 +18,7 @@ use crate::error::{ConnectionError, Error, ServerError};
 /// Oids (and transactions) of invalidations that are kept until the connection is in use.
 pub(super) const EARLY_COUNT_MAX: usize = 1_000_000;
 
-/// Those of ZEO 4.0 and later; ZEO 3 has some fewer calls.
+/// Those of ZEO 4.0 and later, the newest last; ZEO 3 has some fewer calls.
 const VERSIONS: [Version; 3] = [Version::V3101, Version::V4, Version::V5];
 
 /// Calls beyond [`Limits::pending_count`] that end transactions, or that the engine makes for itself.
@@ -105,9 +105,21 @@ impl<T> Link<T> {
     /// A connection that begins.
     #[must_use]
     pub fn new(registration: Registration, limits: Limits) -> Self {
+        Self::with_versions(registration, limits, &VERSIONS)
+    }
+
+    /// A connection that begins, and that speaks the protocol of ZEO 4 whatever the server has: for
+    /// [`ConnectionError::AuthenticatesAsZeo4`].
+    #[must_use]
+    pub fn of_zeo4(registration: Registration, limits: Limits) -> Self {
+        let older = VERSIONS.split_last().map_or(&[][..], |(_, older)| older);
+        Self::with_versions(registration, limits, older)
+    }
+
+    fn with_versions(registration: Registration, limits: Limits, versions: &[Version]) -> Self {
         let mut session = ClientSession::with_versions(
             Limits { pending_count: limits.pending_count.saturating_add(SPARE_CALL_COUNT), ..limits },
-            &VERSIONS,
+            versions,
         );
         session.begin_for_any_python();
         Self {

@@ -9,6 +9,7 @@
 //! ```
 
 use zeo_codec::call::Register;
+use zeo_codec::handshake::Framing;
 use zeo_codec::session::{ClientEvent, ClientReply};
 use zeo_codec::{Call, Generation, Method, Reply, Tid, Value};
 
@@ -18,6 +19,9 @@ use crate::error::{ConnectionError, ServerError, ServerErrorKind};
 
 /// The scheme that is known, by its name in `getAuthProtocol`.
 const DIGEST: &str = "digest";
+
+/// What one who is not authenticated gets from a server that asks for it.
+const AUTH_ERROR: &str = "ZEO.Exceptions.AuthError";
 
 impl<T> Link<T> {
     /// Goes on with greeting and registration as far as the bytes reach; the server's last transaction once it has
@@ -81,8 +85,15 @@ impl<T> Link<T> {
         }
     }
 
-    /// Registers once more to only read, if that will do.
+    /// Registers once more to only read, if that will do. A server that authenticates does so in the protocol of ZEO 4.
     fn on_refusal(&mut self, error: ServerError) -> Result<(), ConnectionError> {
+        let dialect = self.session.dialect();
+        let could_authenticate = dialect.generation == Generation::Zeo5
+            && dialect.framing == Framing::Pickle
+            && self.registration.credentials.is_some();
+        if could_authenticate && error.class == AUTH_ERROR {
+            return Err(ConnectionError::AuthenticatesAsZeo4);
+        }
         let may_fall_back = self.registration.access == Access::PreferWrite && !self.is_read_only;
         if !may_fall_back || error.kind() != ServerErrorKind::ReadOnly {
             return Err(ConnectionError::Refused(error));

@@ -73,8 +73,20 @@ async fn register(
     registration: Registration,
     options: &Options,
 ) -> Result<Registered, ConnectionError> {
+    match greet(address, Link::new(registration.clone(), options.limits), options).await {
+        Err(ConnectionError::AuthenticatesAsZeo4) => {
+            greet(address, Link::of_zeo4(registration, options.limits), options).await
+        }
+        other => other,
+    }
+}
+
+async fn greet(
+    address: &Address,
+    mut link: Link<Waiter>,
+    options: &Options,
+) -> Result<Registered, ConnectionError> {
     let mut socket = open(address, options.tls.as_ref()).await?;
-    let mut link = Link::new(registration, options.limits);
     loop {
         let registered = link.register()?;
         let session = link.session();

@@ -11,7 +11,7 @@ use zeo_conformance::config::Framing;
 use zeo_conformance::peers::PeerVersion;
 use zeo_conformance::suite::expected::{Expected, ROOT};
 use zeo_conformance::suite::report::{Report, json, markdown, problem};
-use zeo_conformance::suite::{self, Judgement, Plan, SuiteError, TestResult};
+use zeo_conformance::suite::{self, Judgement, Plan, SuiteError, TestResult, Version};
 
 /// The list of what cannot pass, unless another is named.
 const EXPECTED: &str = include_str!("../../suites/expected.txt");
@@ -22,13 +22,13 @@ const EXPECTED: &str = include_str!("../../suites/expected.txt");
 #[derive(Debug, Parser)]
 #[command(disable_version_flag = true)]
 struct Options {
-    /// Run everything: each version in both framings.
+    /// Run everything: each version, in both framings where it has both.
     #[arg(long, conflicts_with_all = ["versions", "framing"])]
     all: bool,
     /// Whose suite and client; may be repeated [default: 6.2].
     #[arg(long = "version", value_enum, value_name = "VERSION")]
     versions: Vec<VersionChoice>,
-    /// How messages are encoded, where a test does not choose.
+    /// How messages are encoded, where a test does not choose. ZEO 4 has only pickle.
     #[arg(long, value_enum, default_value = "pickle")]
     framing: FramingChoice,
     /// The server under test, {config} being the path of a configuration [default: runzeo, built now].
@@ -74,14 +74,17 @@ enum VersionChoice {
     Zeo541,
     #[value(name = "5.2.3")]
     Zeo523,
+    #[value(name = "4.3.1")]
+    Zeo431,
 }
 
-impl From<VersionChoice> for PeerVersion {
+impl From<VersionChoice> for Version {
     fn from(choice: VersionChoice) -> Self {
         match choice {
-            VersionChoice::Zeo62 => Self::Zeo62,
-            VersionChoice::Zeo541 => Self::Zeo541,
-            VersionChoice::Zeo523 => Self::Zeo523,
+            VersionChoice::Zeo62 => PeerVersion::Zeo62.into(),
+            VersionChoice::Zeo541 => PeerVersion::Zeo541.into(),
+            VersionChoice::Zeo523 => PeerVersion::Zeo523.into(),
+            VersionChoice::Zeo431 => Self::Zeo4,
         }
     }
 }
@@ -176,20 +179,27 @@ fn run<'a>(plan: &Plan, expected: &'a Expected) -> Result<Report<'a>, SuiteError
     Ok(report)
 }
 
-fn suites(options: &Options) -> Vec<(PeerVersion, Framing)> {
-    let chosen: Vec<PeerVersion> = options.versions.iter().copied().map(PeerVersion::from).collect();
+fn suites(options: &Options) -> Vec<(Version, Framing)> {
+    let chosen: Vec<Version> = options.versions.iter().copied().map(Version::from).collect();
     let versions = match (options.all, chosen.is_empty()) {
-        (true, _) => PeerVersion::ALL.to_vec(),
-        (false, true) => vec![PeerVersion::Zeo62],
+        (true, _) => Version::ALL.to_vec(),
+        (false, true) => vec![PeerVersion::Zeo62.into()],
         (false, false) => chosen,
     };
-    let framings: &[Framing] = match options.framing {
-        _ if options.all => &Framing::ALL,
-        FramingChoice::Pickle => &[Framing::Pickle],
-        FramingChoice::Msgpack => &[Framing::Msgpack],
-        FramingChoice::Both => &Framing::ALL,
+    let is_chosen = |framing| match options.framing {
+        _ if options.all => true,
+        FramingChoice::Pickle => framing == Framing::Pickle,
+        FramingChoice::Msgpack => framing == Framing::Msgpack,
+        FramingChoice::Both => true,
     };
-    versions.iter().flat_map(|&version| framings.iter().map(move |&framing| (version, framing))).collect()
+    let suites_of = |version: Version| {
+        version
+            .framings()
+            .iter()
+            .filter(|&&framing| is_chosen(framing))
+            .map(move |&framing| (version, framing))
+    };
+    versions.into_iter().flat_map(suites_of).collect()
 }
 
 fn expected(options: &Options) -> Result<Expected, SuiteError> {

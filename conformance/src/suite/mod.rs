@@ -6,6 +6,7 @@
 mod driver;
 pub mod expected;
 pub mod report;
+mod version;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -16,9 +17,10 @@ use std::{fs, io, thread};
 use driver::{Driver, Setup};
 pub use driver::{Status, TestResult};
 use expected::{Expected, Reason};
+pub use version::Version;
 
 use crate::config::Framing;
-use crate::peers::{Peer, PeerVersion, Unavailable};
+use crate::peers::Unavailable;
 use crate::process::ProcessError;
 
 /// Why a suite could not be run; a test that fails is no such thing.
@@ -62,7 +64,7 @@ pub enum SuiteError {
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// Whose tests and client.
-    pub version: PeerVersion,
+    pub version: Version,
     /// The framing of all tests that do not choose one.
     pub framing: Framing,
     /// The words of the server's command, with `{config}` among them.
@@ -77,17 +79,6 @@ pub struct Plan {
     pub limit: Duration,
     /// Where reports and logs go. What is in it is removed.
     pub logs: PathBuf,
-}
-
-/// How many tests of a version start a server, measured with Python's own: if there are fewer in a whole run, the
-/// hooks have lost some.
-#[must_use]
-pub fn external_count(version: PeerVersion) -> usize {
-    match version {
-        PeerVersion::Zeo62 => 543,
-        PeerVersion::Zeo541 => 535,
-        PeerVersion::Zeo523 => 904,
-    }
 }
 
 /// The ids of the tests of `plan`, without running them.
@@ -114,7 +105,7 @@ pub fn run(plan: &Plan, tell: &(impl Fn(&TestResult) + Sync)) -> Result<Vec<Test
             while let Some(test) = next() {
                 let mut result = driver.run(&test)?;
                 tell(&result);
-                if result.status != Status::Pass && is_race_of_the_client(plan.version, &test) {
+                if result.status != Status::Pass && plan.version.is_race_of_the_client(&test) {
                     result = driver.run(&test)?;
                     tell(&result);
                 }
@@ -136,19 +127,12 @@ pub fn run(plan: &Plan, tell: &(impl Fn(&TestResult) + Sync)) -> Result<Vec<Test
     })
 }
 
-/// Whether the test may hang for a race in the client alone, so that it is run once more if it does not pass. The client
-/// of 5.2.3 leaves a thread waiting for ever that finishes a transaction while another one closes the storage; shown by
-/// `python/close_race.py`, with Python's own server. These tests do that where the vote before it is answered at once.
-fn is_race_of_the_client(version: PeerVersion, test: &str) -> bool {
-    version == PeerVersion::Zeo523 && expected::fits("*.checkCommitLockVote*", test)
-}
-
 fn with_drivers<T>(
     plan: &Plan,
     count: usize,
     body: impl FnOnce(Vec<Driver>) -> Result<T, SuiteError>,
 ) -> Result<T, SuiteError> {
-    let peer = Peer::ensure(plan.version)?;
+    let peer = plan.version.ensure()?;
     if plan.logs.exists() {
         fs::remove_dir_all(&plan.logs)?;
     }
@@ -187,7 +171,7 @@ pub enum Judgement<'a> {
 impl<'a> Judgement<'a> {
     /// Judges a result of the suite of `version`.
     #[must_use]
-    pub fn of(result: &TestResult, version: PeerVersion, expected: &'a Expected) -> Self {
+    pub fn of(result: &TestResult, version: Version, expected: &'a Expected) -> Self {
         if !result.external {
             return Self::NotCounted;
         }
@@ -209,6 +193,7 @@ impl<'a> Judgement<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::peers::PeerVersion;
 
     #[test]
     fn results_are_judged_by_the_list() {
@@ -224,12 +209,8 @@ mod tests {
                 warnings: vec![],
                 logs,
             };
-            Judgement::of(&result, PeerVersion::Zeo62, &expected)
+            Judgement::of(&result, PeerVersion::Zeo62.into(), &expected)
         };
-        let is_race = is_race_of_the_client;
-        assert!(is_race(PeerVersion::Zeo523, "ZEO.tests.testZEO.FileStorageTests.checkCommitLockVoteAbort"));
-        assert!(!is_race(PeerVersion::Zeo62, "ZEO.tests.testZEO.FileStorageTests.checkCommitLockVoteAbort"));
-        assert!(!is_race(PeerVersion::Zeo523, "ZEO.tests.testZEO.FileStorageTests.checkTimeout"));
         let reason = Reason { kind: "undo".to_owned(), text: "cannot merge".to_owned() };
         assert_eq!(judge("a.test", Status::Error, true), Judgement::CannotPass(&reason));
         assert_eq!(judge("a.test", Status::Timeout, true), Judgement::CannotPass(&reason));

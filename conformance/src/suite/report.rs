@@ -8,9 +8,8 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::expected::{Expected, Reason};
-use super::{Judgement, Status, TestResult, external_count};
+use super::{Judgement, Status, TestResult, Version};
 use crate::config::Framing;
-use crate::peers::PeerVersion;
 
 /// How many lines of a log are shown, its last.
 const LOG_LINES: usize = 15;
@@ -21,7 +20,7 @@ const REPORT_LINES: usize = 30;
 #[derive(Debug)]
 pub struct Report<'a> {
     /// Whose suite.
-    pub version: PeerVersion,
+    pub version: Version,
     /// The framing of all tests that do not choose one.
     pub framing: Framing,
     /// Whether all tests were run, so that it would be noticed if some were missing.
@@ -66,7 +65,7 @@ impl Report<'_> {
             self.judged().filter_map(|(result, judgement)| problem(result, judgement)).collect();
         if self.is_whole {
             let count = self.judged().count();
-            let expected = external_count(self.version);
+            let expected = self.version.external_count();
             if count != expected {
                 problems.push(format!("{count} tests started the server; with Python's it is {expected}"));
             }
@@ -187,6 +186,7 @@ pub fn json(reports: &[Report<'_>]) -> serde_json::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::peers::PeerVersion;
 
     fn result(test: &str, status: Status) -> TestResult {
         let (test, error) = (test.to_owned(), "because".to_owned());
@@ -210,7 +210,13 @@ mod tests {
         ];
         let inside = TestResult { external: false, ..result("e", Status::Error) };
         results.push(inside);
-        Report { version: PeerVersion::Zeo62, framing: Framing::Pickle, is_whole: false, results, expected }
+        Report {
+            version: PeerVersion::Zeo62.into(),
+            framing: Framing::Pickle,
+            is_whole: false,
+            results,
+            expected,
+        }
     }
 
     #[test]

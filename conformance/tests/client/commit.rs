@@ -29,7 +29,10 @@ pub(crate) fn commit(world: &World) -> Result {
         };
         assert_eq!((told, oids.len(), origin), (tid, 2, Origin::Own));
 
-        assert_eq!(peer.announced(tid)?, [(tid, vec![first, second])]);
+        // ZEO 4 does not announce transactions that bring new objects only.
+        if !world.is_zeo4() {
+            assert_eq!(peer.announced(tid)?, [(tid, vec![first, second])]);
+        }
         assert_eq!(peer.load(first)?, (record("one"), tid));
         assert_eq!(peer.load(second)?, (large, tid));
 
@@ -41,7 +44,9 @@ pub(crate) fn commit(world: &World) -> Result {
             let revision = client.load_current(oid).await?;
             assert_eq!((&*revision.data, revision.serial, revision.end), (&*data, next_tid, None));
         }
-        assert_eq!(client.server_info().object_count, 2, "as of the own commit");
+        if !world.is_zeo4() {
+            assert_eq!(client.server_info().object_count, 2, "as of the own commit");
+        }
         Ok(())
     })?;
     peer.end()?;

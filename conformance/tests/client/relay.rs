@@ -45,7 +45,10 @@ pub(crate) fn relay(world: &World) -> Result {
         assert_ne!(oid, direct.new_oid().await?);
         // Through the relay, and seen behind it.
         let first = commit_all(&client, &[(oid, Tid::ZERO, "first")]).await?;
-        assert_eq!(next_tid_and_oids(&mut told_direct).await?, (first, vec![oid]));
+        // ZEO 4 does not announce transactions that bring new objects only.
+        if !world.is_zeo4() {
+            assert_eq!(next_tid_and_oids(&mut told_direct).await?, (first, vec![oid]));
+        }
         assert_eq!(next_tid_and_oids(&mut told).await?, (first, vec![oid]));
         assert_eq!(direct.load_current(oid).await?.data, record("first"));
         // Behind the relay, and seen through it.

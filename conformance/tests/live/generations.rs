@@ -3,28 +3,24 @@
 
 #![allow(clippy::indexing_slicing, reason = "a trial that panics has failed as it should")]
 
+mod access;
+mod client;
+
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use libtest_mimic::{Completion, Failed, Trial};
-use rustix::process::{Pid, Signal, kill_process_group};
-use serde_json::{Value, json};
-use zeo_conformance::peers::{OldVersion, Peer, PeerVersion};
+use serde_json::json;
+use zeo_conformance::peers::OldVersion;
 use zeo_conformance::process::poll_until;
-use zeo_conformance::script::scripts_dir;
-use zeo_conformance::server::{Ready, Server, ServerCommand, Startup, free_port};
+use zeo_conformance::server::free_port;
 
-use crate::{SERVE_ARGUMENT, is_required};
-
-const ZEO4: OldVersion = OldVersion::Zeo431;
-const ZEO4_PYTHON2: OldVersion = OldVersion::Zeo431Python2;
-const ZEO5_PYTHON2: OldVersion = OldVersion::Zeo541Python2;
+use crate::is_required;
+use client::{Client, NEW, Who, ZEO4, ZEO4_PYTHON2, ZEO5_PYTHON2, server, server_of};
 
 type Run = Box<dyn FnOnce(&Path) -> Result<(), Failed> + Send>;
 
@@ -55,38 +51,22 @@ pub(crate) fn trials() -> Vec<Trial> {
     }
     for old in [ZEO4, ZEO4_PYTHON2] {
         trial(
+            format!("relayed::{}", old.name()),
+            Box::new(move |dir| relayed(dir, old)),
+            vec![Who::Old(old), Who::New],
+        );
+        trial(
             format!("digest::{}", old.name()),
-            Box::new(move |dir| digest(dir, old)),
+            Box::new(move |dir| access::digest(dir, old)),
             vec![Who::Old(old), Who::New],
         );
     }
     trial("all_at_once".to_owned(), Box::new(all_at_once), Who::all());
-    trial("from_z5_on".to_owned(), Box::new(from_z5_on), vec![Who::Old(ZEO4), Who::New]);
+    trial("from_z5_on".to_owned(), Box::new(access::from_z5_on), vec![Who::Old(ZEO4), Who::New]);
     trial("monitor".to_owned(), Box::new(monitor), vec![Who::Old(ZEO4)]);
-    trial("scheme".to_owned(), Box::new(scheme), vec![Who::Old(ZEO4), Who::Old(ZEO4_PYTHON2)]);
-    trial("zeopasswd".to_owned(), Box::new(zeopasswd), vec![Who::Old(ZEO4), Who::Old(ZEO4_PYTHON2)]);
+    trial("scheme".to_owned(), Box::new(access::scheme), vec![Who::Old(ZEO4), Who::Old(ZEO4_PYTHON2)]);
+    trial("zeopasswd".to_owned(), Box::new(access::zeopasswd), vec![Who::Old(ZEO4), Who::Old(ZEO4_PYTHON2)]);
     trials
-}
-
-/// A client's program.
-#[derive(Clone, Copy)]
-enum Who {
-    New,
-    Old(OldVersion),
-}
-
-impl Who {
-    fn all() -> Vec<Self> {
-        vec![Self::New, Self::Old(ZEO4), Self::Old(ZEO4_PYTHON2), Self::Old(ZEO5_PYTHON2)]
-    }
-
-    fn peer(self) -> Result<Peer, String> {
-        match self {
-            Self::New => Peer::ensure(PeerVersion::Zeo62),
-            Self::Old(version) => Peer::ensure_old(version),
-        }
-        .map_err(|error| error.to_string())
-    }
 }
 
 fn with_logs(error: &Failed, dir: &Path) -> Failed {
@@ -101,95 +81,6 @@ fn with_logs(error: &Failed, dir: &Path) -> Failed {
     }
     text.into()
 }
-
-fn server(dir: &Path, keys: &str, port: Option<u16>) -> Result<Server, Failed> {
-    let exe = std::env::current_exe()?;
-    let template = vec![exe.into(), SERVE_ARGUMENT.into(), "-C".into(), "{config}".into()];
-    let command = ServerCommand { template, ready: Ready::Line, is_python: false };
-    let text = |port| {
-        format!(
-            "<zeo>\n  address 127.0.0.1:{port}\n{keys}</zeo>\n<filestorage 1>\n  path {0}/Data.fs\n  blob-dir \
-             {0}/blobs\n</filestorage>\n",
-            dir.display()
-        )
-    };
-    Ok(Server::start_with("server", &command, &Startup { text: &text, port, greeting: None }, dir)?)
-}
-
-/// A client that does what it is told.
-struct Client {
-    process: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-}
-
-impl Client {
-    fn start(who: Who, name: &str, dir: &Path) -> Result<Self, Failed> {
-        let mut python = who.peer()?.python();
-        python.arg(scripts_dir().join("generations.py")).current_dir(dir);
-        python.stdin(Stdio::piped()).stdout(Stdio::piped());
-        python.stderr(File::create(dir.join(format!("{name}.log")))?);
-        let mut process = python.spawn()?;
-        let input = process.stdin.take().ok_or("no input")?;
-        let output = BufReader::new(process.stdout.take().ok_or("no output")?);
-        Ok(Self { process, input, output })
-    }
-
-    fn connected(who: Who, name: &str, dir: &Path, server: SocketAddr) -> Result<Self, Failed> {
-        let mut client = Self::start(who, name, dir)?;
-        client.open(server, json!({}))?;
-        Ok(client)
-    }
-
-    fn open(&mut self, server: SocketAddr, options: Value) -> Result<Value, Failed> {
-        self.ask(json!(["open", "127.0.0.1", server.port(), options]))
-    }
-
-    /// What it answers, or the exception as `Err((class, text))`.
-    fn try_ask(&mut self, command: Value) -> Result<Result<Value, (String, String)>, Failed> {
-        writeln!(self.input, "{command}")?;
-        let mut line = String::new();
-        self.output.read_line(&mut line)?;
-        let answer: Value =
-            serde_json::from_str(&line).map_err(|_| format!("{command} is answered by {line:?}"))?;
-        if let Some(error) = answer.get("error") {
-            let part = |at: usize| error.get(at).and_then(Value::as_str).unwrap_or_default().to_owned();
-            return Ok(Err((part(0), part(1))));
-        }
-        Ok(Ok(answer.get("ok").cloned().unwrap_or_default()))
-    }
-
-    fn ask(&mut self, command: Value) -> Result<Value, Failed> {
-        let shown = command.to_string();
-        self.try_ask(command)?.map_err(|(class, text)| format!("{shown}: {class}: {text}").into())
-    }
-
-    /// The name of the exception.
-    fn fails(&mut self, command: Value) -> Result<String, Failed> {
-        match self.try_ask(command.clone())? {
-            Ok(answer) => Err(format!("{command} does not fail: {answer}").into()),
-            Err((class, _)) => Ok(class),
-        }
-    }
-
-    /// Commits one object; gives the tid.
-    fn commit(&mut self, number: u64, serial: &str, data: &str) -> Result<String, Failed> {
-        self.ask(json!(["begin"]))?;
-        self.ask(json!(["put", number, serial, data]))?;
-        let tid = self.ask(json!(["end"]))?;
-        Ok(tid.as_str().unwrap_or_default().to_owned())
-    }
-}
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        // Already gone is fine.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-const NEW: &str = "0000000000000000";
 
 /// Two clients of two generations.
 fn together(dir: &Path, old: OldVersion) -> Result<(), Failed> {
@@ -300,69 +191,44 @@ fn restarted(dir: &Path, old: OldVersion) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Who has the password comes in, and nobody else.
-fn digest(dir: &Path, old: OldVersion) -> Result<(), Failed> {
-    let passwords = dir.join("passwords");
-    let mut database = zeo_server::auth::PasswordDatabase::open(&passwords, Some("zeo realm"))?;
-    database.add("foo", "secret pw")?;
-    database.save()?;
-    let keys = format!(
-        "  authentication-protocol digest\n  authentication-database {}\n  authentication-realm zeo realm\n",
-        passwords.display()
-    );
-    let server = server(dir, &keys, None)?;
-    let right = json!({"username": "foo", "password": "secret pw", "realm": "zeo realm"});
-    let mut client = Client::start(Who::Old(old), "right", dir)?;
-    client.open(server.address(), right)?;
-    let mut serial = NEW.to_owned();
-    // Many messages in both directions: each MAC covers all before it.
-    for round in 0..20 {
-        serial = client.commit(3, &serial, &format!("round {round}"))?;
-    }
-    let mut other = Client::start(Who::Old(old), "other", dir)?;
-    other
-        .open(server.address(), json!({"username": "foo", "password": "secret pw", "realm": "zeo realm"}))?;
-    assert_eq!(other.ask(json!(["load", 3]))?, json!(["round 19", serial]));
-    serial = other.commit(3, &serial, "by the other")?;
-    client.ask(json!(["told", 3, serial]))?;
-    for (name, username, password) in [("wrong", "foo", "wrong"), ("nobody", "nobody", "secret pw")] {
-        let options = json!({"username": username, "password": password, "realm": "zeo realm"});
-        is_refused(
-            dir,
-            Who::Old(old),
-            name,
-            &server,
-            options,
-            &format!("refused authentication as {username}"),
-        )?;
-    }
-    // ZEO 5 has no way to authenticate.
-    is_refused(dir, Who::New, "new", &server, json!({}), "Client was never authenticated with server!")?;
-    assert_eq!(client.ask(json!(["load", 3]))?, json!(["by the other", serial]));
-    server.stop()?;
-    Ok(())
-}
+/// A client of ZEO 4 in front of a server of ours whose storage is another server's: it learns the serials of what it
+/// commits when it loads it again.
+fn relayed(dir: &Path, old: OldVersion) -> Result<(), Failed> {
+    let behind = server(dir, "", None)?;
+    let section =
+        format!("<clientstorage 1>\n  server {}\n  wait-timeout 20\n</clientstorage>\n", behind.address());
+    let front = server_of(dir, "front", "", None, &section)?;
+    let mut new = Client::connected(Who::New, "new", dir, behind.address())?;
+    let mut old = Client::connected(Who::Old(old), "old", dir, front.address())?;
 
-/// A client that does not get in, for a reason that the server's log tells.
-fn is_refused(
-    dir: &Path,
-    who: Who,
-    name: &str,
-    server: &Server,
-    options: Value,
-    reason: &str,
-) -> Result<(), Failed> {
-    let mut options = options;
-    options["wait"] = false.into();
-    options["wait_timeout"] = 1.into();
-    let log = || std::fs::read_to_string(dir.join("server.log")).unwrap_or_default();
-    let told_count = || log().matches(reason).count();
-    let before_count = told_count();
-    let mut client = Client::start(who, name, dir)?;
-    client.open(server.address(), options)?;
-    poll_until(Duration::from_secs(15), || (told_count() > before_count).then_some(()))
-        .ok_or_else(|| format!("{name}: the server does not say {reason:?}"))?;
-    assert_eq!(client.fails(json!(["load", 3]))?, "ClientDisconnected");
+    let first = old.commit(7, NEW, "old 1")?;
+    assert_eq!(new.ask(json!(["load", 7]))?, json!(["old 1", first]));
+    assert_eq!(old.ask(json!(["load", 7]))?, json!(["old 1", first]));
+    let second = new.commit(7, &first, "new 2")?;
+    old.ask(json!(["told", 7, second]))?;
+    assert_eq!(old.ask(json!(["load", 7]))?, json!(["new 2", second]));
+    let third = old.commit(7, &second, "old 3")?;
+    new.ask(json!(["told", 7, third]))?;
+    assert_eq!(old.ask(json!(["load", 7]))?, json!(["old 3", third]));
+
+    // Conflicts are raised, and the locks of both servers are free again.
+    old.ask(json!(["begin"]))?;
+    old.ask(json!(["put", 7, second, "late"]))?;
+    assert_eq!(old.fails(json!(["end"]))?, "ConflictError");
+    old.ask(json!(["begin"]))?;
+    old.ask(json!(["put", 8, NEW, "never"]))?;
+    old.ask(json!(["check", 7, second]))?;
+    assert_eq!(old.fails(json!(["end"]))?, "ReadConflictError");
+    assert_eq!(old.fails(json!(["load", 8]))?, "POSKeyError");
+    new.commit(9, NEW, "new, behind")?;
+    old.commit(10, NEW, "old, in front")?;
+
+    let undone = old.ask(json!(["undo", 2]))?;
+    new.ask(json!(["told", 7, undone]))?;
+    assert_eq!(new.ask(json!(["load", 7]))?, json!(["new 2", undone]));
+    assert_eq!(old.ask(json!(["load", 7]))?, json!(["new 2", undone]));
+    front.stop()?;
+    behind.stop()?;
     Ok(())
 }
 
@@ -404,15 +270,6 @@ fn all_at_once(dir: &Path) -> Result<(), Failed> {
     let committed: usize = counts.iter().map(|(committed, _)| committed).sum();
     let mut last = Client::connected(Who::Old(ZEO4), "last", dir, address)?;
     assert_eq!(last.ask(json!(["load", 5]))?[0], committed.to_string(), "no update was lost: {counts:?}");
-    server.stop()?;
-    Ok(())
-}
-
-/// A server that is told to speak `Z5` only, as Python's.
-fn from_z5_on(dir: &Path) -> Result<(), Failed> {
-    let server = server(dir, "  min-protocol Z5\n", None)?;
-    Client::connected(Who::New, "new", dir, server.address())?;
-    is_refused(dir, Who::Old(ZEO4), "old", &server, json!({}), "unacceptable protocol in the handshake")?;
     server.stop()?;
     Ok(())
 }
@@ -464,69 +321,4 @@ fn monitor(dir: &Path) -> Result<(), Failed> {
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "1 1 1");
     server.stop()?;
     Ok(())
-}
-
-/// The file that one side's `zeopasswd` writes the other's goes on with.
-fn zeopasswd(dir: &Path) -> Result<(), Failed> {
-    let ours = zeopasswd_path()?;
-    let path = dir.join("passwords");
-    let file = path.display().to_string();
-    let run = |command: &mut Command, args: &[&str]| -> Result<(bool, String), Failed> {
-        let output = command.args(["-f", &file, "-p", "digest", "-r", "zeo realm"]).args(args).output()?;
-        Ok((output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned()))
-    };
-    let pythons = |version: OldVersion, args: &[&str]| {
-        let peer = Who::Old(version).peer()?;
-        let mut command = peer.python();
-        run(command.args(["-c", "from ZEO.zeopasswd import main; main()"]), args)
-    };
-    let expect = |(is_done, text): (bool, String)| if is_done { Ok(()) } else { Err(Failed::from(text)) };
-    expect(pythons(ZEO4, &["foo", "secret pw"])?)?;
-    let by_python = std::fs::read_to_string(&path)?;
-    std::fs::remove_file(&path)?;
-    expect(run(&mut Command::new(&ours), &["foo", "secret pw"])?)?;
-    assert_eq!(std::fs::read_to_string(&path)?, by_python);
-    expect(pythons(ZEO4_PYTHON2, &["bar", "other"])?)?;
-    expect(run(&mut Command::new(&ours), &["baz", "third"])?)?;
-    let (is_done, text) = run(&mut Command::new(&ours), &["baz", "third"])?;
-    assert!(!is_done && text.contains("exists"), "{text}");
-    expect(run(&mut Command::new(&ours), &["-d", "foo"])?)?;
-    expect(pythons(ZEO4, &["-d", "baz"])?)?;
-    let left = std::fs::read_to_string(&path)?;
-    let bar = zeo_codec::digest::Secret::new("bar", "zeo realm", "other").to_hex();
-    assert_eq!(left, format!("realm zeo realm\nbar: {bar}\n"));
-    Ok(())
-}
-
-/// The example of a scheme of one's own, with the clients of Python that have it in their tests.
-fn scheme(dir: &Path) -> Result<(), Failed> {
-    let port = free_port();
-    let address = SocketAddr::from(([127, 0, 0, 1], port));
-    let mut example = Command::new(env!("CARGO"));
-    example.args(["run", "--quiet", "--package", "zeo-server", "--example", "auth_scheme", "--"]);
-    // Killed with its group: cargo stands between.
-    let mut example = example.arg(port.to_string()).stdout(Stdio::piped()).process_group(0).spawn()?;
-    let mut line = String::new();
-    BufReader::new(example.stdout.take().ok_or("no output")?).read_line(&mut line)?;
-    let run = || {
-        let mut serial = NEW.to_owned();
-        for old in [ZEO4, ZEO4_PYTHON2] {
-            let mut client = Client::start(Who::Old(old), old.name(), dir)?;
-            client.ask(json!(["learn", "ZEO.tests.auth_plaintext"]))?;
-            client.open(address, json!({"username": "alice", "password": "wonder", "realm": "the realm"}))?;
-            for round in 0..3 {
-                serial = client.commit(1, &serial, &format!("{round}"))?;
-            }
-        }
-        Ok(())
-    };
-    let result = run();
-    kill_process_group(Pid::from_child(&example), Signal::KILL)?;
-    example.wait()?;
-    result
-}
-
-/// The program beside the server's.
-fn zeopasswd_path() -> Result<PathBuf, Failed> {
-    Ok(crate::runzeo::path()?.with_file_name("zeopasswd"))
 }

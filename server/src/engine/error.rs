@@ -44,8 +44,6 @@ pub(crate) enum CallError {
     Unauthenticated,
     #[error("{0}")]
     Scheme(crate::auth::SchemeError),
-    #[error("storage {0} is another server's, and serves clients of ZEO 5 and newer only")]
-    RelayedForOld(String),
     #[error("Versions aren't supported.")]
     Version { is_value_error: bool },
     #[error("not implemented")]
@@ -149,7 +147,6 @@ impl CallError {
             Self::Registered => text("builtins.ValueError", self),
             Self::Unauthenticated => text("ZEO.Exceptions.AuthError", self),
             Self::Scheme(error) => RemoteError::new(error.class, vec![error.text.clone().into()]),
-            Self::RelayedForOld(_) => text("ZEO.StorageServer.StorageServerError", self),
             Self::Version { is_value_error: true } => text("builtins.ValueError", self),
             Self::Version { is_value_error: false } => text("ZEO.StorageServer.StorageServerError", self),
             Self::NotImplemented => RemoteError::new("builtins.NotImplementedError", vec![]),

@@ -429,10 +429,6 @@ impl Peer {
         if !args.is_read_only() && (self.is_read_only || served.storage.is_read_only()) {
             return Err(CallError::ReadOnly);
         }
-        if self.dialect.generation != Generation::Zeo5 && served.storage.remote().is_some() {
-            // The server behind tells the tid when the transaction is finished, and this client wants it at the vote.
-            return Err(CallError::RelayedForOld(args.storage.clone().into_owned()));
-        }
         self.is_read_only |= args.is_read_only();
         let served = Arc::clone(served);
         let cursor = served.attach(self.id, &self.mailbox);

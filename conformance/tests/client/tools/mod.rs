@@ -123,8 +123,7 @@ pub(crate) fn zeopack(world: &World) -> Result {
     // On a terminal there is a bar.
     revise(&client, 1)?;
     let mut terminal = world.python();
-    terminal
-        .args(["-c", "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"]);
+    terminal.args(["-c", "import os, pty, sys; sys.exit(os.WEXITSTATUS(pty.spawn(sys.argv[1:])))"]);
     let tool = world.tool("zeopack")?;
     terminal.arg(tool.get_program()).args(tool.get_args()).arg(&address).env("TERM", "xterm");
     let shown = said(&mut terminal)?;

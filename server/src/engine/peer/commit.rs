@@ -8,6 +8,7 @@ use zeo_codec::handshake::Framing;
 use zeo_codec::session::ServerSession;
 use zeo_codec::{Dialect, Generation, Method, MsgId, Oid, Reply, Tid, Value, VoteItem};
 
+use super::old::RESOLVED;
 use super::{Answer, Closing, Peer, now, send_error};
 use crate::engine::clock::unix_micros;
 use crate::engine::commit_lock::{Scope, Ticket};
@@ -267,7 +268,7 @@ impl Peer {
             return Err(failure);
         }
         if served.storage.remote().is_some() {
-            return self.vote_remotely(ticket).map(Answer::Reply);
+            return self.vote_remotely(ticket);
         }
         // Nobody commits what we touch while we hold the lock: of that this is and stays the newest state.
         let view = served.view();
@@ -282,7 +283,10 @@ impl Peer {
             Err(failure) if is_old => {
                 let tid = served.next_tid((self.clock)())?;
                 let serials = failed_serials(ops, &failure, tid, &dialect);
-                return Ok(self.failed_vote(&failure.error, serials));
+                if failure.error.is_conflict() {
+                    served.stats.conflicts.add();
+                }
+                return Ok(self.failed_vote(serials));
             }
             Err(failure) => return Err(failure.into()),
         };
@@ -333,12 +337,9 @@ impl Peer {
     }
 
     /// Ends a transaction of a client of ZEO 4 whose vote has failed: it hears of that by `serialnos`, and aborts.
-    fn failed_vote(&mut self, error: &CallError, serials: Vec<(Oid, Value<'static>)>) -> Answer {
-        if let Some(served) = self.attached.as_ref().map(|attached| &attached.served) {
-            if error.is_conflict() {
-                served.stats.conflicts.add();
-            }
-            served.stats.aborts.add();
+    pub(super) fn failed_vote(&mut self, serials: Vec<(Oid, Value<'static>)>) -> Answer {
+        if let Ok(attached) = self.attached() {
+            attached.served.stats.aborts.add();
         }
         self.forget_transaction();
         Answer::Serials(serials)
@@ -426,9 +427,6 @@ fn serials<'o>(
     }
     serials
 }
-
-/// Stands for a serial where the client does not know the data (`ConflictResolution.py:ResolvedSerial`, ZODB 4.4.5).
-const RESOLVED: &[u8] = b"rs";
 
 /// What `serialnos` tells if an operation failed: the serials before it, and why.
 fn failed_serials<'o>(

@@ -79,6 +79,9 @@ fn is_no_version(version: &Value<'_>) -> bool {
     }
 }
 
+/// Stands for a serial where the client does not know the data (`ConflictResolution.py:ResolvedSerial`, ZODB 4.4.5).
+pub(super) const RESOLVED: &[u8] = b"rs";
+
 impl Peer {
     /// What a client older than ZEO 5 may call.
     pub(super) fn allows_old(&self, method: Method) -> bool {

@@ -1,7 +1,10 @@
 //! Calls and transactions that are the server's behind this one.
 
-use zeo_codec::{Call, Reply, Value, VoteItem};
+use std::collections::BTreeSet;
 
+use zeo_codec::{Call, Conflict, Generation, Oid, Reply, Value, VoteItem};
+
+use super::old::RESOLVED;
 use super::{Answer, Peer};
 use crate::engine::commit_lock::Ticket;
 use crate::engine::error::CallError;
@@ -36,20 +39,27 @@ impl Peer {
     }
 
     /// Votes there, with the commit lock of this server held: one connection has one transaction.
-    pub(super) fn vote_remotely(&mut self, ticket: Ticket) -> Result<Reply<'static>, CallError> {
+    pub(super) fn vote_remotely(&mut self, ticket: Ticket) -> Result<Answer, CallError> {
         let served = self.attached()?.served.clone();
+        let dialect = self.dialect;
+        let is_old = dialect.generation != Generation::Zeo5;
         let (Some(remote), Some(transaction)) = (served.storage.remote(), &mut self.transaction) else {
-            return Ok(Reply::None);
+            return Ok(Answer::Reply(Reply::None));
         };
         let mut passed = match transaction.passed.take() {
             Some(passed) => passed,
             None => begin(remote, transaction)?,
         };
+        let mut stored = Vec::new();
         for op in std::mem::take(&mut transaction.ops) {
+            if let Op::Store { oid, .. } = op {
+                stored.push(oid);
+            }
             passed.apply(remote_op(op)?)?;
         }
         for BlobOp { store, content, .. } in std::mem::take(&mut transaction.blobs) {
             if let Op::Store { oid, serial, data } = store {
+                stored.push(oid);
                 passed.apply(RemoteOp::Blob(oid, serial, data, content.path().to_owned()))?;
             }
         }
@@ -57,16 +67,40 @@ impl Peer {
             RemoteVote::Voted(voted, resolved) => {
                 let ready = Ready::Behind(voted);
                 transaction.stage = Stage::Voted { ticket, ready, oids: Vec::new() };
-                Ok(Reply::Voted(resolved.into_iter().map(VoteItem::Resolved).collect()))
+                if is_old {
+                    return Ok(Answer::Serials(unknown_serials(stored, resolved)));
+                }
+                Ok(Answer::Reply(Reply::Voted(resolved.into_iter().map(VoteItem::Resolved).collect())))
+            }
+            // It resolves none. What is dropped is aborted.
+            RemoteVote::Conflicts(_aborted, conflicts) if is_old => {
+                let errors = conflicts.into_iter().map(unresolved);
+                let serials = errors.map(|(oid, error)| (oid, error.to_remote(&dialect).detail)).collect();
+                served.stats.conflicts.add();
+                Ok(self.failed_vote(serials))
             }
             RemoteVote::Conflicts(passed, conflicts) => {
                 served.stats.conflicts.add();
                 transaction.passed = Some(passed);
                 transaction.stage = Stage::HandedBack { ticket };
-                Ok(Reply::Voted(conflicts.into_iter().map(VoteItem::Conflict).collect()))
+                Ok(Answer::Reply(Reply::Voted(conflicts.into_iter().map(VoteItem::Conflict).collect())))
             }
         }
     }
+}
+
+/// The error of a conflict for a client that resolves none.
+fn unresolved(conflict: Conflict<'_>) -> (Oid, CallError) {
+    let Conflict { oid, committed, read, data } = conflict;
+    let class_name = zeo_codec::record::class_name(&data);
+    (oid, CallError::Conflict { oid, committed, read, class_name })
+}
+
+/// What `serialnos` tells of objects whose serial nobody knows yet: the server behind tells the tid when the transaction is
+/// finished. The client forgets what it has of them, and loads them when it wants them.
+fn unknown_serials(stored: Vec<Oid>, resolved: Vec<Oid>) -> Vec<(Oid, Value<'static>)> {
+    let oids: BTreeSet<Oid> = stored.into_iter().chain(resolved).collect();
+    oids.into_iter().map(|oid| (oid, Value::Bytes(RESOLVED.into()))).collect()
 }
 
 fn begin(remote: &dyn Remote, transaction: &Transaction) -> Result<Box<dyn RemoteTransaction>, StorageError> {
