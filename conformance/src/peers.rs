@@ -100,6 +100,8 @@ impl PeerVersion {
 pub enum OldVersion {
     /// ZEO 5.4.1 with ZODB 5.8.1 on Python 2.7: the same protocol in other bytes.
     Zeo541Python2,
+    /// ZEO 5.1.0 with ZODB 5.8.1 on Python 2.7: pickles of protocol 1, as nobody later writes.
+    Zeo510Python2,
     /// ZEO 4.3.1 with ZODB 4.4.5 on Python 3.6.
     Zeo431,
     /// The same on Python 2.7, where most of its users were.
@@ -121,13 +123,14 @@ const OLD_PINS: &[&str] = &[
 
 impl OldVersion {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Zeo541Python2, Self::Zeo431, Self::Zeo431Python2];
+    pub const ALL: [Self; 4] = [Self::Zeo541Python2, Self::Zeo510Python2, Self::Zeo431, Self::Zeo431Python2];
 
     /// The version of ZEO, and of Python if it is 2; as in directories.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Zeo541Python2 => "5.4.1-py2",
+            Self::Zeo510Python2 => "5.1.0-py2",
             Self::Zeo431 => "4.3.1",
             Self::Zeo431Python2 => "4.3.1-py2",
         }
@@ -136,7 +139,7 @@ impl OldVersion {
     /// It runs on Python 2.
     #[must_use]
     pub const fn is_python2(self) -> bool {
-        matches!(self, Self::Zeo541Python2 | Self::Zeo431Python2)
+        !matches!(self, Self::Zeo431)
     }
 
     /// It speaks `Z4`.
@@ -161,6 +164,17 @@ impl OldVersion {
                     "ZODB==5.8.1",
                     "transaction==3.1.0",
                     "msgpack==0.6.2",
+                    "futures==3.4.0",
+                    "trollius==2.2.1",
+                    "zc.lockfile==2.0",
+                ],
+                (2, 7),
+            ),
+            Self::Zeo510Python2 => (
+                &[
+                    "ZEO==5.1.0",
+                    "ZODB==5.8.1",
+                    "transaction==3.1.0",
                     "futures==3.4.0",
                     "trollius==2.2.1",
                     "zc.lockfile==2.0",

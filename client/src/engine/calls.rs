@@ -30,6 +30,14 @@ impl<T> Engine<T> {
         self.usable()?.call(call, Waiting::Nobody).map_err(call_error)
     }
 
+    /// Gives a transaction up. `token` is dropped when the next one may begin, or the connection is lost.
+    ///
+    /// # Errors
+    /// As [`call_unheard`](Self::call_unheard).
+    pub fn abort(&mut self, id: TxnId, token: T) -> Result<(), Error> {
+        self.usable()?.abort(id, token).map_err(call_error)
+    }
+
     /// Makes a one-way call whose large records lie in `memory`, and are sent from there.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use zeo_codec::call::{InvalidateTransaction, LoadBefore};
+use zeo_codec::call::{InvalidateTransaction, LoadBefore, TransactionRef, TxnId};
 use zeo_codec::digest::SessionKey;
 use zeo_codec::handshake::Version;
 use zeo_codec::session::{ClientEvent, ClientReply, ClientSession, Incoming, Message, SessionError};
@@ -99,6 +99,9 @@ pub struct Link<T> {
     /// What `serialnos` has told before the reply of the vote: objects that were resolved, and why it failed.
     pub(super) resolved: Vec<Oid>,
     pub(super) failure: Option<ServerError>,
+    /// The answer to a vote is due, and what is to be said when it is there.
+    is_voting: bool,
+    abort_after_vote: Option<(TxnId, T)>,
 }
 
 impl<T> Link<T> {
@@ -138,6 +141,8 @@ impl<T> Link<T> {
             verifying: None,
             resolved: Vec::new(),
             failure: None,
+            is_voting: false,
+            abort_after_vote: None,
         }
     }
 
@@ -190,6 +195,7 @@ impl<T> Link<T> {
         let translated = self.translated(call);
         let call = translated.as_ref().unwrap_or(call);
         let id = self.session.call(call)?;
+        self.is_voting |= call.method() == Some(Method::Vote);
         if !call.method().is_some_and(Method::is_one_way)
             && let MsgId::Int(id) = id
         {
@@ -228,6 +234,26 @@ impl<T> Link<T> {
         Ok(())
     }
 
+    /// Gives a transaction up; drops `token` when the next one may begin. That is now, but with a server of ZEO 4 that has
+    /// not answered the vote yet: there an abort may cross the moment in which the transaction gets the lock that it
+    /// waits for, which nobody gives back then (`StorageServer.py:_try_to_vote`, 4.3.1, does not look for the transaction).
+    pub(super) fn abort(&mut self, id: TxnId, token: T) -> Result<(), SessionError> {
+        if self.is_voting && self.is_older() {
+            self.abort_after_vote = Some((id, token));
+            return Ok(());
+        }
+        self.call(&Call::Transaction(Method::TpcAbort, TransactionRef { id }), Waiting::Nobody)
+    }
+
+    /// Notes that a vote has been answered.
+    fn end_vote(&mut self) -> Result<(), SessionError> {
+        self.is_voting = false;
+        match self.abort_after_vote.take() {
+            Some((id, token)) => self.abort(id, token),
+            None => Ok(()),
+        }
+    }
+
     /// The next thing that the server did.
     pub(super) fn poll(&mut self) -> Result<Option<Happened<T>>, SessionError> {
         let Some(event) = self.session.poll_event()? else { return Ok(None) };
@@ -250,6 +276,9 @@ impl<T> Link<T> {
     }
 
     pub(super) fn take(&mut self, reply: &ClientReply) -> Result<Waiting<T>, SessionError> {
+        if reply.method == Some(Method::Vote) {
+            self.end_vote()?;
+        }
         let waiting = if let MsgId::Int(id) = &reply.id { self.calls.remove(id) } else { None };
         waiting.ok_or(SessionError::UnexpectedReply)
     }

@@ -18,6 +18,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::timeout;
+use zeo_codec::call::TxnId;
 use zeo_codec::session::SessionError;
 use zeo_codec::{Call, Oid, Tid};
 
@@ -47,6 +48,8 @@ pub(crate) enum Waiter {
     Many(mpsc::UnboundedSender<(Oid, Outcome)>, Oid),
     /// A commit: its end lets the next transaction begin, whether or not anybody still listens.
     Commit(oneshot::Sender<Outcome>, OwnedSemaphorePermit),
+    /// An end that nobody listens to, and that lets the next transaction begin.
+    Abort(OwnedSemaphorePermit),
 }
 
 impl Waiter {
@@ -55,6 +58,7 @@ impl Waiter {
         match self {
             Self::One(sender) => drop(sender.send(outcome)),
             Self::Many(sender, oid) => drop(sender.send((oid, outcome))),
+            Self::Abort(permit) => drop(permit),
             Self::Commit(sender, permit) => {
                 drop(permit);
                 drop(sender.send(outcome));
@@ -262,11 +266,20 @@ impl Shared {
     /// Makes a call in the connection of this generation whose outcome does not matter: if it has gone, so has what
     /// the call is to end.
     pub(crate) fn end_in(&self, generation: u64, call: &Call<'_>) {
+        self.end_by(generation, |engine| engine.call_unheard(call));
+    }
+
+    /// Gives up a transaction of the connection of this generation. The next one may begin when `permit` is dropped.
+    pub(crate) fn abort_in(&self, generation: u64, id: TxnId, permit: OwnedSemaphorePermit) {
+        self.end_by(generation, |engine| engine.abort(id, Waiter::Abort(permit)));
+    }
+
+    fn end_by(&self, generation: u64, end: impl FnOnce(&mut Engine<Waiter>) -> Result<(), Error>) {
         let mut state = self.state();
         if state.check_generation(generation).is_err() {
             return;
         }
-        if state.engine.call_unheard(call).is_err() {
+        if end(&mut state.engine).is_err() {
             // The server would keep what nobody can end any more.
             self.lost(&mut state, Arc::new(SessionError::TooManyPending.into()));
         }

@@ -145,10 +145,8 @@ impl<Phase> Drop for Transaction<Phase> {
     fn drop(&mut self) {
         self.end_upload();
         let Some(running) = self.running.take() else { return };
-        let call = Call::Transaction(Method::TpcAbort, TransactionRef { id: running.id });
         // The next transaction may begin behind this in the same stream.
-        self.shared.end_in(running.generation, &call);
-        drop(running.permit);
+        self.shared.abort_in(running.generation, running.id, running.permit);
     }
 }
 

@@ -20,7 +20,7 @@ use zeo_conformance::process::poll_until;
 use zeo_conformance::server::free_port;
 
 use crate::is_required;
-use client::{Client, NEW, Who, ZEO4, ZEO4_PYTHON2, ZEO5_PYTHON2, server, server_of};
+use client::{Client, NEW, Who, ZEO4, ZEO4_PYTHON2, ZEO5_PYTHON2, ZEO51_PYTHON2, server, server_of};
 
 type Run = Box<dyn FnOnce(&Path) -> Result<(), Failed> + Send>;
 
@@ -40,7 +40,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             Ok(Completion::Completed)
         }));
     };
-    for old in [ZEO4, ZEO4_PYTHON2, ZEO5_PYTHON2] {
+    for old in [ZEO4, ZEO4_PYTHON2, ZEO51_PYTHON2, ZEO5_PYTHON2] {
         let peers = vec![Who::Old(old), Who::New];
         trial(format!("beside_6.2::{}", old.name()), Box::new(move |dir| together(dir, old)), peers);
         trial(
@@ -237,11 +237,11 @@ fn all_at_once(dir: &Path) -> Result<(), Failed> {
     const ROUNDS: usize = 15;
     let server = server(dir, "", None)?;
     let address = server.address();
-    let names = ["new", "zeo4", "zeo4-py2", "zeo5-py2"];
     let mut first = Client::connected(Who::New, "first", dir, address)?;
     first.commit(5, NEW, "0")?;
     let counts = std::thread::scope(|scope| {
-        let run = |who: Who, name: &'static str| -> Result<(usize, usize), Failed> {
+        let run = |who: Who| -> Result<(usize, usize), Failed> {
+            let name = who.name();
             let mut client = Client::connected(who, name, dir, address)?;
             let (mut committed, mut conflicts) = (0, 0);
             while committed < ROUNDS {
@@ -259,8 +259,7 @@ fn all_at_once(dir: &Path) -> Result<(), Failed> {
         };
         let running: Vec<_> = Who::all()
             .into_iter()
-            .zip(names)
-            .map(|(who, name)| scope.spawn(move || run(who, name).map_err(|error| format!("{error:?}"))))
+            .map(|who| scope.spawn(move || run(who).map_err(|error| format!("{error:?}"))))
             .collect();
         running
             .into_iter()

@@ -110,6 +110,29 @@ impl Pair {
     }
 }
 
+/// Whoever waits for the lock has to have it before it can be given back.
+#[test]
+fn a_transaction_is_given_up_when_its_vote_is_answered() {
+    let mut pair = Pair::zeo4_ready(7);
+    let vote = pair.ask_for_vote(Vec::new());
+    pair.engine.abort(TxnId(1), 2).unwrap();
+    assert!(pair.asked().is_empty());
+    pair.server.reply(&vote, &Reply::None);
+    pair.deliver().unwrap();
+    let asked = pair.asked_one();
+    assert_eq!((asked.method, &*asked.args), (Method::TpcAbort, "(1,)"));
+    assert_eq!(pair.done().len(), 1, "the vote");
+    // Without a vote at once.
+    pair.engine.abort(TxnId(2), 3).unwrap();
+    assert_eq!(pair.asked_one().args, "(2,)");
+    // An answer that is an error ends the vote as well.
+    let vote = pair.ask_for_vote(Vec::new());
+    pair.engine.abort(TxnId(1), 4).unwrap();
+    pair.server.0.reply_error(&vote.id, &RemoteError::new("builtins.ValueError", vec![])).unwrap();
+    pair.deliver().unwrap();
+    assert_eq!(pair.asked_one().method, Method::TpcAbort);
+}
+
 #[test]
 fn a_server_of_zeo_4_registers_the_client() {
     let mut pair = Pair::zeo4(Model::default(), 7);

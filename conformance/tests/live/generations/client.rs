@@ -17,6 +17,7 @@ use crate::SERVE_ARGUMENT;
 pub(super) const ZEO4: OldVersion = OldVersion::Zeo431;
 pub(super) const ZEO4_PYTHON2: OldVersion = OldVersion::Zeo431Python2;
 pub(super) const ZEO5_PYTHON2: OldVersion = OldVersion::Zeo541Python2;
+pub(super) const ZEO51_PYTHON2: OldVersion = OldVersion::Zeo510Python2;
 
 /// The serial of what is new.
 pub(super) const NEW: &str = "0000000000000000";
@@ -30,7 +31,19 @@ pub(super) enum Who {
 
 impl Who {
     pub(super) fn all() -> Vec<Self> {
-        vec![Self::New, Self::Old(ZEO4), Self::Old(ZEO4_PYTHON2), Self::Old(ZEO5_PYTHON2)]
+        [ZEO4, ZEO4_PYTHON2, ZEO51_PYTHON2, ZEO5_PYTHON2]
+            .map(Self::Old)
+            .into_iter()
+            .chain([Self::New])
+            .collect()
+    }
+
+    /// As in the names of logs.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Old(version) => version.name(),
+        }
     }
 
     pub(super) fn peer(self) -> Result<Peer, String> {
