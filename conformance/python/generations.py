@@ -148,6 +148,10 @@ class Client(object):
         status = self.storage.server_status()
         return [status["connections"], "verifying_clients" in status]
 
+    def loads(self):
+        """How many loads the server has answered."""
+        return self.storage.server_status()["loads"]
+
     def history(self, number):
         return [entry["size"] for entry in self.storage.history(p64(number), size=10)]
 

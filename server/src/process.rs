@@ -86,10 +86,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// Reads the passwords.
 fn scheme(options: &AuthenticationOptions) -> Result<Arc<dyn Scheme>, SchemeFailure> {
-    let database = PasswordDatabase::open(&options.database, options.realm.as_deref())?;
-    if database.realm().is_empty() {
-        return Err(SchemeFailure::NoRealm(options.database.clone()));
-    }
+    let database = PasswordDatabase::load(&options.database, options.realm.as_deref())?;
     let (count, path) = (database.user_count(), options.database.display());
     tracing::info!(target: "ZEO.StorageServer", "StorageServer: using auth protocol: digest, {count} users in {path}");
     Ok(Arc::new(DigestScheme::new(database)?))
@@ -100,8 +97,6 @@ fn scheme(options: &AuthenticationOptions) -> Result<Arc<dyn Scheme>, SchemeFail
 enum SchemeFailure {
     #[error("{0}")]
     Database(#[from] DatabaseError),
-    #[error("{}: no realm; give one to zeopasswd, or as authentication-realm", .0.display())]
-    NoRealm(PathBuf),
     #[error("no random bytes: {0}")]
     Random(#[from] std::io::Error),
 }

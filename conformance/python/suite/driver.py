@@ -155,6 +155,7 @@ def run(name, layers, test, args):
     # A test that is run once more.
     shutil.rmtree(logs, ignore_errors=True)
     os.makedirs(logs)
+    lock = hooks.alone(name)
     work = tempfile.mkdtemp(prefix="zeo-suite-")
     reader, writer = os.pipe()
     child = os.fork()
@@ -182,6 +183,8 @@ def run(name, layers, test, args):
     # The group is there as long as its leader is not reaped: now at last.
     os.waitpid(child, 0)
     shutil.rmtree(work, ignore_errors=True)
+    if lock:
+        lock.close()
     if line:
         answer = json.loads(line)
     else:

@@ -62,6 +62,10 @@ def begin(test, log_directory):
     next_port = random.randrange(ports[1])
 
 
+def alone(test):
+    """No test needs to be alone."""
+
+
 def next_log():
     """The path of a new log."""
     number = 1 + sum(name.endswith(".log") and name.startswith("server-")

@@ -4,12 +4,14 @@ Its tests start servers by a script of its own, `ZEO.tests.zeoserver`, with a se
 script is this file, run as a program: it starts the server by its command, and does for it what is done by that port.
 """
 import errno
+import fcntl
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 
 # Seconds until a server must answer, and from SIGTERM until it has ended.
@@ -36,6 +38,15 @@ def install(server, port_range, is_msgpack):
 def begin(test, log_directory):
     """A test begins, in a process of its own."""
     os.environ[LOGS] = log_directory
+
+
+def alone(test):
+    """A lock for tests whose servers all want the same port (of the monitor); closed when the test is over."""
+    if ".MonitorTests." not in test:
+        return None
+    lock = open(os.path.join(tempfile.gettempdir(), "zeo-suite-port-42000"), "w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
 
 
 # From here on the script.

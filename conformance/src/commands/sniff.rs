@@ -103,7 +103,7 @@ impl View {
     pub fn sniffer(&self) -> Result<Sniffer, DatabaseError> {
         let mut sniffer = Sniffer::new(self.bounds());
         if let Some(path) = &self.passwords {
-            sniffer.set_passwords(PasswordDatabase::open(path, None)?.into());
+            sniffer.set_passwords(PasswordDatabase::load(path, None)?.into());
         }
         Ok(sniffer)
     }

@@ -366,21 +366,13 @@ impl Conversation {
             None => Ok(()),
             Some((user, Some(key))) => {
                 self.observer.set_key(&key);
-                self.remark(
-                    time,
-                    direction,
-                    end,
-                    &format!("from here on MACs are checked, with the key of {user}"),
-                    show,
-                )
+                let text = format!("from here on MACs are checked, with the key of {user}");
+                self.show_remark(time, Some(direction), Kind::Note, end, &text, show)
             }
-            Some((user, None)) => self.remark(
-                time,
-                direction,
-                end,
-                &format!("MACs are not checked: no password of {user}"),
-                show,
-            ),
+            Some((user, None)) => {
+                let text = format!("MACs are not checked: no password of {user}");
+                self.show_remark(time, Some(direction), Kind::Note, end, &text, show)
+            }
         }
     }
 }

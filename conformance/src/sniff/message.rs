@@ -61,7 +61,7 @@ pub enum Kind {
     Undecodable,
     /// Bytes that belong to no message, or were not captured, or do not look like ZEO.
     Lost,
-    /// A remark of the recorder.
+    /// A remark, of the recorder or on what follows.
     Note,
     /// One side has ended its stream.
     Ended,

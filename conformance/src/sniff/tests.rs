@@ -323,14 +323,20 @@ fn macs_are_verified_with_the_password() {
                 bytes.to_mut()[at] ^= 1;
             }
             let mut show = |message: &Message<'_>| {
-                remarks.extend(message.remark.map(str::to_owned));
+                if let Some(remark) = message.remark.filter(|_| message.kind != Kind::Opened) {
+                    remarks.push(format!("{} {remark}", message.kind.name()));
+                }
                 replies += usize::from(message.kind == Kind::Reply);
                 Ok(())
             };
             sniffer.hear(&event, &mut show).unwrap();
         }
-        let bad = remarks.iter().filter(|remark| remark.contains("MAC, or none")).count();
-        let checked = remarks.iter().filter(|remark| remark.contains("MACs are checked")).count();
+        let bad = remarks
+            .iter()
+            .filter(|remark| remark.starts_with("lost ") && remark.ends_with("MAC, or none"))
+            .count();
+        let checked =
+            remarks.iter().filter(|remark| remark.starts_with("note from here on MACs are checked")).count();
         (checked, bad, replies)
     };
     let (checked, bad, replies) = heard(Some("secret"), false);

@@ -49,6 +49,9 @@ pub enum DatabaseError {
         /// The one that was asked for.
         wanted: String,
     },
+    /// It names no realm.
+    #[error("{}: no realm; `zeopasswd -r` gives a new file one", .0.display())]
+    NoRealm(PathBuf),
     /// No user has this name.
     #[error("no such user: {0}")]
     NoSuchUser(String),
@@ -56,8 +59,13 @@ pub enum DatabaseError {
     #[error("user {0} exists already")]
     UserExists(String),
     /// A name that a line cannot hold.
-    #[error("a {0} must not be empty, have line breaks, or blanks around it, and that of a user no colon")]
-    BadName(&'static str),
+    #[error("a {what} must not {why}")]
+    BadName {
+        /// Of what.
+        what: &'static str,
+        /// What is wrong with it.
+        why: &'static str,
+    },
 }
 
 const LEN_MAX: u64 = 16 << 20;
@@ -71,7 +79,30 @@ pub struct PasswordDatabase {
 }
 
 impl PasswordDatabase {
-    /// Reads the file; one that does not exist is empty, and has the realm asked for.
+    /// Reads a file that is there, and names its realm, which has to be the one asked for.
+    ///
+    /// # Errors
+    /// [`DatabaseError`]
+    pub fn load(path: impl Into<PathBuf>, realm: Option<&str>) -> Result<Self, DatabaseError> {
+        let path = path.into();
+        fs::metadata(&path).map_err(|source| io_error(&path, source))?;
+        let database = Self::open(path, None)?;
+        let found = database.realm.clone().ok_or_else(|| DatabaseError::NoRealm(database.path.clone()))?;
+        database.check_realm(&found, realm)?;
+        Ok(database)
+    }
+
+    fn check_realm(&self, found: &str, wanted: Option<&str>) -> Result<(), DatabaseError> {
+        match wanted.filter(|wanted| !wanted.is_empty() && *wanted != found) {
+            Some(wanted) => {
+                let (found, wanted) = (found.to_owned(), wanted.to_owned());
+                Err(DatabaseError::Realm { path: self.path.clone(), found, wanted })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Reads the file, to change it; one that does not exist is empty, and has the realm asked for.
     ///
     /// # Errors
     /// [`DatabaseError`]
@@ -89,15 +120,9 @@ impl PasswordDatabase {
             Err(source) => return Err(io_error(&path, source)),
         };
         if let Some(wanted) = realm.filter(|realm| !realm.is_empty()) {
-            if !is_name(wanted) {
-                return Err(DatabaseError::BadName("realm"));
-            }
+            check_name("realm", wanted)?;
             match &database.realm {
-                Some(found) if found != wanted => {
-                    let (found, wanted) = (found.clone(), wanted.to_owned());
-                    return Err(DatabaseError::Realm { path: database.path, found, wanted });
-                }
-                Some(_) => {}
+                Some(found) => database.check_realm(found, realm)?,
                 None => database.realm = Some(wanted.to_owned()),
             }
         }
@@ -160,8 +185,14 @@ impl PasswordDatabase {
     }
 
     fn put(&mut self, user: &str, password: &str) -> Result<(), DatabaseError> {
-        if !is_name(user) || user.contains(':') || (self.realm.is_none() && user.starts_with("realm ")) {
-            return Err(DatabaseError::BadName("name of a user"));
+        const WHAT: &str = "name of a user";
+        check_name(WHAT, user)?;
+        if user.contains(':') {
+            return Err(DatabaseError::BadName { what: WHAT, why: "have a colon" });
+        }
+        if self.realm.is_none() && user.starts_with("realm ") {
+            let why = "begin like the line of the realm in a file that has none";
+            return Err(DatabaseError::BadName { what: WHAT, why });
         }
         let secret = Secret::new(user, self.digest_realm(), password);
         self.users.insert(user.to_owned(), secret);
@@ -184,24 +215,37 @@ impl PasswordDatabase {
         }
     }
 
-    /// Writes the file, as a whole or not at all.
+    /// Writes the file, as a whole or not at all. One that is there keeps its owner and its mode, and stays where a link
+    /// leads; of a new one nobody else may read anything.
     ///
     /// # Errors
     /// [`DatabaseError::Io`]
     pub fn save(&self) -> Result<(), DatabaseError> {
-        let directory = match self.path.parent() {
+        self.write().map_err(|source| io_error(&self.path, source))
+    }
+
+    fn write(&self) -> io::Result<()> {
+        let (path, before) = match fs::canonicalize(&self.path) {
+            Ok(path) => {
+                let metadata = fs::metadata(&path)?;
+                (path, Some(metadata))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (self.path.clone(), None),
+            Err(error) => return Err(error),
+        };
+        let directory = match path.parent() {
             Some(directory) if !directory.as_os_str().is_empty() => directory,
             _ => Path::new("."),
         };
-        let write = || {
-            // Nobody else may read it.
-            let mut file = tempfile::NamedTempFile::new_in(directory)?;
-            file.write_all(self.text().as_bytes())?;
-            file.as_file().sync_all()?;
-            file.persist(&self.path)?;
-            fs::File::open(directory)?.sync_all()
-        };
-        write().map_err(|source| io_error(&self.path, source))
+        let mut file = tempfile::NamedTempFile::new_in(directory)?;
+        if let Some(before) = before {
+            keep_owner(file.as_file(), &before)?;
+            file.as_file().set_permissions(before.permissions())?;
+        }
+        file.write_all(self.text().as_bytes())?;
+        file.as_file().sync_all()?;
+        file.persist(&path)?;
+        fs::File::open(directory)?.sync_all()
     }
 
     fn text(&self) -> String {
@@ -212,8 +256,24 @@ impl PasswordDatabase {
 }
 
 /// Whether it stays as it is in a line by itself.
-fn is_name(name: &str) -> bool {
-    !name.is_empty() && name.trim() == name && !name.contains(['\n', '\r'])
+fn check_name(what: &'static str, name: &str) -> Result<(), DatabaseError> {
+    let why = match name {
+        "" => "be empty",
+        name if name.trim() != name => "have blanks around it",
+        name if name.contains(['\n', '\r']) => "have line breaks",
+        _ => return Ok(()),
+    };
+    Err(DatabaseError::BadName { what, why })
+}
+
+/// Gives a file the owner of the one that it is to replace, which only root can, if that is somebody else.
+fn keep_owner(file: &fs::File, before: &fs::Metadata) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt as _, fchown};
+    let now = file.metadata()?;
+    if (now.uid(), now.gid()) == (before.uid(), before.gid()) {
+        return Ok(());
+    }
+    fchown(file, Some(before.uid()), Some(before.gid()))
 }
 
 fn io_error(path: &Path, source: io::Error) -> DatabaseError {
@@ -223,6 +283,7 @@ fn io_error(path: &Path, source: io::Error) -> DatabaseError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
     /// As `zeopasswd -f FILE -p digest -r 'zeo realm' foo 'secret pw'` of 4.3.1 writes it.
     const PYTHONS: &str = "realm zeo realm\nfoo: 9b9dfd53017eb18582c5a90fb6f835c26aa8d7f3\n";
@@ -235,11 +296,7 @@ mod tests {
         database.add("foo", "secret pw").unwrap();
         database.save().unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), PYTHONS);
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt as _;
-            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        }
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let mut again = PasswordDatabase::open(&path, None).unwrap();
         assert_eq!((again.realm(), again.user_count()), ("zeo realm", 1));
         assert_eq!(again.secret("foo"), Some(&Secret::new("foo", "zeo realm", "secret pw")));
@@ -266,7 +323,48 @@ mod tests {
         assert!(other.contains("line 1"), "{other}");
         let mut database = PasswordDatabase::open(directory.path().join("new"), Some("r")).unwrap();
         for name in ["", " a", "a:b", "a\nb"] {
-            assert!(matches!(database.add(name, "x"), Err(DatabaseError::BadName(_))), "{name:?}");
+            assert!(matches!(database.add(name, "x"), Err(DatabaseError::BadName { .. })), "{name:?}");
         }
+        let mut without = PasswordDatabase::open(directory.path().join("new"), None).unwrap();
+        let error = without.add("realm x", "x").unwrap_err().to_string();
+        assert!(
+            error.ends_with("must not begin like the line of the realm in a file that has none"),
+            "{error}"
+        );
+    }
+
+    /// Who runs the server may be somebody else than who keeps its passwords.
+    #[test]
+    fn a_file_that_is_there_keeps_its_mode_its_owner_and_its_links() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, link) = (directory.path().join("passwords"), directory.path().join("link"));
+        fs::write(&path, PYTHONS).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        // Only root may.
+        let is_root = std::os::unix::fs::chown(&path, Some(4711), Some(4712)).is_ok();
+        std::os::unix::fs::symlink("passwords", &link).unwrap();
+        let mut database = PasswordDatabase::open(&link, None).unwrap();
+        database.add("bar", "x").unwrap();
+        database.save().unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        let metadata = fs::metadata(&path).unwrap();
+        assert_eq!(metadata.permissions().mode() & 0o777, 0o640);
+        assert!(!is_root || (metadata.uid(), metadata.gid()) == (4711, 4712));
+        assert_eq!(PasswordDatabase::load(&path, None).unwrap().user_count(), 2);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_server_wants_a_file_that_is_there_and_names_its_realm() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("passwords");
+        let refused = |realm| PasswordDatabase::load(&path, realm).map(|_| ()).unwrap_err().to_string();
+        assert!(refused(Some("zeo realm")).contains("No such file"));
+        fs::write(&path, "foo: 9b9dfd53017eb18582c5a90fb6f835c26aa8d7f3\n").unwrap();
+        assert!(refused(Some("zeo realm")).contains("no realm"));
+        fs::write(&path, PYTHONS).unwrap();
+        assert!(refused(Some("other")).ends_with("the realm is 'zeo realm', not 'other'"));
+        assert!(PasswordDatabase::load(&path, Some("zeo realm")).is_ok());
+        assert!(PasswordDatabase::load(&path, None).is_ok());
     }
 }

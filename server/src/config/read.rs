@@ -184,7 +184,10 @@ fn authentication(fields: &Fields<'_>) -> Result<Option<AuthenticationOptions>, 
     let Some(entry) = given(key).filter(|entry| entry.value != "none") else {
         // It would be thought that nobody comes in without a password.
         return match given("authentication-database").or_else(|| given("authentication-realm")) {
-            Some(entry) => Err(range(entry, key, "\"digest\" beside this key")),
+            Some(entry) => {
+                let section = format!("{:?}", entry.key);
+                Err(ConfigError::at(&entry.at, ErrorKind::MissingKey { key, section }))
+            }
             None => Ok(None),
         };
     };

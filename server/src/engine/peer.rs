@@ -48,6 +48,9 @@ pub enum Closing {
     /// not have (protocol reference 11).
     #[error("invalid method {0:?}")]
     InvalidMethod(String),
+    /// A method that servers have, too early.
+    #[error("invalid method {0:?} before register")]
+    NotRegistered(&'static str),
     /// It could not show who it is, too often.
     #[error("refused too often")]
     Refused,
@@ -219,8 +222,11 @@ impl Peer {
         if self.is_authenticating(&envelope.name) {
             return self.authenticate(envelope, session);
         }
-        let method = Method::from_name(&envelope.name).filter(|method| self.allows(*method));
-        let Some(method) = method else {
+        let known = Method::from_name(&envelope.name);
+        let Some(method) = known.filter(|method| self.allows(*method)) else {
+            if let Some(method) = known.filter(|_| self.attached.is_none()) {
+                return Err(Closing::NotRegistered(method.name()));
+            }
             let name = String::from_utf8_lossy(&envelope.name);
             return Err(Closing::InvalidMethod(name.chars().take(NAME_LEN).collect()));
         };
@@ -252,6 +258,9 @@ impl Peer {
             Err(old::Misfit::Message(MessageError::Undecodable(error))) => return Err(error.into()),
         };
         self.answer(method, reply_to, result, session)?;
+        if self.attached.is_none() {
+            self.check_patience()?;
+        }
         Ok(Flow::Done)
     }
 

@@ -71,15 +71,22 @@ impl Peer {
             // The answer is the last message without a MAC.
             session.set_key(&key);
         }
-        if self.authentication.refused_count >= REFUSED_MAX {
-            return Err(Closing::Refused);
-        }
+        self.check_patience()?;
         Ok(Flow::Done)
     }
 
-    /// Whether the client may register.
-    pub(super) fn check_authenticated(&self) -> Result<(), CallError> {
+    /// Whether the client may go on trying.
+    pub(super) const fn check_patience(&self) -> Result<(), Closing> {
+        match self.authentication.refused_count {
+            REFUSED_MAX.. => Err(Closing::Refused),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the client may register. One who may not has tried once more.
+    pub(super) fn check_authenticated(&mut self) -> Result<(), CallError> {
         if self.engine.scheme.is_some() && !self.authentication.is_passed {
+            self.authentication.refused_count += 1;
             return Err(CallError::Unauthenticated);
         }
         Ok(())

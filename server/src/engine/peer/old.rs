@@ -8,6 +8,7 @@
 //!   stored. For that the tid has to be known at the vote, so that these transactions have the whole storage to themselves.
 //!   A conflict is not handed back: such clients cannot resolve any, and raise it.
 //! * Caches are verified object by object.
+//! * Below `Z310` nothing is shown that could be undone; who calls `undoa` all the same undoes, as with Python's server.
 //! * Calls below `Z309` name a version, which has to be empty, and get oids in pairs with one.
 
 use std::borrow::Cow;
