@@ -8,8 +8,10 @@ from __future__ import print_function
 
 import json
 import logging
+import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 
@@ -88,6 +90,17 @@ class Client(object):
     def put(self, number, serial, data):
         self.storage.store(p64(number), bytes(bytearray.fromhex(serial)), data.encode("ascii"), "",
                            self.transaction)
+
+    def put_blob(self, number, serial, content):
+        fd, path = tempfile.mkstemp(dir=self.storage.temporaryDirectory())
+        with os.fdopen(fd, "wb") as file:
+            file.write(content.encode("ascii"))
+        record = b"\x80\x02cZODB.blob\nBlob\nq\x01.\x80\x02N."
+        self.storage.storeBlob(p64(number), bytes(bytearray.fromhex(serial)), record, path, "", self.transaction)
+
+    def blob(self, number, serial):
+        with open(self.storage.loadBlob(p64(number), bytes(bytearray.fromhex(serial))), "rb") as file:
+            return file.read().decode("ascii")
 
     def check(self, number, serial):
         self.storage.checkCurrentSerialInTransaction(

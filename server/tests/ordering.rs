@@ -1,9 +1,10 @@
-//! Rules S1, S3, S4 and S8 of the ordering, checked on what real connections receive while all of them
+//! Rules S1 to S4 and S8 of the ordering, checked on what real connections receive while all of them
 //! commit and load at once.
 //!
 //! Each client keeps a record of its stream: where it registered, invalidations, its own commits, and what
 //! loads of current revisions returned. Afterwards all commits are known, and every record must be what a
-//! client sees that walks through them one by one.
+//! client sees that walks through them one by one. Clients of ZEO 4 look on, which ask for current revisions only: to them
+//! nothing may come of a commit before its invalidation (S2).
 
 #![allow(
     clippy::unwrap_used,
@@ -15,11 +16,13 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use support::{Client, TestServer, begin, transaction};
-use zeo_codec::call::{LoadBefore, Storea, TxnId};
+use zeo_codec::call::{LoadBefore, Register, Storea, TxnId};
+use zeo_codec::handshake::Version;
 use zeo_codec::session::Incoming;
-use zeo_codec::{Call, Limits, Method, MsgId, Oid, Reply, Tid, VoteItem};
+use zeo_codec::{Call, Limits, Method, MsgId, Oid, Reply, Tid, Value, VoteItem};
 
 const CLIENT_COUNT: u64 = 4;
 const COMMIT_COUNT: u64 = 150;
@@ -53,6 +56,8 @@ struct Recorder {
     client: Client,
     events: Vec<Event>,
     storing: Vec<Oid>,
+    /// Loads of a client of ZEO 4 that are not answered yet.
+    loading: BTreeMap<i64, Oid>,
     /// Serials as far as this client knows.
     serials: BTreeMap<Oid, Tid>,
 }
@@ -60,15 +65,42 @@ struct Recorder {
 impl Recorder {
     fn new(server: &TestServer) -> Self {
         let mut client = server.connect();
-        let register = zeo_codec::call::Register {
-            storage: "1".into(),
-            read_only: zeo_codec::Value::Bool(false),
-            credentials: None,
-        };
+        let register = Register { storage: "1".into(), read_only: Value::Bool(false), credentials: None };
         client.send(&Call::Register(register));
-        let mut recorder = Self { client, events: vec![], storing: vec![], serials: BTreeMap::new() };
+        let mut recorder = Self::of(client);
         recorder.until_replies(1);
         recorder
+    }
+
+    fn of(client: Client) -> Self {
+        Self { client, events: vec![], storing: vec![], loading: BTreeMap::new(), serials: BTreeMap::new() }
+    }
+
+    /// A client of ZEO 4, which asks where it is.
+    fn of_zeo4(server: &TestServer) -> Self {
+        let mut client = Client::connect_as(server.address, Version::V4);
+        let register = Register { storage: "1".into(), read_only: Value::Bool(false), credentials: None };
+        client.send(&Call::Register(register));
+        client.send(&Call::Plain(Method::LastTransaction));
+        let mut recorder = Self::of(client);
+        recorder.until_replies(2);
+        recorder
+    }
+
+    /// Looks on until there is nothing more to see.
+    fn watch(mut self, is_over: &AtomicBool) -> Vec<Event> {
+        while !is_over.load(Ordering::Relaxed) {
+            for number in 0..OBJECT_COUNT {
+                let oid = Oid::from_u64(number);
+                let args = Value::Tuple(vec![oid.into()]);
+                let id = self.client.session.call(&Call::Untyped(Method::LoadEx, args)).unwrap();
+                let MsgId::Int(id) = id else { panic!("unexpected id") };
+                self.loading.insert(id, oid);
+            }
+            self.client.flush();
+            self.until_replies(OBJECT_COUNT as usize);
+        }
+        self.events
     }
 
     /// Receives frame by frame, so that calls and replies keep their order.
@@ -104,6 +136,19 @@ impl Recorder {
         let result = reply.result(&Limits::DEFAULT).unwrap();
         match (reply.method, result) {
             (Some(Method::Register), Ok(Reply::Tid(tid))) => self.events.push(Event::Registered(tid)),
+            (Some(Method::LastTransaction), Ok(Reply::Tid(tid))) => {
+                // What came before is in it.
+                self.events = vec![Event::Registered(tid)];
+            }
+            (Some(Method::LoadEx), loaded) => {
+                let MsgId::Int(id) = reply.id else { panic!("unexpected id") };
+                let oid = self.loading.remove(&id).unwrap();
+                let serial = loaded.map_or(None, |loaded| {
+                    let Reply::Value(Value::Tuple(items)) = loaded else { panic!("{loaded:?}") };
+                    items[1].as_bytes().and_then(Tid::from_slice)
+                });
+                self.events.push(Event::Loaded(oid, serial));
+            }
             (Some(Method::TpcFinish), Ok(Reply::Tid(tid))) => {
                 let oids = std::mem::take(&mut self.storing);
                 for oid in &oids {
@@ -190,7 +235,10 @@ fn every_client_walks_through_the_commits_to_a_file_one_by_one() {
 }
 
 fn walk_through_commits(server: &TestServer) {
-    let records: Vec<Vec<Event>> = std::thread::scope(|scope| {
+    let is_over = AtomicBool::new(false);
+    let (records, watched) = std::thread::scope(|scope| {
+        let watchers: Vec<_> =
+            (0..2).map(|_| scope.spawn(|| Recorder::of_zeo4(server).watch(&is_over))).collect();
         let threads: Vec<_> = (1..=CLIENT_COUNT)
             .map(|number| {
                 scope.spawn(move || {
@@ -210,13 +258,22 @@ fn walk_through_commits(server: &TestServer) {
                 })
             })
             .collect();
-        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        let records: Vec<Vec<Event>> =
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+        is_over.store(true, Ordering::Relaxed);
+        let watched: Vec<Vec<Event>> = watchers.into_iter().map(|thread| thread.join().unwrap()).collect();
+        (records, watched)
     });
 
     let commits = all_commits(&records);
     assert!(commits.len() as u64 > COMMIT_COUNT, "too few commits to mean anything: {}", commits.len());
-    for record in &records {
+    for record in records.iter().chain(&watched) {
         check(record, &commits);
+    }
+    for record in watched {
+        let told = record.iter().filter(|event| matches!(event, Event::Invalidated(..))).count();
+        let loaded = record.iter().filter(|event| matches!(event, Event::Loaded(_, Some(_)))).count();
+        assert!(told as u64 > COMMIT_COUNT && loaded as u64 > COMMIT_COUNT, "{told} {loaded}");
     }
 }
 

@@ -36,8 +36,14 @@ def install(server, port_range, is_msgpack):
 
 
 def begin(test, log_directory):
-    """A test begins, in a process of its own."""
+    """A test begins, in a process of its own. It need not wait for a server that has ended."""
     os.environ[LOGS] = log_directory
+
+    def server_ended(*_):
+        with open(os.path.join(log_directory, FIRST)) as log:
+            raise RuntimeError("the server ended: " + log.readline().strip())
+
+    signal.signal(signal.SIGUSR1, server_ended)
 
 
 def alone(test):
@@ -91,6 +97,7 @@ def wait_until_ready(address, server):
         except (socket.error, OSError):
             pass
         if server.poll() is not None or time.time() > deadline:
+            os.kill(os.getppid(), signal.SIGUSR1)
             sys.exit("the server does not answer: %r" % server.poll())
         time.sleep(0.02)
 

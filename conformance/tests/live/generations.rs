@@ -44,6 +44,11 @@ pub(crate) fn trials() -> Vec<Trial> {
         let peers = vec![Who::Old(old), Who::New];
         trial(format!("beside_6.2::{}", old.name()), Box::new(move |dir| together(dir, old)), peers);
         trial(
+            format!("blobs::{}", old.name()),
+            Box::new(move |dir| blobs(dir, old)),
+            vec![Who::Old(old), Who::New],
+        );
+        trial(
             format!("restarted::{}", old.name()),
             Box::new(move |dir| restarted(dir, old)),
             vec![Who::Old(old), Who::New],
@@ -132,6 +137,43 @@ fn together(dir: &Path, old: OldVersion) -> Result<(), Failed> {
     }
     let last = new.ask(json!(["last"]))?;
     old.ask(json!(["await_last", last]))?;
+    server.stop()?;
+    Ok(())
+}
+
+/// A blob of each is read by the other, over what the other had made of it, too.
+fn blobs(dir: &Path, old: OldVersion) -> Result<(), Failed> {
+    let server = server(dir, "", None)?;
+    let mut clients = Vec::new();
+    for (who, name) in [(Who::New, "new"), (Who::Old(old), "old")] {
+        let mut client = Client::start(who, name, dir)?;
+        client.open(server.address(), json!({"blob_dir": dir.join(format!("{name}-blobs"))}))?;
+        clients.push(client);
+    }
+    let (mut serials, mut contents) = ([NEW.to_owned(), NEW.to_owned()], [String::new(), String::new()]);
+    for round in 0..4 {
+        let writer = round % 2;
+        clients[writer].ask(json!(["begin"]))?;
+        for (number, content) in contents.iter_mut().enumerate() {
+            // More than one piece of a download.
+            *content = format!("round {round} of blob {number} ").repeat(10_000);
+            clients[writer].ask(json!(["put_blob", 20 + number, serials[number], content]))?;
+        }
+        let tid = clients[writer].ask(json!(["end"]))?;
+        for (number, serial) in serials.iter_mut().enumerate() {
+            tid.as_str().unwrap_or_default().clone_into(serial);
+            for client in &mut clients {
+                let blob = client.ask(json!(["blob", 20 + number, serial]))?;
+                assert!(blob == contents[number], "round {round}, blob {number}");
+            }
+        }
+    }
+    // The serial of a commit is right in the cache of who made it, too.
+    for client in &mut clients {
+        client.ask(json!(["begin"]))?;
+        client.ask(json!(["put_blob", 20, NEW, "late"]))?;
+        assert_eq!(client.fails(json!(["end"]))?, "ConflictError");
+    }
     server.stop()?;
     Ok(())
 }
