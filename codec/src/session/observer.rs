@@ -69,6 +69,8 @@ pub struct Observer {
     client: Half,
     server: Half,
     dialect: Option<Dialect>,
+    /// The dialect is the newest that a message without a MAC may be of: one with a MAC tells better.
+    is_guessed: bool,
     is_probe: bool,
     pending: PendingCalls,
     limits: Limits,
@@ -126,6 +128,7 @@ impl Observer {
             client: Half::new(&limits),
             server: Half::new(&limits),
             dialect: None,
+            is_guessed: false,
             is_probe: false,
             pending: PendingCalls::new(limits.pending_count),
             limits,
@@ -217,6 +220,10 @@ impl Observer {
                 Some(Observed::Lost(error))
             }
             Ok(Some(frame)) if half.has_greeted => {
+                if frame.mac.is_some() && self.is_guessed {
+                    self.set_protocol(Protocol::Z4);
+                }
+                let half = self.half(direction);
                 if let Some(macs) = &mut half.macs
                     && !frame.mac.is_some_and(|mac| macs.is_next(&frame.payload, &mac))
                 {
@@ -244,7 +251,9 @@ impl Observer {
         let beginning = half.find(framing, &limits)?;
         let searched_len = half.searched_len.take();
         if !beginning.is_greeting && self.dialect.is_none() {
-            self.set_protocol(beginning.protocol);
+            // Messages of 2 GiB are not looked for: the top bit of a length goes on to announce a MAC.
+            self.is_guessed = beginning.protocol == Protocol::Z5;
+            self.dialect = Some(beginning.protocol.dialect());
         }
         searched_len
     }
@@ -263,6 +272,7 @@ impl Observer {
     }
 
     fn set_protocol(&mut self, protocol: Protocol) {
+        self.is_guessed = false;
         self.dialect = Some(protocol.dialect());
         if protocol.version == Version::V5 {
             self.client.deframer.set_mac_bit(MacBit::IsLength);
@@ -373,6 +383,28 @@ mod tests {
         assert_eq!(observer.dialect(), Some(&Dialect::M5));
         observer.receive(FromServer, REPLY);
         assert!(is_ping_reply(observer.poll_event(FromServer)), "nothing to pass over");
+    }
+
+    /// The messages of ZEO 4 before the authentication look like those of ZEO 5.
+    #[test]
+    fn a_conversation_is_joined_before_its_first_mac() {
+        let reply = b"\0\0\0\x10(K\x01K\0U\x06.replyNt.";
+        let mut with_mac = b"\x80\0\0\x10".to_vec();
+        with_mac.extend_from_slice(&[7; 20]);
+        with_mac.extend_from_slice(&reply[4..]);
+        let mut observer = Observer::joined(Limits::DEFAULT);
+        observer.receive(FromServer, b"the rest of something");
+        observer.receive(FromServer, reply);
+        observer.receive(FromServer, &with_mac);
+        observer.receive(FromServer, reply);
+        assert_eq!(observer.poll_event(FromServer), Some(Observed::Skipped(21)));
+        assert!(matches!(observer.poll_event(FromServer), Some(Observed::Reply { .. })));
+        assert_eq!(observer.dialect(), Some(&Dialect::Z5));
+        for _ in 0..2 {
+            assert!(matches!(observer.poll_event(FromServer), Some(Observed::Reply { .. })));
+            assert_eq!(observer.dialect(), Some(&Dialect::Z4));
+        }
+        assert_eq!(observer.poll_event(FromServer), None);
     }
 
     #[test]
