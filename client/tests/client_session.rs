@@ -4,23 +4,30 @@
 
 mod properties;
 
-use properties::{client_session, conversation, success_count};
+use properties::{client_session, conversation, conversation_of_zeo4, success_count};
 use zeo_codec::handshake::Framing;
 
-const FRAMINGS: [Framing; 2] = [Framing::Pickle, Framing::Msgpack];
+/// With servers of every kind, each with a name.
+fn conversations() -> [(&'static str, Vec<u8>); 4] {
+    [
+        ("z5", conversation(Framing::Pickle)),
+        ("m5", conversation(Framing::Msgpack)),
+        ("z4", conversation_of_zeo4(true)),
+        ("z4_verified", conversation_of_zeo4(false)),
+    ]
+}
 
 /// So the others start from something that goes as far as it should.
 #[test]
 fn a_conversation_answers_every_call() {
-    for framing in FRAMINGS {
-        assert_eq!(success_count(&conversation(framing)), 10);
+    for (name, input) in conversations() {
+        assert_eq!(success_count(&input), 10, "{name}");
     }
 }
 
 #[test]
 fn a_conversation_cut_anywhere_leaves_nothing_behind() {
-    for framing in FRAMINGS {
-        let input = conversation(framing);
+    for (_, input) in conversations() {
         for len in 0..=input.len() {
             client_session(&input[..len]);
         }
@@ -29,8 +36,7 @@ fn a_conversation_cut_anywhere_leaves_nothing_behind() {
 
 #[test]
 fn a_damaged_conversation_leaves_nothing_behind() {
-    for framing in FRAMINGS {
-        let input = conversation(framing);
+    for (_, input) in conversations() {
         for at in 1..input.len() {
             for damage in [0x00, 0x0b, 0x0c, 0x0d, 0x2e, 0x85, 0xff] {
                 let mut damaged = input.clone();
@@ -44,8 +50,7 @@ fn a_damaged_conversation_leaves_nothing_behind() {
 /// Messages that come twice, are missing, or come in another order.
 #[test]
 fn a_conversation_in_disorder_leaves_nothing_behind() {
-    for framing in FRAMINGS {
-        let input = conversation(framing);
+    for (_, input) in conversations() {
         let mut frames = Vec::new();
         let mut rest = &input[1..];
         while let Some((length, _)) = rest.split_first_chunk() {
@@ -76,7 +81,7 @@ fn write_seeds() {
     let root = std::env::var("ZEO_FUZZ_SEEDS").expect("ZEO_FUZZ_SEEDS names a directory");
     let directory = std::path::Path::new(&root).join("client_session");
     std::fs::create_dir_all(&directory).expect("a directory for the seeds");
-    for (name, framing) in [("z5", Framing::Pickle), ("m5", Framing::Msgpack)] {
-        std::fs::write(directory.join(name), conversation(framing)).expect("a seed");
+    for (name, input) in conversations() {
+        std::fs::write(directory.join(name), input).expect("a seed");
     }
 }

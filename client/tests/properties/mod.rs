@@ -4,6 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a property fails by panicking")]
 
 pub mod cache_file;
+mod conversation;
+
+pub use conversation::{conversation, conversation_of_zeo4};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -12,13 +15,8 @@ use std::sync::{Arc, Mutex};
 use zeo_client::cache::{Cache, Revision};
 use zeo_client::engine::{Access, Changes, Engine, Link, Registration};
 use zeo_client::{ConnectionError, Limits, Oid, Tid};
-use zeo_codec::call::{
-    GetTid, InvalidateTransaction, Invalidations, Loaded, NewOids, ReceiveBlobChunk, ReceiveBlobStart,
-    ReceiveBlobStop, TransactionRef, TxnId,
-};
-use zeo_codec::handshake::Framing;
-use zeo_codec::session::Output;
-use zeo_codec::{Body, Call, Dialect, Flag, Method, MsgId, REPLY, Reply, Value};
+use zeo_codec::call::{GetTid, NewOids, TransactionRef, TxnId};
+use zeo_codec::{Call, Method};
 
 /// What the client knew when it was connected last.
 const KNOWN: Tid = Tid::from_u64(10);
@@ -235,54 +233,4 @@ impl Cache for Contents {
         self.0.lock().unwrap().clear();
         Ok(())
     }
-}
-
-/// An input in which a server does everything right, on the first connection.
-pub fn conversation(framing: Framing) -> Vec<u8> {
-    let dialect = Dialect { framing, ..Dialect::Z5 };
-    let mut out = Output::default();
-    let answer = |out: &mut Output, id: MsgId<'static>, result: Reply<'_>| {
-        out.message(&dialect, &id, Flag::RESULT, REPLY, &result).unwrap();
-    };
-    let announce = |out: &mut Output, tid: u64, oid: u64| {
-        let args = InvalidateTransaction { tid: Tid::from_u64(tid), oids: vec![Oid::from_u64(oid)] };
-        notify(out, &dialect, Method::InvalidateTransaction, &args);
-    };
-    // register, getInvalidations, get_info
-    answer(&mut out, MsgId::Int(1), Reply::Tid(Tid::from_u64(11)));
-    announce(&mut out, 12, 2);
-    let changed = Invalidations { tid: Tid::from_u64(12), oids: vec![Oid::from_u64(2)] };
-    answer(&mut out, MsgId::Int(2), Reply::Invalidations(changed));
-    let info = Value::Dict(vec![("length".into(), 2_u64.into()), ("name".into(), "Data.fs".into())]);
-    answer(&mut out, MsgId::Int(3), Reply::Value(info));
-    // The calls.
-    let loaded = |serial: u64, end: Option<u64>| {
-        let data = format!("data of {serial}").into_bytes().into();
-        Reply::Loaded(Loaded { data, serial: Tid::from_u64(serial), end: end.map(Tid::from_u64) })
-    };
-    answer(&mut out, MsgId::Load(Oid::from_u64(1), Tid::from_u64(11)), loaded(5, Some(12)));
-    answer(&mut out, MsgId::Load(Oid::from_u64(1), Tid::from_u64(100)), loaded(12, None));
-    announce(&mut out, 13, 1);
-    answer(&mut out, MsgId::Load(Oid::from_u64(2), Tid::from_u64(100)), Reply::None);
-    answer(&mut out, MsgId::Int(4), Reply::None);
-    answer(&mut out, MsgId::Int(5), Reply::Oids(vec![Oid::from_u64(3)]));
-    answer(&mut out, MsgId::Int(6), Reply::Tid(Tid::from_u64(12)));
-    answer(&mut out, MsgId::Int(7), Reply::Voted(Vec::new()));
-    answer(&mut out, MsgId::Int(8), Reply::Tid(Tid::from_u64(14)));
-    // The blob.
-    let (oid, serial) = BLOB;
-    notify(&mut out, &dialect, Method::ReceiveBlobStart, &ReceiveBlobStart { oid, serial });
-    for chunk in [&b"blob"[..], b"!"] {
-        let args = ReceiveBlobChunk { oid, serial, chunk: chunk.into() };
-        notify(&mut out, &dialect, Method::ReceiveBlobChunk, &args);
-    }
-    notify(&mut out, &dialect, Method::ReceiveBlobStop, &ReceiveBlobStop { oid, serial });
-    answer(&mut out, MsgId::Int(9), Reply::None);
-    let mut input = vec![6, 0, 0, 0, 2, framing.letter(), b'5'];
-    input.extend(out.slices().flatten());
-    input
-}
-
-fn notify(out: &mut Output, dialect: &Dialect, method: Method, args: &impl Body) {
-    out.message(dialect, &MsgId::ONE_WAY, Flag::Bool(true), method.name(), args).unwrap();
 }
