@@ -32,7 +32,11 @@ class Exceptions:
 
     def committed(self, number, quiet, announced, operations):
         """Which objects Python's server has told of, and which it has not; and what was done."""
+        oids = [oid for _, oid in operations]
+        is_twice = any(oid is not None and oids.count(oid) > 1 for oid in oids)
         if undone(operations) and len(operations) > 1 or any(each in self.doubled for each in undone(operations)):
+            is_twice = True
+        if is_twice:
             self.doubled.add(number)
         self.quiet[number] = quiet
         self.stale |= quiet

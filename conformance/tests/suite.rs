@@ -1,7 +1,7 @@
 //! The runner of ZEO's own test suites, tried with servers of which it is known what has to come out.
 //!
 //! Like the live tests, a trial whose Python cannot be had is ignored, or fails with `ZEO_TEST_REQUIRE`; but not for
-//! the Python 3.9 of ZEO 5.2.3, which many a machine does not have any more.
+//! the Pythons of ZEO 5.2.3 and 4.3.1, which many a machine does not have any more.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use zeo_conformance::config::Framing;
-use zeo_conformance::peers::{Peer, PeerVersion};
-use zeo_conformance::suite::{Plan, Status, SuiteError, TestResult, run};
+use zeo_conformance::peers::PeerVersion;
+use zeo_conformance::suite::{Plan, Status, SuiteError, TestResult, Version, run};
 
 fn main() -> ExitCode {
     let mut trials = vec![
@@ -28,6 +28,9 @@ fn main() -> ExitCode {
             }));
         }
     }
+    trials.push(Trial::ignorable_test("suite::python_server::4.3.1", || {
+        finish(python_server_of_zeo4(), false)
+    }));
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
@@ -68,11 +71,30 @@ fn python_server(version: PeerVersion, framing: Framing) -> Result<(), SuiteErro
         ("dynamic_server_ports_test", Status::Pass, false),
         ("nagios_rst", Status::Pass, true),
     ];
+    python_server_of(version.into(), framing, &expected)
+}
+
+/// The same of ZEO 4.3.1: with passwords, with the monitor, killed, and without a server.
+fn python_server_of_zeo4() -> Result<(), SuiteError> {
+    let expected = [
+        ("ZEO.tests.testAuth.DigestAuth.testOK", Status::Pass, true),
+        ("ZEO.tests.testMonitor.MonitorTests.testMonitor", Status::Pass, true),
+        ("ZEO.tests.testZEO.HeartbeatTests.checkHeartbeatWithServerClose", Status::Pass, true),
+        ("ZEO.tests.testZEOOptions.TestZEOOptions.test_basic", Status::Pass, false),
+    ];
+    python_server_of(Version::Zeo4, Framing::Pickle, &expected)
+}
+
+fn python_server_of(
+    version: Version,
+    framing: Framing,
+    expected: &[(&str, Status, bool)],
+) -> Result<(), SuiteError> {
     let dir = tempfile::tempdir()?;
-    let runzeo = Peer::ensure(version)?.runzeo();
-    let ids = expected.map(|(id, _, _)| id);
+    let runzeo = version.ensure()?.runzeo();
+    let ids: Vec<_> = expected.iter().map(|(id, _, _)| *id).collect();
     let mut plan = plan(&format!("{} -C {{config}}", runzeo.display()), &ids, dir.path());
-    plan.version = version.into();
+    plan.version = version;
     plan.framing = framing;
     let results = run(&plan, &|_| ())?;
     assert_eq!(summary(&results), expected, "{results:#?}");

@@ -3,6 +3,7 @@
 Its tests start servers by a script of its own, `ZEO.tests.zeoserver`, with a second port by which they end it. Here that
 script is this file, run as a program: it starts the server by its command, and does for it what is done by that port.
 """
+import ctypes
 import errno
 import fcntl
 import json
@@ -102,6 +103,12 @@ def wait_until_ready(address, server):
         time.sleep(0.02)
 
 
+def die_with_script():
+    """A test that kills the server kills the script."""
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
 def main():
     arguments = sys.argv[1:]
     config = arguments[arguments.index("-C") + 1]
@@ -112,7 +119,7 @@ def main():
     address, files = address_of(config)
     words = [word.replace("{config}", config) for word in json.loads(os.environ[COMMAND])]
     with open(next_log(), "w") as log:
-        server = subprocess.Popen(words, stdout=log, stderr=log)
+        server = subprocess.Popen(words, stdout=log, stderr=log, preexec_fn=die_with_script)
     # A killed script takes its server along.
     for number in signal.SIGTERM, signal.SIGINT:
         signal.signal(number, lambda *_: (server.terminate(), server.wait(), os._exit(0)))

@@ -48,7 +48,7 @@ impl Version {
             Self::Zeo5(PeerVersion::Zeo62) => 543,
             Self::Zeo5(PeerVersion::Zeo541) => 535,
             Self::Zeo5(PeerVersion::Zeo523) => 904,
-            Self::Zeo4 => 0,
+            Self::Zeo4 => 764,
         }
     }
 
