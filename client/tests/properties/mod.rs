@@ -1,6 +1,6 @@
 //! What holds for a client, whatever its server sends. `client_session.rs` runs this over a damaged conversation on
 //! stable; `fuzz/` includes the same file.
-#![allow(dead_code, unreachable_pub, reason = "the fuzz target uses one of them")]
+#![allow(dead_code, unused_imports, unreachable_pub, reason = "the fuzz target uses one of them")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a property fails by panicking")]
 
 pub mod cache_file;
