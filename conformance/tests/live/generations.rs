@@ -87,13 +87,8 @@ fn with_logs(error: &Failed, dir: &Path) -> Failed {
     text.into()
 }
 
-/// Two clients of two generations.
-fn together(dir: &Path, old: OldVersion) -> Result<(), Failed> {
-    let server = server(dir, "", None)?;
-    let mut new = Client::connected(Who::New, "new", dir, server.address())?;
-    let mut old = Client::connected(Who::Old(old), "old", dir, server.address())?;
-
-    // Each sees the other's commits, and is told of changes of what it has in its cache.
+/// Each sees the other's commits, and is told of changes of what it has in its cache. The last two tids.
+fn see_each_other(new: &mut Client, old: &mut Client) -> Result<(String, String), Failed> {
     let first = old.commit(7, NEW, "old 1")?;
     assert_eq!(new.ask(json!(["load", 7]))?, json!(["old 1", first]));
     assert_eq!(old.ask(json!(["load", 7]))?, json!(["old 1", first]));
@@ -105,17 +100,32 @@ fn together(dir: &Path, old: OldVersion) -> Result<(), Failed> {
     assert_eq!(new.ask(json!(["load", 7]))?, json!(["old 3", third]));
     // Its own commits are in its cache with the right serial: the next one builds on it.
     assert_eq!(old.ask(json!(["load", 7]))?, json!(["old 3", third]));
+    Ok((second, third))
+}
 
+/// By one who has read object 7 at `outdated`, and commits over it, or relies on it.
+fn conflicts_are_raised(client: &mut Client, outdated: &str) -> Result<(), Failed> {
+    client.ask(json!(["begin"]))?;
+    client.ask(json!(["put", 7, outdated, "late"]))?;
+    assert_eq!(client.fails(json!(["end"]))?, "ConflictError");
+    client.ask(json!(["begin"]))?;
+    client.ask(json!(["put", 8, NEW, "never"]))?;
+    client.ask(json!(["check", 7, outdated]))?;
+    assert_eq!(client.fails(json!(["end"]))?, "ReadConflictError");
+    assert_eq!(client.fails(json!(["load", 8]))?, "POSKeyError");
+    Ok(())
+}
+
+/// Two clients of two generations.
+fn together(dir: &Path, old: OldVersion) -> Result<(), Failed> {
+    let server = server(dir, "", None)?;
+    let mut new = Client::connected(Who::New, "new", dir, server.address())?;
+    let mut old = Client::connected(Who::Old(old), "old", dir, server.address())?;
+
+    let (second, third) = see_each_other(&mut new, &mut old)?;
     // Conflicts are raised at both, and neither leaves the lock behind.
     for client in [&mut old, &mut new] {
-        client.ask(json!(["begin"]))?;
-        client.ask(json!(["put", 7, second, "late"]))?;
-        assert_eq!(client.fails(json!(["end"]))?, "ConflictError");
-        client.ask(json!(["begin"]))?;
-        client.ask(json!(["put", 8, NEW, "never"]))?;
-        client.ask(json!(["check", 7, second]))?;
-        assert_eq!(client.fails(json!(["end"]))?, "ReadConflictError");
-        assert_eq!(client.fails(json!(["load", 8]))?, "POSKeyError");
+        conflicts_are_raised(client, &second)?;
     }
     old.ask(json!(["begin"]))?;
     old.ask(json!(["put", 8, NEW, "checked"]))?;
@@ -278,25 +288,9 @@ fn relayed(dir: &Path, old: OldVersion) -> Result<(), Failed> {
     let mut new = Client::connected(Who::New, "new", dir, behind.address())?;
     let mut old = Client::connected(Who::Old(old), "old", dir, front.address())?;
 
-    let first = old.commit(7, NEW, "old 1")?;
-    assert_eq!(new.ask(json!(["load", 7]))?, json!(["old 1", first]));
-    assert_eq!(old.ask(json!(["load", 7]))?, json!(["old 1", first]));
-    let second = new.commit(7, &first, "new 2")?;
-    old.ask(json!(["told", 7, second]))?;
-    assert_eq!(old.ask(json!(["load", 7]))?, json!(["new 2", second]));
-    let third = old.commit(7, &second, "old 3")?;
-    new.ask(json!(["told", 7, third]))?;
-    assert_eq!(old.ask(json!(["load", 7]))?, json!(["old 3", third]));
-
-    // Conflicts are raised, and the locks of both servers are free again.
-    old.ask(json!(["begin"]))?;
-    old.ask(json!(["put", 7, second, "late"]))?;
-    assert_eq!(old.fails(json!(["end"]))?, "ConflictError");
-    old.ask(json!(["begin"]))?;
-    old.ask(json!(["put", 8, NEW, "never"]))?;
-    old.ask(json!(["check", 7, second]))?;
-    assert_eq!(old.fails(json!(["end"]))?, "ReadConflictError");
-    assert_eq!(old.fails(json!(["load", 8]))?, "POSKeyError");
+    let (second, _) = see_each_other(&mut new, &mut old)?;
+    // The locks of both servers are free after a conflict.
+    conflicts_are_raised(&mut old, &second)?;
     new.commit(9, NEW, "new, behind")?;
     old.commit(10, NEW, "old, in front")?;
 

@@ -50,16 +50,18 @@ impl Peer {
             Some(passed) => passed,
             None => begin(remote, transaction)?,
         };
-        let mut stored = Vec::new();
+        let mut stored = BTreeSet::new();
         for op in std::mem::take(&mut transaction.ops) {
-            if let Op::Store { oid, .. } = op {
-                stored.push(oid);
+            if let Op::Store { oid, .. } = op
+                && is_old
+            {
+                stored.insert(oid);
             }
             passed.apply(remote_op(op)?)?;
         }
         for BlobOp { store, content, .. } in std::mem::take(&mut transaction.blobs) {
             if let Op::Store { oid, serial, data } = store {
-                stored.push(oid);
+                stored.insert(oid);
                 passed.apply(RemoteOp::Blob(oid, serial, data, content.path().to_owned()))?;
             }
         }
@@ -68,7 +70,8 @@ impl Peer {
                 let ready = Ready::Behind(voted);
                 transaction.stage = Stage::Voted { ticket, ready, oids: Vec::new() };
                 if is_old {
-                    return Ok(Answer::Serials(unknown_serials(stored, resolved)));
+                    stored.extend(resolved);
+                    return Ok(Answer::Serials(unknown_serials(stored)));
                 }
                 Ok(Answer::Reply(Reply::Voted(resolved.into_iter().map(VoteItem::Resolved).collect())))
             }
@@ -98,8 +101,7 @@ fn unresolved(conflict: Conflict<'_>) -> (Oid, CallError) {
 
 /// What `serialnos` tells of objects whose serial nobody knows yet: the server behind tells the tid when the transaction is
 /// finished. The client forgets what it has of them, and loads them when it wants them.
-fn unknown_serials(stored: Vec<Oid>, resolved: Vec<Oid>) -> Vec<(Oid, Value<'static>)> {
-    let oids: BTreeSet<Oid> = stored.into_iter().chain(resolved).collect();
+fn unknown_serials(oids: BTreeSet<Oid>) -> Vec<(Oid, Value<'static>)> {
     oids.into_iter().map(|oid| (oid, Value::Bytes(RESOLVED.into()))).collect()
 }
 
