@@ -310,5 +310,6 @@ pub fn free_port() -> u16 {
     }
 }
 
+pub mod data;
 #[cfg(test)]
 mod tests;

@@ -46,7 +46,12 @@ pub fn page(matrix: &Matrix) -> String {
         }
         html.push_str("</tr>\n");
     }
-    html.push_str("</tbody></table>\n</body></html>\n");
+    html.push_str("</tbody></table>\n");
+    for (pair, reason) in &matrix.left_out {
+        let (pair, reason) = (escape(&pair.to_string()), escape(reason));
+        html.push_str(&format!("<p>{pair} does not apply: {reason}</p>\n"));
+    }
+    html.push_str("</body></html>\n");
     html
 }
 

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use super::{Matrix, Verdict};
 
 /// An object: `server`, and `results`, a list of objects with `scenario`, `about`, `pair`, `verdict` (`same`, `differs`,
-/// `not played`, `failed`), and `compared`, `differences` or `reason`.
+/// `not played`, `failed`), and `compared`, `differences` or `reason`; and `left_out`, a list of objects with `pair` and
+/// `reason`.
 #[must_use]
 pub fn value(matrix: &Matrix) -> Value {
     let cells = matrix.rows.iter().flat_map(|row| row.cells.iter().map(move |cell| (row.scenario, cell)));
@@ -42,5 +43,10 @@ pub fn value(matrix: &Matrix) -> Value {
             result
         })
         .collect();
-    json!({ "server": matrix.server, "results": results })
+    let left_out: Vec<Value> = matrix
+        .left_out
+        .iter()
+        .map(|(pair, reason)| json!({ "pair": pair.to_string(), "reason": reason }))
+        .collect();
+    json!({ "server": matrix.server, "results": results, "left_out": left_out })
 }

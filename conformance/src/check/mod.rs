@@ -7,8 +7,10 @@
 pub mod html;
 pub mod json;
 pub mod junit;
+mod spoken;
 mod target;
 
+use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -91,23 +93,31 @@ pub struct Matrix {
     pub server: String,
     /// The scenarios, in their usual order.
     pub rows: Vec<Row>,
+    /// Pairs that do not apply to this server, and why not.
+    pub left_out: Vec<(Pair, String)>,
 }
 
-/// The pairs that can be played: those that speak `Z5` or `M5`.
+/// The pairs that are played unless others are wanted: those on Python 3, whose servers do not talk to Python 2.
 #[must_use]
 pub fn pairs() -> Vec<Pair> {
-    let is_playable =
-        |pair: &Pair| pair.interoperates() && !pair.server.is_zeo4() && !pair.server.is_python2();
-    Pair::all().into_iter().filter(is_playable).collect()
+    let is_usual = |pair: &Pair| pair.interoperates() && !pair.server.is_python2();
+    Pair::all().into_iter().filter(is_usual).collect()
 }
 
-/// Plays everything.
-#[must_use]
-pub fn run(plan: &Plan) -> Matrix {
+/// Plays everything that applies.
+///
+/// # Errors
+/// If the server cannot be started or reached, to ask what it speaks.
+pub fn run(plan: &Plan) -> Result<Matrix, Box<dyn Error>> {
+    let spoken = plan.server.spoken()?;
+    let (pairs, left_out): (Vec<_>, Vec<_>) =
+        plan.pairs.iter().map(|pair| (*pair, spoken.suits(*pair))).partition(|(_, suits)| suits.is_ok());
+    let pairs: Vec<Pair> = pairs.into_iter().map(|(pair, _)| pair).collect();
+    let left_out = left_out.into_iter().filter_map(|(pair, suits)| Some((pair, suits.err()?))).collect();
     let wanted: Vec<(&'static Scenario, Pair)> = plan
         .scenarios
         .iter()
-        .flat_map(|scenario| plan.pairs.iter().map(|pair| (*scenario, *pair)))
+        .flat_map(|scenario| pairs.iter().map(|pair| (*scenario, *pair)))
         .filter(|(scenario, pair)| scenario.suits(*pair))
         .collect();
     let next = AtomicUsize::new(0);
@@ -131,7 +141,7 @@ pub fn run(plan: &Plan) -> Matrix {
         }
     });
     let mut verdicts = verdicts.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let place = |pair: &Pair| plan.pairs.iter().position(|other| other == pair);
+    let place = |pair: &Pair| pairs.iter().position(|other| other == pair);
     verdicts.sort_by_key(|(_, pair, _)| place(pair));
     let mut rows: Vec<Row> =
         plan.scenarios.iter().map(|scenario| Row { scenario, cells: Vec::new() }).collect();
@@ -141,7 +151,7 @@ pub fn run(plan: &Plan) -> Matrix {
         }
     }
     rows.retain(|row| !row.cells.is_empty());
-    Matrix { server: plan.server.name(), rows }
+    Ok(Matrix { server: plan.server.name(), rows, left_out })
 }
 
 impl Matrix {
@@ -169,7 +179,9 @@ impl Matrix {
                 .map(|(name, count)| format!("{count} {name}"))
                 .collect();
             text.push_str(&format!("{:<26}{}\n", scenario.name, counts.join(", ")));
-            let told = cells.iter().find(|(_, verdict)| !matches!(verdict, Verdict::Same(_)));
+            let told = ["failed", "differs", "not played"]
+                .iter()
+                .find_map(|name| cells.iter().find(|(_, verdict)| verdict.name() == *name));
             if let Some((pair, verdict)) = told {
                 let details = match verdict {
                     Verdict::Differs(differences) => differences.first().map(Difference::to_string),
@@ -184,6 +196,9 @@ impl Matrix {
         text.push_str(&format!(
             "{same} the same, {differs} differ, {not_played} not played, {failed} failed\n"
         ));
+        for (pair, reason) in &self.left_out {
+            text.push_str(&format!("{pair} does not apply: {reason}\n"));
+        }
         text
     }
 }

@@ -1,6 +1,6 @@
 //! The server that is checked: one that is started for each capture, or one that runs.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use zeo_client::{Builder, Tid};
 
 use super::Verdict;
+use super::spoken::Spoken;
 use crate::capture::file;
-use crate::replay::start::start_and_play;
-use crate::replay::{Needs, Report, needs, play};
+use crate::replay::start::{start_and_play, with_server};
+use crate::replay::{Needs, Plan, Report, play};
 use crate::server::ServerCommand;
 
 /// How long a server may take to come back after it was reset.
@@ -42,6 +43,14 @@ impl Target {
                 words.collect::<Vec<_>>().join(" ")
             }
             Self::Running { address, .. } => address.to_string(),
+        }
+    }
+
+    /// What it speaks.
+    pub(super) fn spoken(&self) -> Result<Spoken, Box<dyn std::error::Error>> {
+        match self {
+            Self::Started(server) => with_server(server, Spoken::ask),
+            Self::Running { address, .. } => Ok(Spoken::ask(*address)?),
         }
     }
 
@@ -77,46 +86,46 @@ fn prepare(
     reset: Option<&str>,
 ) -> Result<Result<(), String>, Box<dyn std::error::Error>> {
     let metadata = file::open(capture)?.metadata().clone();
-    let Needs { zeo, storage } = match needs(&metadata.scenario) {
+    let Needs { lines, is_restarted } = match Plan::read(capture)?.needs() {
         Ok(needs) => needs,
         Err(reason) => return Ok(Err(reason.to_owned())),
     };
-    if let Some(line) = zeo.iter().chain(storage).next() {
+    if let Some(line) = lines.zeo.iter().chain(&lines.storage).next() {
         return Ok(Err(format!("it needs a server with {line:?} in its configuration")));
     }
-    let greeting = greeting(address)?;
-    let spoken = if greeting.contains(&b'M') { "msgpack" } else { "pickle" };
+    if is_restarted {
+        return Ok(Err("it needs a server that is started again in the middle".to_owned()));
+    }
+    let greeting = Spoken::ask(address)?.greeting;
+    let spoken = if greeting.starts_with(b"M") { "msgpack" } else { "pickle" };
     if metadata.framing != spoken {
         return Ok(Err(format!("the server speaks {spoken}")));
     }
-    if is_empty(address)? {
-        return Ok(Ok(()));
-    }
     let Some(reset) = reset else {
+        if is_empty(address)? {
+            return Ok(Ok(()));
+        }
         return Ok(Err("the storage is not empty, and --reset does not say how it is emptied".to_owned()));
     };
+    if is_empty(address).unwrap_or_default() {
+        return Ok(Ok(()));
+    }
     let status = Command::new("sh").args(["-c", reset]).status()?;
     if !status.success() {
         return Err(format!("{reset}: {status}").into());
     }
     let deadline = Instant::now() + RESET_LIMIT;
-    while !is_empty(address).unwrap_or_default() {
+    loop {
+        let why = match is_empty(address) {
+            Ok(true) => return Ok(Ok(())),
+            Ok(false) => "its storage is not empty".to_owned(),
+            Err(error) => error.to_string(),
+        };
         if Instant::now() >= deadline {
-            return Err(format!("{reset}: the server is not there with an empty storage").into());
+            return Err(format!("{reset}: the server is not there with an empty storage: {why}").into());
         }
         std::thread::park_timeout(LOOK_INTERVAL);
     }
-    Ok(Ok(()))
-}
-
-/// The first frame of whoever listens there.
-fn greeting(address: SocketAddr) -> std::io::Result<Vec<u8>> {
-    use std::io::Read as _;
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(RESET_LIMIT))?;
-    let mut frame = vec![0; 6];
-    stream.read_exact(&mut frame)?;
-    Ok(frame)
 }
 
 fn is_empty(address: SocketAddr) -> Result<bool, zeo_client::Error> {

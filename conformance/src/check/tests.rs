@@ -32,6 +32,7 @@ fn matrix() -> Matrix {
                 ],
             ),
         ],
+        left_out: vec![(pair("4.3.1-4.3.1-pickle"), "it speaks <Z5>, not Z4".into())],
     }
 }
 
@@ -40,7 +41,8 @@ fn the_text_counts_and_tells_the_first_difference() {
     let text = matrix().text();
     let expected = "commit                    1 same, 1 differs\n    6.2-6.2-msgpack: connection 2, message 20, result[1]\n      \
                     expected 6: vote -> <None> & \"more\"\n      got      6: vote -> 1\nabort                     1 not \
-                    played, 1 failed\n    6.2-6.2-pickle: it spoke ZEO 4\n1 the same, 1 differ, 1 not played, 1 failed\n";
+                    played, 1 failed\n    6.2-6.2-msgpack: no such program\n1 the same, 1 differ, 1 not played, 1 failed\n\
+                    4.3.1-4.3.1-pickle does not apply: it speaks <Z5>, not Z4\n";
     assert_eq!(text, expected);
     assert!(!matrix().is_good());
 }
@@ -53,6 +55,7 @@ fn programs_find_everything_in_the_json() {
     assert_eq!(value["results"][1]["differences"][0]["got"], "6: vote -> 1");
     assert_eq!(value["results"][2]["verdict"], "not played");
     assert_eq!(value["results"][3]["reason"], "no such program");
+    assert_eq!(value["left_out"][0]["pair"], "4.3.1-4.3.1-pickle");
 }
 
 #[test]
@@ -74,5 +77,9 @@ fn the_page_opens_on_what_differs() {
     assert!(html.contains("<td class=\"same\" title=\"7 messages\">"), "{html}");
     let opened = html.split("<td class=\"differs\"><details>").nth(1).unwrap();
     assert!(opened.contains("expected 6: vote -&gt; &lt;None&gt; &amp; &quot;more&quot;"), "{html}");
+    assert!(
+        html.contains("<p>4.3.1-4.3.1-pickle does not apply: it speaks &lt;Z5&gt;, not Z4</p>"),
+        "{html}"
+    );
     assert!(!html.contains("<None>") && !html.contains("<script"));
 }

@@ -12,7 +12,7 @@ use clap::Args;
 
 use super::Outcome;
 use crate::scenarios::stage::Cast;
-use crate::scenarios::{Pair, Scenario, all, capture_path, fixtures_dir};
+use crate::scenarios::{Pair, Scenario, all, capture_path, fits, fixtures_dir};
 
 /// Has real Python peers play all scenarios, and records what they say.
 #[derive(Debug, Args)]
@@ -133,32 +133,5 @@ fn describe(play: &Play, out: &Path) -> (String, bool) {
     match played {
         Ok(()) => (format!("{name}: {len} bytes, {seconds:.1} s"), true),
         Err(error) => (format!("{name}: FAILED after {seconds:.1} s: {error}"), false),
-    }
-}
-
-/// Whether a name is like a pattern, in which each `*` stands for anything.
-fn fits(pattern: &str, name: &str) -> bool {
-    let Some((start, rest)) = pattern.split_once('*') else { return pattern == name };
-    let Some(name) = name.strip_prefix(start) else { return false };
-    let mut places = name.char_indices().map(|(at, _)| at).chain([name.len()]);
-    places.any(|at| name.get(at..).is_some_and(|name| fits(rest, name)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::fits;
-
-    #[test]
-    fn a_star_stands_for_anything() {
-        for (pattern, name, is_like) in [
-            ("6.2-*", "6.2-5.4.1-pickle", true),
-            ("*-pickle", "6.2-5.4.1-pickle", true),
-            ("6.2-*-msgpack", "6.2-5.4.1-pickle", false),
-            ("*", "", true),
-            ("verify_*", "verify", false),
-            ("commit", "commits", false),
-        ] {
-            assert_eq!(fits(pattern, name), is_like, "{pattern} {name}");
-        }
     }
 }

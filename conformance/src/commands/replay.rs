@@ -66,7 +66,7 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Outcome {
             }
             Arguments { client: Some(program), .. } => {
                 let scenario = file::open(path)?.metadata().scenario.clone();
-                match can_be_guests(&scenario) {
+                match can_be_guests(&scenario, *program) {
                     Ok(()) => Ok(entertain(&program.ensure()?, &scenario, path, patience)?),
                     Err(reason) => Err(reason),
                 }

@@ -259,6 +259,7 @@ fn named(what: &str, error: io::Error) -> io::Error {
 #[derive(Debug)]
 pub struct Background {
     address: Address,
+    recording: Arc<Recording>,
     stop: oneshot::Sender<()>,
     thread: JoinHandle<io::Result<()>>,
 }
@@ -270,6 +271,7 @@ impl Background {
     /// Those of the socket and the file.
     pub fn start(proxy: Proxy, listen: Address, path: &Path, metadata: Metadata) -> io::Result<Self> {
         let recording = Arc::new(Recording::create(path, metadata)?);
+        let shared = Arc::clone(&recording);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
         let (sender, receiver) = mpsc::channel();
@@ -280,11 +282,11 @@ impl Background {
                 // Nobody is there any more to be told, then.
                 let _ = sender.send(address);
                 let stop = async { stopped.await.unwrap_or(()) };
-                proxy.run(listener, recording, stop, GRACE_TIME).await
+                proxy.run(listener, shared, stop, GRACE_TIME).await
             })
         });
         match receiver.recv() {
-            Ok(address) => Ok(Self { address, stop, thread }),
+            Ok(address) => Ok(Self { address, recording, stop, thread }),
             Err(_) => Err(joined(thread).err().unwrap_or_else(|| io::Error::other("the proxy has ended"))),
         }
     }
@@ -293,6 +295,11 @@ impl Background {
     #[must_use]
     pub const fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// Writes down a remark on the capture as a whole, before whatever comes from now on.
+    pub fn note(&self, text: &str) {
+        self.recording.write(0, Event::Note(Cow::Borrowed(text)));
     }
 
     /// Ends the recording. Connections that are about to end have a moment to do so.

@@ -11,73 +11,25 @@ use zeo_codec::session::Direction;
 use zeo_codec::{Dialect, Method};
 
 use super::compare::{Comparison, Unequal};
-use super::order::Order;
+use super::connection::Live;
 use super::plan::{Course, Said, Step, course};
+use super::shared::SharedFile;
 use super::text::text;
 use super::tolerance::{self, Taken};
-use super::translate::Translation;
 use super::wire::{Arrival, frame, receive_from};
 use super::{Difference, Plan, ReplayError, Report};
-use crate::decode::{Told, Watch};
+use crate::capture::ServerAct;
+use crate::decode::Told;
 
 /// How long a server may say something that it is not to say, after all that it is to say.
 const QUIET: Duration = Duration::from_millis(100);
 
-/// One connection.
-struct Live {
-    stream: TcpStream,
-    watch: Watch,
-    /// How much of each course has come, and has to have come.
-    replies: Progress,
-    notices: Progress,
-    /// Of the captured replies, the first that may be open, and those behind it that are not.
-    first_open: usize,
-    answered: BTreeSet<usize>,
-    order: Order,
-    is_over: bool,
-}
-
-#[derive(Debug, Default)]
-struct Progress {
-    come: usize,
-    wanted: usize,
-}
-
-impl Live {
-    const fn progress(&mut self, course: Course) -> &mut Progress {
-        match course {
-            Course::Replies => &mut self.replies,
-            Course::Notices => &mut self.notices,
-        }
-    }
-
-    /// Which of the captured replies this one is: the first that is open and has the same id, otherwise the first that is
-    /// open.
-    fn answer(&mut self, expected: &[Said], text: Option<&str>, translation: &Translation) -> usize {
-        let id = |text: &str| text.split_once(": ").map(|(id, _)| id.to_owned());
-        while self.answered.remove(&self.first_open) {
-            self.first_open += 1;
-        }
-        let first = self.first_open;
-        let own_id = text.and_then(id);
-        let is_it = |at: &usize| {
-            let captured_id = expected.get(*at).and_then(|said| id(&said.text));
-            own_id.is_some() && captured_id.map(|id| translation.apply_to_text(&id)) == own_id
-        };
-        let mut open = (first..expected.len()).filter(|at| !self.answered.contains(at));
-        let found = open.find(is_it).unwrap_or(first);
-        self.answered.insert(found);
-        found
-    }
-
-    const fn is_behind(&self) -> bool {
-        !self.is_over && (self.replies.come < self.replies.wanted || self.notices.come < self.notices.wanted)
-    }
-}
-
 struct Play<'p> {
     plan: &'p Plan,
-    address: SocketAddr,
+    /// Of the server, if it is there.
+    address: Option<SocketAddr>,
+    /// Connections that were begun while it was not.
+    waiting: BTreeSet<u32>,
     patience: Duration,
     comparison: Comparison,
     lives: BTreeMap<u32, Live>,
@@ -86,12 +38,61 @@ struct Play<'p> {
     report: Report,
 }
 
-pub(super) fn play(plan: &Plan, address: SocketAddr, patience: Duration) -> Result<Report, ReplayError> {
+/// Who has the server in hand.
+pub(super) trait Host {
+    /// Does something to it; where it listens, if it was started.
+    fn act(&mut self, act: &ServerAct) -> Result<Option<SocketAddr>, ReplayError>;
+
+    /// Puts a file into its directory of blobs.
+    fn share(&mut self, file: &SharedFile) -> Result<(), ReplayError>;
+}
+
+/// It is somebody else's: it is there, and stays.
+pub(super) struct Stranger;
+
+impl Host for Stranger {
+    fn act(&mut self, _: &ServerAct) -> Result<Option<SocketAddr>, ReplayError> {
+        Ok(None)
+    }
+
+    fn share(&mut self, _: &SharedFile) -> Result<(), ReplayError> {
+        Ok(())
+    }
+}
+
+/// Plays a plan to a server that listens there.
+pub(super) fn play(
+    plan: &Plan,
+    address: SocketAddr,
+    patience: Duration,
+    host: &mut dyn Host,
+) -> Result<Report, ReplayError> {
     let (sender, arrivals) = channel();
     let (comparison, lives, report) = (Comparison::default(), BTreeMap::new(), Report::default());
-    let mut play = Play { plan, address, patience, comparison, lives, arrivals, sender, report };
-    for step in &plan.steps {
-        play.step(step)?;
+    let mut play = Play {
+        plan,
+        address: Some(address),
+        waiting: BTreeSet::new(),
+        patience,
+        comparison,
+        lives,
+        arrivals,
+        sender,
+        report,
+    };
+    let is_first = |step: &&Step| matches!(step, Step::Server(ServerAct::Start(_)));
+    // The server is there already.
+    let first = plan.steps.iter().position(|step| is_first(&step));
+    for (at, step) in plan.steps.iter().enumerate() {
+        match step {
+            Step::Server(_) if Some(at) == first => {}
+            Step::Server(act) => play.act(act, host)?,
+            Step::Shared(number) => {
+                play.await_wanted();
+                plan.shared.get(*number).map_or(Ok(()), |file| host.share(file))?;
+            }
+            step => play.step(step)?,
+        }
     }
     play.await_wanted();
     play.await_quiet();
@@ -118,6 +119,7 @@ impl Play<'_> {
             Step::Lost(..) => {}
             Step::Close(connection) => {
                 self.await_wanted();
+                self.waiting.remove(connection);
                 if let Some(live) = self.lives.get_mut(connection) {
                     // The server may have been first.
                     let _ = live.stream.shutdown(Shutdown::Both);
@@ -126,26 +128,41 @@ impl Play<'_> {
             }
             Step::Ended(connection) => {
                 self.await_wanted();
+                self.waiting.remove(connection);
                 self.await_end(*connection);
+            }
+            // The host's.
+            Step::Server(_) | Step::Shared(_) => {}
+        }
+        Ok(())
+    }
+
+    fn act(&mut self, act: &ServerAct, host: &mut dyn Host) -> Result<(), ReplayError> {
+        self.await_wanted();
+        if matches!(act, ServerAct::Stop | ServerAct::Kill) {
+            self.address = None;
+        }
+        if let Some(address) = host.act(act)? {
+            self.address = Some(address);
+            for connection in std::mem::take(&mut self.waiting) {
+                self.open(connection)?;
             }
         }
         Ok(())
     }
 
     fn open(&mut self, connection: u32) -> Result<(), ReplayError> {
-        let address = self.address;
+        let Some(address) = self.address else {
+            self.waiting.insert(connection);
+            return Ok(());
+        };
         let connect = || {
             let stream = TcpStream::connect(address)?;
             receive_from(&stream, connection, self.sender.clone())?;
             Ok(stream)
         };
         let stream = connect().map_err(|source| ReplayError::Connect { address, source })?;
-        let (replies, notices) = (Progress::default(), Progress::default());
-        let (answered, order, watch) = (BTreeSet::new(), Order::default(), Watch::new());
-        self.lives.insert(
-            connection,
-            Live { stream, watch, replies, notices, first_open: 0, answered, order, is_over: false },
-        );
+        self.lives.insert(connection, Live::new(stream));
         Ok(())
     }
 

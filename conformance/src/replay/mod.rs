@@ -21,10 +21,13 @@
 //! * The objects of an invalidation are a set, and the data file and the directory of blobs may be others.
 //! * A captured server of ZEO 4 says less: it tells nobody of new objects, and in `info` the size before the commit. What
 //!   a newer one says in addition, and these numbers, do not count.
+//! * Where the captured server was ended and started again, so is the live one, if it was started for the play; and files that
+//!   a client had put into the shared directory of blobs are put there, with what other clients then fetched.
 //! * How a connection ends counts if the server ended it. What the server said at the end of one that the recorder had
 //!   ended is not known.
 
 mod compare;
+mod connection;
 mod explain;
 mod fields;
 mod live;
@@ -32,6 +35,7 @@ mod needs;
 mod order;
 mod plan;
 mod serve;
+mod shared;
 pub mod start;
 mod text;
 mod tolerance;
@@ -41,14 +45,16 @@ mod wire;
 use std::fmt;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::capture::CaptureError;
+use crate::capture::{CaptureError, ServerAct};
+use crate::process::ProcessError;
 
 pub use explain::Explained;
-pub use needs::{Needs, needs};
+pub use needs::{Needs, can_be_played};
 pub use plan::Plan;
 
 /// What came of it.
@@ -112,18 +118,22 @@ pub enum ReplayError {
         /// Why.
         source: std::io::Error,
     },
-    /// A thread could not be started.
+    /// The server cannot be started, or ended.
+    #[error(transparent)]
+    Server(#[from] ProcessError),
+    /// A thread could not be started, or a file not be copied.
     #[error(transparent)]
     Io(#[from] std::io::Error),
 }
 
-/// Plays the clients of a capture to the server there, whose storage has to be as that of the capture was. A message
+/// Plays the clients of a capture to the server there, whose storage has to be as that of the capture was, and which has
+/// to stay (see [`Needs::is_restarted`]). A message
 /// that does not come within `patience` is missing.
 ///
 /// # Errors
 /// [`ReplayError`]; what the server does wrong is in the report.
 pub fn play(capture: &Path, address: SocketAddr, patience: Duration) -> Result<Report, ReplayError> {
-    live::play(&Plan::read(capture)?, address, patience)
+    live::play(&Plan::read(capture)?, address, patience, &mut live::Stranger)
 }
 
 /// Plays the server of a capture to live clients, which have to do what those of the capture did: the same scenario with
@@ -132,5 +142,18 @@ pub fn play(capture: &Path, address: SocketAddr, patience: Duration) -> Result<R
 /// # Errors
 /// [`ReplayError`]; what the clients do otherwise is in the report.
 pub fn serve(capture: &Path, listener: &TcpListener, patience: Duration) -> Result<Report, ReplayError> {
-    serve::play(&Plan::read(capture)?, listener, patience)
+    serve::play(&Plan::read(capture)?, listener, patience, None)
+}
+
+/// The same, with a script that tells what it wants to be done to the server: that is not done before.
+///
+/// # Errors
+/// As for [`serve`].
+pub(crate) fn serve_script(
+    capture: &Path,
+    listener: &TcpListener,
+    patience: Duration,
+    acts: &Receiver<ServerAct>,
+) -> Result<Report, ReplayError> {
+    serve::play(&Plan::read(capture)?, listener, patience, Some(acts))
 }

@@ -1,35 +1,63 @@
-//! What a server has to be told for a scenario.
+//! What a server has to be told for a scenario, and whether it has to be started again.
 
-/// Lines of its configuration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+use super::Plan;
+use super::plan::Step;
+use crate::capture::{ServerAct, ServerLines};
+
+/// What it takes to play a capture.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Needs {
-    /// In `<zeo>`.
-    pub zeo: &'static [&'static str],
-    /// In the section of the storage.
-    pub storage: &'static [&'static str],
+    /// Of the server, at first.
+    pub lines: ServerLines,
+    /// It is ended and started again in the middle.
+    pub is_restarted: bool,
 }
 
-const NOTHING: Needs = Needs { zeo: &[], storage: &[] };
+impl Plan {
+    /// What the server of the capture was told, and what was done to it: as the capture says, or, where it is one that does
+    /// not, as `python/captures/` has it.
+    ///
+    /// # Errors
+    /// Why nobody can play its clients to a server again.
+    pub fn needs(&self) -> Result<Needs, &'static str> {
+        can_be_played(&self.scenario)?;
+        let mut acts = self.steps.iter().filter_map(|step| match step {
+            Step::Server(act) => Some(act),
+            _ => None,
+        });
+        Ok(match acts.next() {
+            Some(ServerAct::Start(lines)) => {
+                Needs { lines: lines.clone(), is_restarted: acts.next().is_some() }
+            }
+            Some(_) => return Err("its server was there before the recorder"),
+            None => Needs { lines: told(&self.scenario), is_restarted: false },
+        })
+    }
+}
 
-/// What the server of a scenario was told, as `python/captures/` has it.
+/// Whether the clients of a scenario can be played to a server again.
 ///
 /// # Errors
-/// Why nobody can play its clients to a server again.
-pub fn needs(scenario: &str) -> Result<Needs, &'static str> {
-    let restarted = "its server was started again in the middle";
-    Ok(match scenario {
-        "client_resolution" | "client_resolution_fails" => {
-            Needs { zeo: &["client-conflict-resolution true"], ..NOTHING }
+/// Why not.
+pub fn can_be_played(scenario: &str) -> Result<(), &'static str> {
+    match scenario {
+        "digest" => Err("its client answered a challenge that no server gives again"),
+        _ => Ok(()),
+    }
+}
+
+/// What the server of a scenario was told.
+fn told(scenario: &str) -> ServerLines {
+    let (zeo, storage): (&[&str], &[&str]) = match scenario {
+        "client_resolution" | "client_resolution_fails" => (&["client-conflict-resolution true"], &[]),
+        "verify_too_old" | "verify_dropped" => (&["invalidation-queue-size 2"], &[]),
+        "timeout" => (&["transaction-timeout 1"], &[]),
+        "quota" => (&[], &["quota 3000"]),
+        "blobs" | "blobs_shared" | "blobs_undo" | "disconnect_blob" | "z308" | "z309" | "z310" | "z3101" => {
+            (&[], &["blob-dir blobs"])
         }
-        "verify_too_old" | "verify_dropped" => Needs { zeo: &["invalidation-queue-size 2"], ..NOTHING },
-        "timeout" => Needs { zeo: &["transaction-timeout 1"], ..NOTHING },
-        "quota" => Needs { storage: &["quota 3000"], ..NOTHING },
-        "blobs" | "blobs_undo" | "disconnect_blob" | "z308" | "z309" | "z310" | "z3101" => {
-            Needs { storage: &["blob-dir blobs"], ..NOTHING }
-        }
-        "restart" | "verify_newer" | "read_only" | "fallback" => return Err(restarted),
-        "blobs_shared" => return Err("its client handed over files in a shared directory"),
-        "digest" => return Err("its client answered a challenge that no server gives again"),
-        _ => NOTHING,
-    })
+        _ => (&[], &[]),
+    };
+    let owned = |lines: &[&str]| lines.iter().map(ToString::to_string).collect();
+    ServerLines { zeo: owned(zeo), storage: owned(storage) }
 }

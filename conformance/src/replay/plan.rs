@@ -7,13 +7,15 @@ use bytes::Bytes;
 use zeo_codec::session::{Direction, Observed};
 
 use super::ReplayError;
+use super::shared::{SharedFile, SharedFiles};
 use super::text::text;
-use crate::capture::{End, file};
+use crate::capture::{End, ServerAct, file};
 use crate::decode::{Told, each_message};
 
 /// A capture, message by message.
 #[derive(Debug, Default)]
 pub struct Plan {
+    pub(super) scenario: String,
     pub(super) steps: Vec<Step>,
     /// What each connection's server said.
     pub(super) expected: BTreeMap<u32, Courses>,
@@ -21,6 +23,8 @@ pub struct Plan {
     pub(super) cut: BTreeSet<u32>,
     /// Those whose server was one of ZEO 4.
     pub(super) old: BTreeSet<u32>,
+    /// Files that clients have put into the server's directory of blobs.
+    pub(super) shared: Vec<SharedFile>,
 }
 
 /// One thing after the other.
@@ -38,6 +42,10 @@ pub(super) enum Step {
     Close(u32),
     /// The server ended it.
     Ended(u32),
+    /// Something was done to the server.
+    Server(ServerAct),
+    /// A client has put this one of the files into the server's directory of blobs.
+    Shared(usize),
 }
 
 /// What a server says in a fixed order.
@@ -89,15 +97,19 @@ impl Plan {
     /// # Errors
     /// [`ReplayError`] if it is damaged, or its clients prove who they are by a key that it does not hold.
     pub fn read(path: &Path) -> Result<Self, ReplayError> {
-        let mut plan = Self::default();
+        let mut reader = file::open(path)?;
+        let mut plan = Self { scenario: reader.metadata().scenario.clone(), ..Self::default() };
         let mut numbers = BTreeMap::<u32, usize>::new();
         let mut is_closed = BTreeMap::<u32, bool>::new();
         let mut unsayable = None;
-        each_message(&mut file::open(path)?, |connection, dialect, told| match told {
+        let mut shared = SharedFiles::default();
+        each_message(&mut reader, |connection, dialect, told| match told {
             Told::Opened(_) => plan.steps.push(Step::Open(connection)),
             Told::Note(note) => {
                 if let Some(method) = note.strip_prefix("drop client:") {
                     plan.steps.push(Step::Lost(connection, method.to_owned()));
+                } else if let (0, Ok(act)) = (connection, note.parse()) {
+                    plan.steps.push(Step::Server(act));
                 }
             }
             Told::Message { direction, observed, payload } => {
@@ -105,6 +117,9 @@ impl Plan {
                 *number += 1;
                 if matches!(observed, Observed::Skipped(_)) {
                     unsayable = Some((connection, "it has no beginning".to_owned()));
+                }
+                if let Some(number) = shared.take(connection, &observed, dialect) {
+                    plan.steps.push(Step::Shared(number));
                 }
                 let is_raw = matches!(observed, Observed::Lost(_));
                 let text = text(&observed, dialect);
@@ -139,6 +154,7 @@ impl Plan {
                 }
             }
         })?;
+        plan.shared = shared.into_files();
         match unsayable {
             Some((connection, what)) => Err(ReplayError::Unsayable { connection, what }),
             None => Ok(plan),

@@ -13,6 +13,7 @@ use super::compare::{Comparison, Unequal};
 use super::plan::{Course, Said, Step};
 use super::wire::{Arrival, frame, receive_from};
 use super::{Difference, Plan, ReplayError, Report};
+use crate::capture::ServerAct;
 use crate::decode::{Told, Watch};
 
 /// A client that has come.
@@ -31,6 +32,8 @@ struct Play<'p> {
     plan: &'p Plan,
     listener: &'p TcpListener,
     patience: Duration,
+    /// What a script wants to be done to the server.
+    acts: Option<&'p Receiver<ServerAct>>,
     comparison: Comparison,
     guests: BTreeMap<u32, Guest>,
     arrivals: Receiver<Arrival>,
@@ -40,11 +43,16 @@ struct Play<'p> {
 
 /// Plays the server of the capture to clients that come to `listener`, one connection after the other in the order of the
 /// capture.
-pub(super) fn play(plan: &Plan, listener: &TcpListener, patience: Duration) -> Result<Report, ReplayError> {
+pub(super) fn play(
+    plan: &Plan,
+    listener: &TcpListener,
+    patience: Duration,
+    acts: Option<&Receiver<ServerAct>>,
+) -> Result<Report, ReplayError> {
     listener.set_nonblocking(true)?;
     let (sender, arrivals) = channel();
     let (comparison, guests, report) = (Comparison::default(), BTreeMap::new(), Report::default());
-    let mut play = Play { plan, listener, patience, comparison, guests, arrivals, sender, report };
+    let mut play = Play { plan, listener, patience, acts, comparison, guests, arrivals, sender, report };
     for step in &plan.steps {
         if !play.step(step)? {
             // Whatever comes now answers something else.
@@ -77,7 +85,23 @@ impl Play<'_> {
                 self.hang_up(*connection);
                 Ok(true)
             }
+            Step::Server(act) => Ok(self.await_act(act)),
+            // The client does that.
+            Step::Shared(_) => Ok(true),
         }
+    }
+
+    /// A client is not to find the server gone, or there again, before its script has wanted that.
+    fn await_act(&mut self, act: &ServerAct) -> bool {
+        let Some(acts) = self.acts else { return true };
+        let got = acts.recv_timeout(self.patience);
+        if got.as_ref() == Ok(act) {
+            return true;
+        }
+        let got = got.map_or_else(|_| "nothing".to_owned(), |act| act.to_string());
+        let what = "what the script wants of the server";
+        self.differ(0, None, what, &act.to_string(), &got, (Bytes::new(), Bytes::new()));
+        false
     }
 
     fn admit(&mut self, connection: u32) -> Result<bool, ReplayError> {

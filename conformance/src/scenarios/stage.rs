@@ -6,6 +6,8 @@
 //! |---|---|
 //! | `start` | the server starts, with the lines in `zeo` and `storage` in its configuration |
 //! | `stop`, `kill` | it ends, as by an operator or by a crash |
+//! | `keep`, `restore` | while it is away: a copy of its data file is made; that copy takes the place of the file, and the
+//! index goes |
 //! | `faults` | the scenario's faults may happen from now on |
 //! | `fault` | the fault in `fault` may happen from now on |
 
@@ -20,7 +22,7 @@ use serde_json::Value;
 
 use super::pair::{Pair, Program};
 use super::table::Scenario;
-use crate::capture::{Metadata, PeerInfo};
+use crate::capture::{Metadata, PeerInfo, ServerAct, ServerLines};
 use crate::commands::record::recorder;
 use crate::peers::Peer;
 use crate::process::read_lossy;
@@ -28,6 +30,7 @@ use crate::record::address::Address;
 use crate::record::fault::{Armed, Fault};
 use crate::record::proxy::{Background, Proxy};
 use crate::script::Script;
+use crate::server::data::{keep, restore};
 use crate::server::{Ready, Server, ServerCommand, Startup, free_port};
 
 /// How long a client that comes while the server is away is kept waiting, so that it does not come again and again.
@@ -90,10 +93,23 @@ pub(super) struct Said {
     /// All is over, and well.
     pub(super) result: bool,
     fault: String,
-    /// Lines for the section of the server.
-    pub(super) zeo: Vec<String>,
-    /// Lines for the section of the storage.
-    pub(super) storage: Vec<String>,
+    /// For the configuration of the server.
+    #[serde(flatten)]
+    pub(super) lines: ServerLines,
+}
+
+impl Said {
+    /// What is to be done to the server, if that is what the script asks for.
+    pub(super) fn act(&self) -> Option<ServerAct> {
+        match self.step.as_str() {
+            "start" => Some(ServerAct::Start(self.lines.clone())),
+            "stop" => Some(ServerAct::Stop),
+            "kill" => Some(ServerAct::Kill),
+            "keep" => Some(ServerAct::Keep),
+            "restore" => Some(ServerAct::Restore),
+            _ => None,
+        }
+    }
 }
 
 /// Everything that a play takes.
@@ -135,10 +151,12 @@ impl<'a> Stage<'a> {
         let mut script = Script::start(&self.cast.client, "captures/play", "script", &args, &dir)?;
         loop {
             let said = Said::deserialize(script.next_step()?)?;
+            if let Some(act) = said.act() {
+                self.act(&act)?;
+                script.tell("ok")?;
+                continue;
+            }
             match said.step.as_str() {
-                "start" => self.start(&said)?,
-                "stop" => self.server.take().map_or(Ok(()), Server::stop)?,
-                "kill" => self.server.take().map_or((), Server::kill),
                 "faults" => self.arm(scenario.faults.iter().copied())?,
                 "fault" => self.arm([said.fault.as_str()])?,
                 "" if said.result => break,
@@ -150,7 +168,20 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    fn start(&mut self, asked: &Said) -> Result<(), Box<dyn Error>> {
+    /// Does something to the server, and writes that down before.
+    fn act(&mut self, act: &ServerAct) -> Result<(), Box<dyn Error>> {
+        self.proxy.note(&act.to_string());
+        match act {
+            ServerAct::Start(lines) => self.start(lines)?,
+            ServerAct::Stop => self.server.take().map_or(Ok(()), Server::stop)?,
+            ServerAct::Kill => self.server.take().map_or((), Server::kill),
+            ServerAct::Keep => keep(&self.dir)?,
+            ServerAct::Restore => restore(&self.dir)?,
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, asked: &ServerLines) -> Result<(), Box<dyn Error>> {
         let pair = self.cast.pair;
         let command = ServerCommand {
             template: vec![
