@@ -35,6 +35,13 @@ is refused by file and line:
                          to Z5), the oldest that is spoken; frame-size-limit
                          (1GB), the greatest message that a client may send;
                          handshake-timeout (30s), until it has registered
+    <limits>             what nobody may make the server spend, unknown to
+                         Python's, with README's defaults: connections,
+                         early-frame-size, read-timeout,
+                         lock-holder-read-timeout, unread-commits,
+                         unread-objects, questions, all-questions, packs,
+                         blob-downloads, iterators, transaction-size,
+                         transaction-blob-size, answer-size, missed-objects
     <ssl>                certificate, key, authenticate (a file, a directory,
                          or SIGNED), password-file or password-env
   <filestorage NAME>     path, create, read-only, quota, blob-dir, pack-gc,

@@ -151,7 +151,7 @@ fn serve(
             .map_or(QueueLimits::DEFAULT, QueueLimits::exactly),
         invalidation_age: config.server.invalidation_age,
         transaction_timeout: config.server.transaction_timeout,
-        ..EngineOptions::default()
+        ..EngineOptions::with_limits(&config.server.limits)
     };
     let engine = Engine::with_authentication(storages, options, &ctime(), scheme)?;
     let runtime =
@@ -322,12 +322,13 @@ async fn listen(
 }
 
 fn connection_options(server: &ServerOptions) -> ConnectionOptions {
+    let default = ConnectionOptions::with_limits(&server.limits);
     ConnectionOptions {
         announced: if server.msgpack { Protocol::M5 } else { Protocol::Z5 },
         oldest: server.oldest,
-        limits: Limits { frame_bytes: server.frame_size_limit, ..Limits::DEFAULT },
+        limits: Limits { frame_bytes: server.frame_size_limit, ..default.limits },
         handshake_timeout: server.handshake_timeout,
-        ..ConnectionOptions::default()
+        ..default
     }
 }
 

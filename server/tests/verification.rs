@@ -87,6 +87,7 @@ fn who_has_missed_too_much_has_to_drop_its_cache() {
     }
     assert_eq!(ask(&server, tids[1]).matches("Oid(").count(), 3);
     assert_eq!(ask(&server, tids[0]), "None");
+    assert_eq!(server.status("limits-reached"), serde_json::json!({ "missed-objects": 1 }));
 }
 
 #[test]

@@ -11,6 +11,7 @@
 
 mod error;
 mod fields;
+mod limits;
 mod log;
 mod read;
 mod schema;
@@ -30,6 +31,7 @@ pub(crate) use read::duration;
 pub use zeo_client::ClientConfig;
 pub use zeo_client::tls::Password;
 
+use crate::limits::LimitOptions;
 use crate::logging::LogConfig;
 pub use crate::zconfig::Suggestion;
 use crate::zconfig::value::SocketAddress;
@@ -113,6 +115,8 @@ pub struct ServerOptions {
     /// `handshake-timeout`, default 30 seconds: how long a client may take until it has registered. A key that
     /// Python does not have.
     pub handshake_timeout: Duration,
+    /// `<limits>`: everything else that is bounded. A section that Python does not have.
+    pub limits: LimitOptions,
     /// `<ssl>`, default none.
     pub ssl: Option<SslOptions>,
     /// `min-protocol`, default `Z308`: the oldest protocol that is spoken. A key that Python does not have: its servers
@@ -137,6 +141,7 @@ impl Default for ServerOptions {
             msgpack: false,
             frame_size_limit: Limits::DEFAULT.frame_bytes,
             handshake_timeout: Duration::from_secs(30),
+            limits: LimitOptions::default(),
             ssl: None,
             oldest: Version::V308,
             authentication: None,

@@ -10,7 +10,7 @@ use super::fields::{Fields, convert, range};
 use super::schema::{IMPORTS, ROOT, SSL, ZEO};
 use super::{
     Address, Authenticate, AuthenticationOptions, Config, ConfigError, ErrorKind, Overrides, Password,
-    ServerOptions, SslOptions, log, storages,
+    ServerOptions, SslOptions, limits, log, storages,
 };
 use crate::zconfig::value::{
     boolean, byte_size, existing_dirpath, float, integer, socket_binding_address, time_interval,
@@ -102,7 +102,8 @@ fn zeo(section: &Section, environment: &dyn Environment) -> Result<Zeo, ConfigEr
     let fields = Fields::new(section, &ZEO)?;
     let default = ServerOptions::default();
     let listen = convert(fields.required("address")?, "address", socket_binding_address)?.into();
-    let ssl = section.sections().find(|inner| inner.kind == "ssl");
+    let inner = |kind: &str| section.sections().find(|inner| inner.kind == kind);
+    let (ssl, limits) = (inner("ssl"), inner("limits"));
     let server = ServerOptions {
         read_only: fields.convert("read-only", boolean)?.unwrap_or(default.read_only),
         invalidation_queue_size: queue_size(&fields)?,
@@ -117,6 +118,7 @@ fn zeo(section: &Section, environment: &dyn Environment) -> Result<Zeo, ConfigEr
         },
         frame_size_limit: frame_size_limit(&fields)?.unwrap_or(default.frame_size_limit),
         handshake_timeout: handshake_timeout(&fields)?.unwrap_or(default.handshake_timeout),
+        limits: limits.map(limits::limits).transpose()?.unwrap_or_default(),
         ssl: ssl.map(|section| self::ssl(section, environment)).transpose()?,
         oldest: oldest(&fields)?.unwrap_or(default.oldest),
         authentication: authentication(&fields)?,

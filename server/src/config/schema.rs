@@ -77,7 +77,29 @@ pub(super) const ZEO: Schema = Schema {
         "frame-size-limit",
         "handshake-timeout",
     ],
-    sections: &[one("ssl")],
+    sections: &[one("ssl"), one("limits")],
+};
+
+/// `<limits>` in it, this server's own.
+pub(super) const LIMITS: Schema = Schema {
+    keys: &[
+        "connections",
+        "early-frame-size",
+        "read-timeout",
+        "lock-holder-read-timeout",
+        "unread-commits",
+        "unread-objects",
+        "questions",
+        "all-questions",
+        "packs",
+        "blob-downloads",
+        "iterators",
+        "transaction-size",
+        "transaction-blob-size",
+        "answer-size",
+        "missed-objects",
+    ],
+    sections: &[],
 };
 
 /// `<ssl>` (`ZEO/server.xml`); `password-file` and `password-env` are this server's own.

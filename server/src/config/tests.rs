@@ -5,10 +5,12 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::schema::LIMITS;
 use super::schema::{
     BLOBSTORAGE, DEMOSTORAGE, EVENTLOG, FILESTORAGE, LOGFILE, MAPPINGSTORAGE, REFUSED, SSL, SYSLOG, ZEO,
 };
 use super::*;
+use crate::limits::Limit;
 use crate::zconfig::{self, Nothing};
 
 struct Variables(HashMap<&'static str, &'static str>);
@@ -50,6 +52,46 @@ fn msgpack_comes_from_the_environment_unless_it_is_configured() {
     assert!(msgpack("", &[("ZEO_MSGPACK", "0")]), "any text counts, as in Python");
     assert!(!msgpack("msgpack false", &[("ZEO_MSGPACK", "1")]));
     assert!(msgpack("msgpack true", &[]));
+}
+
+/// Each key of `<limits>` sets its own, and nothing can be limited to nothing.
+#[test]
+fn the_section_of_limits() {
+    let read = |lines: &str| {
+        let section = format!("<limits>\n{lines}\n</limits>");
+        let config = read(&zeo(&section), Overrides::default(), &Nothing);
+        config.map(|config| config.server.limits).map_err(|error| error.to_string())
+    };
+    assert_eq!(read(""), Ok(LimitOptions::default()));
+    let keys = LIMITS.keys.iter().enumerate();
+    let lines: Vec<String> = keys.map(|(number, key)| format!("{key} {}", 5000 + number)).collect();
+    let expected = LimitOptions {
+        connection_count: 5000,
+        early_frame_bytes: 5001,
+        read_timeout: Duration::from_secs(5002),
+        holder_read_timeout: Duration::from_secs(5003),
+        unread_commit_count: 5004,
+        unread_oid_count: 5005,
+        question_count: 5006,
+        all_question_count: 5007,
+        pack_count: 5008,
+        download_count: 5009,
+        iterator_count: 5010,
+        transaction_bytes: 5011,
+        transaction_blob_bytes: 5012,
+        answer_bytes: 5013,
+        missed_oid_count: 5014,
+    };
+    assert_eq!(read(&lines.join("\n")), Ok(expected));
+    for key in LIMITS.keys {
+        assert!(Limit::ALL.iter().any(|limit| limit.name() == *key), "{key} is not counted");
+        for value in ["0", "-1"] {
+            let refused = read(&format!("{key} {value}")).unwrap_err();
+            assert!(refused.contains(key) && refused.contains("is refused; expected a"), "{refused}");
+        }
+    }
+    let blobs = read("transaction-blob-size 2GB\nread-timeout 2m").unwrap();
+    assert_eq!((blobs.transaction_blob_bytes, blobs.read_timeout), (2 << 30, Duration::from_secs(120)));
 }
 
 /// Python has no such keys; their values are of ZConfig's types.

@@ -9,6 +9,7 @@ use super::extension::BadExtension;
 use super::python::bytes_repr;
 use super::python2;
 use super::undo_id::BadUndoId;
+use crate::limits::Limit;
 use crate::storage::past::{UndoError, WhyNotUndone};
 use crate::storage::tid::NoPackTime;
 use crate::storage::{Metadata, StorageError};
@@ -50,8 +51,10 @@ pub(crate) enum CallError {
     NotImplemented,
     #[error("{0}")]
     BlobOrder(&'static str),
-    #[error("the transaction exceeds {0} bytes")]
+    #[error("the transaction exceeds {0} bytes (transaction-size)")]
     TransactionTooLarge(u64),
+    #[error("the blobs of the transaction exceed {0} bytes (transaction-blob-size)")]
+    TransactionBlobsTooLarge(u64),
     #[error("Couldn't pickle response")]
     Unencodable,
     #[error("the server failed to answer")]
@@ -60,7 +63,7 @@ pub(crate) enum CallError {
     NoPackTime(#[from] NoPackTime),
     #[error("no iterator {0}")]
     NoSuchIterator(i64),
-    #[error("more than {0} iterators are open")]
+    #[error("more than {0} iterators are open (iterators)")]
     TooManyIterators(usize),
     #[error("Out-of-order request for record iterator for transaction {}", bytes_repr(.0.as_bytes()))]
     OutOfOrder(Tid),
@@ -77,7 +80,7 @@ pub(crate) enum CallError {
     NoBytes,
     #[error("no object at or above the oid")]
     NoKey { is_empty: bool },
-    #[error("the answer exceeds {0} bytes")]
+    #[error("the answer exceeds {0} bytes (answer-size)")]
     AnswerTooLarge(usize),
     #[error("transaction {tid}: {why}")]
     ForeignExtension { tid: Tid, why: BadExtension },
@@ -93,6 +96,17 @@ impl CallError {
     /// Whether the client may try again with what is there now.
     pub(crate) const fn is_conflict(&self) -> bool {
         matches!(self, Self::Conflict { .. } | Self::ReadConflict { .. })
+    }
+
+    /// The limit that was reached, if it is about one.
+    pub(crate) const fn limit(&self) -> Option<Limit> {
+        match self {
+            Self::TransactionTooLarge(_) => Some(Limit::TransactionSize),
+            Self::TransactionBlobsTooLarge(_) => Some(Limit::TransactionBlobSize),
+            Self::TooManyIterators(_) => Some(Limit::Iterators),
+            Self::AnswerTooLarge(_) => Some(Limit::AnswerSize),
+            _ => None,
+        }
     }
 
     /// Whether Python's server leaves it out of its log (server.py:unlogged_exception_types, ZEO 6.2).
@@ -152,6 +166,7 @@ impl CallError {
             Self::NotImplemented => RemoteError::new("builtins.NotImplementedError", vec![]),
             Self::BlobOrder(_) => text("builtins.AssertionError", self),
             Self::TransactionTooLarge(_)
+            | Self::TransactionBlobsTooLarge(_)
             | Self::Panicked
             | Self::TooManyIterators(_)
             | Self::AnswerTooLarge(_) => text(STORAGE_ERROR, self),

@@ -16,12 +16,10 @@ use super::past::extension_of;
 use crate::storage::View;
 use crate::storage::past::PastTransaction;
 
-/// How many iterators one connection may have open.
-const ITERATORS_MAX: usize = 1000;
-
 /// All iterators of a connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Iterators {
+    count_max: usize,
     /// Ids count from 0, whatever they are for.
     next_id: i64,
     open: HashMap<i64, Open>,
@@ -55,6 +53,11 @@ struct Records {
 }
 
 impl Iterators {
+    /// None are open, and so many may be.
+    pub(crate) fn new(count_max: usize) -> Self {
+        Self { count_max, next_id: 0, open: HashMap::new(), starting: Vec::new() }
+    }
+
     fn take_id(&mut self) -> i64 {
         let id = self.next_id;
         self.next_id = id.saturating_add(1);
@@ -62,8 +65,8 @@ impl Iterators {
     }
 
     fn add(&mut self, id: i64, iterator: Open) -> Result<i64, CallError> {
-        if self.open.len() >= ITERATORS_MAX {
-            return Err(CallError::TooManyIterators(ITERATORS_MAX));
+        if self.open.len() >= self.count_max {
+            return Err(CallError::TooManyIterators(self.count_max));
         }
         self.open.insert(id, iterator);
         Ok(id)
@@ -228,7 +231,7 @@ mod tests {
             records: vec![],
         };
         let view = storage.vote(transaction).unwrap().finish().unwrap();
-        let mut iterators = Iterators::default();
+        let mut iterators = Iterators::new(1000);
         let id = iterators.start(view, 0, None).unwrap();
         let info = iterators.next_transaction(id).unwrap().unwrap();
         assert_eq!((&*info.user, &*info.description), (&b"user"[..], &b"description"[..]));

@@ -67,6 +67,7 @@ pub use served::CommitJob;
 use mailbox::Mailbox;
 
 use crate::auth::Scheme;
+use crate::limits::{LimitOptions, Reached};
 use crate::storage::{Storage, StorageError};
 
 #[expect(unused_imports, reason = "linked from the documentation")]
@@ -105,21 +106,41 @@ pub struct EngineOptions {
     /// How many changes of objects are looked for in the storage for a client that was away for less than
     /// `invalidation_age`; one that has missed more has to drop its cache.
     pub missed_oid_count: usize,
+    /// How many long questions of one connection may be under way; the next one waits.
+    pub question_count: usize,
+    /// How many blobs one connection is sent at the same time, each with a file open; the next one waits.
+    pub download_count: usize,
+    /// How many iterators one connection may have open.
+    pub iterator_count: usize,
+    /// Greatest sum of the blobs of one transaction, in bytes. They are on the disk until the commit.
+    pub transaction_blob_bytes: u64,
 }
 
-impl Default for EngineOptions {
-    fn default() -> Self {
+impl EngineOptions {
+    /// These limits, and the defaults otherwise.
+    #[must_use]
+    pub fn with_limits(limits: &LimitOptions) -> Self {
         Self {
             read_only: false,
             queue_limits: QueueLimits::DEFAULT,
             invalidation_age: None,
             transaction_timeout: None,
-            transaction_bytes: 4 << 30,
-            answer_bytes: 256 << 20,
-            unread_commit_count: 100_000,
-            unread_oid_count: 10_000_000,
-            missed_oid_count: 1_000_000,
+            transaction_bytes: limits.transaction_bytes,
+            answer_bytes: limits.answer_bytes,
+            unread_commit_count: limits.unread_commit_count,
+            unread_oid_count: limits.unread_oid_count,
+            missed_oid_count: limits.missed_oid_count,
+            question_count: limits.question_count,
+            download_count: limits.download_count,
+            iterator_count: limits.iterator_count,
+            transaction_blob_bytes: limits.transaction_blob_bytes,
         }
+    }
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self::with_limits(&LimitOptions::default())
     }
 }
 
@@ -131,6 +152,8 @@ pub struct Engine {
     peer_ids: PeerIds,
     /// How clients of ZEO 4 show who they are; without it nobody has to.
     scheme: Option<Arc<dyn Scheme>>,
+    /// How often limits were reached.
+    reached: Reached,
 }
 
 impl Engine {
@@ -164,7 +187,13 @@ impl Engine {
                 Ok((name, served))
             })
             .collect::<Result<_, StorageError>>()?;
-        Ok(Arc::new(Self { storages, options, peer_ids: PeerIds::default(), scheme }))
+        Ok(Arc::new(Self {
+            storages,
+            options,
+            peer_ids: PeerIds::default(),
+            scheme,
+            reached: Reached::default(),
+        }))
     }
 
     /// Begins a connection. `wake` is called from any thread when [`Peer::on_wake`] should be; `label`
@@ -174,17 +203,24 @@ impl Engine {
         Peer::new(Arc::clone(self), self.peer_ids.next(), label, Mailbox::new(wake))
     }
 
+    /// How often limits were reached, those of connections included.
+    #[must_use]
+    pub const fn reached(&self) -> &Reached {
+        &self.reached
+    }
+
     /// The answer to `ruok`: JSON with the status of each storage.
     #[must_use]
     pub fn ruok(&self) -> String {
-        let all = self.storages.iter().map(|(name, served)| (name.clone(), served.status()));
+        let all = self.storages.iter().map(|(name, served)| (name.clone(), served.status(&self.reached)));
         status::ruok_json(&all.collect())
     }
 
     /// What the monitor of ZEO 4 tells of each storage, in the order of their names (protocol reference 13).
     #[must_use]
     pub fn monitor_report(&self) -> String {
-        let storage = |(name, served): (&String, &Arc<Served>)| served.status().monitor_lines(name);
+        let storage =
+            |(name, served): (&String, &Arc<Served>)| served.status(&self.reached).monitor_lines(name);
         self.storages.iter().map(storage).collect()
     }
 

@@ -22,7 +22,7 @@ use zeo_codec::{
     RemoteError, Reply, ShapeError, Value,
 };
 
-use blob::{DOWNLOADS_MAX, Download};
+use blob::Download;
 pub use closing::Closing;
 
 use super::error::CallError;
@@ -37,6 +37,7 @@ use super::python2;
 use super::served::Served;
 use super::transaction::{Stage, Transaction};
 use super::{Engine, PeerId};
+use crate::limits::Limit;
 use crate::storage::View;
 
 /// What became of a message.
@@ -58,9 +59,6 @@ enum Answer {
     /// What a vote has to say to a client of ZEO 4: `serialnos`, and then the reply.
     Serials(Vec<(Oid, Value<'static>)>),
 }
-
-/// How many long questions of one connection may be under way.
-const ASKING_MAX: usize = 4;
 
 /// A connection. Dropping it aborts its transaction and gives up the commit lock.
 #[derive(Debug)]
@@ -95,6 +93,8 @@ pub struct Peer {
     authentication: auth::Authentication,
     /// It asks for the state of each object in its cache.
     is_verifying: bool,
+    /// What its next message waits for.
+    held_back: Option<Limit>,
 }
 
 /// What a connection has once it is registered.
@@ -107,6 +107,7 @@ struct Attached {
 impl Peer {
     pub(super) fn new(engine: Arc<Engine>, id: PeerId, address: String, mailbox: Arc<Mailbox>) -> Self {
         let is_read_only = engine.options.read_only;
+        let iterator_count = engine.options.iterator_count;
         Self {
             engine,
             id,
@@ -125,11 +126,12 @@ impl Peer {
             downloads: VecDeque::new(),
             chunk: Vec::new(),
             sync_round: 0,
-            iterators: Iterators::default(),
+            iterators: Iterators::new(iterator_count),
             read_ahead: ReadAhead::default(),
             dialect: Dialect::Z5,
             authentication: auth::Authentication::default(),
             is_verifying: false,
+            held_back: None,
         }
     }
 
@@ -147,6 +149,12 @@ impl Peer {
     #[must_use]
     pub fn label(&self) -> &str {
         &self.label
+    }
+
+    /// Whether it has a storage.
+    #[must_use]
+    pub const fn is_registered(&self) -> bool {
+        self.attached.is_some()
     }
 
     /// Handles a message.
@@ -186,10 +194,17 @@ impl Peer {
             let name = String::from_utf8_lossy(&envelope.name);
             return Err(Closing::InvalidMethod(name.chars().take(NAME_LEN).collect()));
         };
-        let is_blocked = (method.is_transactional() && self.is_finishing())
-            || (takes_long(method) && self.asking_count >= ASKING_MAX)
-            || (method == Method::SendBlob && self.downloads.len() >= DOWNLOADS_MAX)
+        let reached = self.limit_before(method);
+        let is_blocked = reached.is_some()
+            || (method.is_transactional() && self.is_finishing())
             || (uses_iterator(method) && self.iterators.is_starting());
+        // A message is offered until it is let through, and counted once.
+        if let Some(limit) = reached
+            && self.held_back != reached
+        {
+            self.engine.reached.count(limit);
+        }
+        self.held_back = reached;
         if is_blocked {
             return Ok(Flow::Blocked);
         }
@@ -332,7 +347,9 @@ impl Peer {
                 let Attached { served, cursor } = self.attached()?;
                 Reply::Value(served.info(cursor.view()))
             }
-            Call::Plain(Method::ServerStatus) => Reply::Value(self.attached()?.served.status().into_value()),
+            Call::Plain(Method::ServerStatus) => {
+                Reply::Value(self.attached()?.served.status(&self.engine.reached).into_value())
+            }
             Call::Plain(Method::NewOid) => return Err(CallError::NoNewOid),
             other => self.not_supported(&other)?,
         };
@@ -352,6 +369,11 @@ impl Peer {
             let error = printable(&error.to_string(), ERROR_LEN);
             tracing::error!(target: "ZEO.asyncio.server", "({}) {method} raised: {error}", self.label);
         }
+        if let Err(error) = &result
+            && let Some(limit) = error.limit()
+        {
+            self.engine.reached.count(limit);
+        }
         match (result, reply_to) {
             (Ok(Answer::Sent), _) | (Ok(Answer::Reply(_)), None) => Ok(()),
             (Ok(Answer::Reply(reply)), Some(id)) => {
@@ -369,6 +391,16 @@ impl Peer {
                 Err(Closing::OneWayFailed { method: method.name(), reason })
             }
         }
+    }
+
+    /// Whether as much is under way for the client as it may have.
+    fn limit_before(&self, method: Method) -> Option<Limit> {
+        let options = &self.engine.options;
+        if takes_long(method) && self.asking_count >= options.question_count {
+            return Some(Limit::Questions);
+        }
+        (method == Method::SendBlob && self.downloads.len() >= options.download_count)
+            .then_some(Limit::Downloads)
     }
 
     fn attached(&self) -> Result<&Attached, CallError> {

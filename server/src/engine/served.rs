@@ -16,6 +16,7 @@ use super::pipeline::{Pipeline, Ready};
 use super::relay::Relayed;
 use super::status::{Circumstances, Stats, StorageStatus};
 use super::{EngineOptions, PeerId};
+use crate::limits::Reached;
 use crate::storage::tid::next_tid;
 use crate::storage::{Features, HistoryShape, Storage, StorageError};
 
@@ -152,9 +153,11 @@ impl Served {
         self.broadcast.view()
     }
 
-    pub(crate) fn status(&self) -> StorageStatus {
+    /// What is counted here, and how often limits were reached, whoever's.
+    pub(crate) fn status(&self, reached: &Reached) -> StorageStatus {
         StorageStatus::new(
             &self.stats,
+            reached,
             &Circumstances {
                 start: &self.start,
                 lock_held_since: self.lock.held_since(),

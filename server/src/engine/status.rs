@@ -7,6 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use zeo_codec::{Tid, Value};
 
+use crate::limits::Reached;
+
 /// Counters since the start of the server.
 #[derive(Debug, Default)]
 pub(crate) struct Stats {
@@ -59,6 +61,9 @@ pub(crate) struct StorageStatus {
     last_transaction: String,
     #[serde(skip)]
     verifying_count: u64,
+    /// Not among Python's keys, and so only there if there is something to tell.
+    #[serde(rename = "limits-reached", skip_serializing_if = "BTreeMap::is_empty")]
+    limits_reached: BTreeMap<&'static str, u64>,
 }
 
 /// Python's server tells whether its timeout thread runs, or `"stub"` without `transaction-timeout`.
@@ -80,7 +85,7 @@ pub(crate) struct Circumstances<'s> {
 }
 
 impl StorageStatus {
-    pub(crate) fn new(stats: &Stats, circumstances: &Circumstances<'_>) -> Self {
+    pub(crate) fn new(stats: &Stats, reached: &Reached, circumstances: &Circumstances<'_>) -> Self {
         let since_epoch =
             |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         Self {
@@ -102,6 +107,7 @@ impl StorageStatus {
             },
             last_transaction: circumstances.last_tid.to_string(),
             verifying_count: stats.verifying.get(),
+            limits_reached: reached.all().map(|(limit, count)| (limit.name(), count)).collect(),
         }
     }
 
@@ -111,9 +117,14 @@ impl StorageStatus {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
             format!("Commit lock held for: {:.0}\n", (now - since).max(0.0).trunc())
         });
+        let limits: String = self
+            .limits_reached
+            .iter()
+            .map(|(name, count)| format!("Limit reached, {name}: {count}\n"))
+            .collect();
         format!(
             "Storage: {name}\nServer started: {}\nClients: {}\nClients verifying: {}\nActive transactions: {}\n{}\
-             Commits: {}\nAborts: {}\nLoads: {}\nStores: {}\nConflicts: {}\nConflicts resolved: {}\n\n",
+             Commits: {}\nAborts: {}\nLoads: {}\nStores: {}\nConflicts: {}\nConflicts resolved: {}\n{limits}\n",
             self.start,
             self.connections,
             self.verifying_count,
@@ -139,7 +150,7 @@ impl StorageStatus {
     /// The dictionary that `server_status` returns.
     pub(crate) fn into_value(self) -> Value<'static> {
         let pair = |key: &'static str, value: Value<'static>| (Value::from(key), value);
-        Value::Dict(vec![
+        let mut items = vec![
             pair("connections", self.connections.into()),
             pair("loads", self.loads.into()),
             pair("stores", self.stores.into()),
@@ -159,7 +170,12 @@ impl StorageStatus {
                 },
             ),
             pair("last-transaction", self.last_transaction.into()),
-        ])
+        ];
+        if !self.limits_reached.is_empty() {
+            let reached = self.limits_reached.into_iter().map(|(name, count)| (name.into(), count.into()));
+            items.push(pair("limits-reached", Value::Dict(reached.collect())));
+        }
+        Value::Dict(items)
     }
 }
 

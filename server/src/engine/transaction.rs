@@ -130,6 +130,8 @@ pub(crate) struct Transaction {
     /// The blob that is arriving.
     pub(crate) upload: Option<Upload>,
     pub(crate) data_len: u64,
+    /// Bytes of blobs that have arrived.
+    pub(crate) blob_len: u64,
     /// An operation that could not be taken; the vote says so.
     pub(crate) failure: Option<CallError>,
     pub(crate) stage: Stage,

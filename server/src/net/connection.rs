@@ -29,16 +29,21 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
-use zeo_codec::Limits;
+use zeo_codec::frame::FrameError;
 use zeo_codec::handshake::{Protocol, Version};
 use zeo_codec::session::{Message, ServerEvent, ServerSession, SessionError};
+use zeo_codec::{DecodeErrorKind, Limits};
 
 use super::blocking::block;
+use super::gates::Gates;
 use crate::engine::{Closing, CommitJob, Engine, Flow, Job, Peer};
+use crate::limits::{Limit, LimitOptions};
 
 /// What the listener tells every connection.
+///
+/// Those of [`LimitOptions`] are [its](ConnectionOptions::with_limits).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionOptions {
     /// The protocol that is announced; clients answer with either framing.
@@ -54,18 +59,35 @@ pub struct ConnectionOptions {
     pub write_timeout: Duration,
     /// The same for a client that holds the commit lock: others wait for it.
     pub holder_write_timeout: Duration,
+    /// How many connections there may be; who comes beyond that is hung up on.
+    pub connection_count: usize,
+    /// How many long questions of all connections are answered at the same time.
+    pub question_count: usize,
+    /// How many storages are packed at the same time.
+    pub pack_count: usize,
+}
+
+impl ConnectionOptions {
+    /// These limits, and the defaults otherwise.
+    #[must_use]
+    pub fn with_limits(limits: &LimitOptions) -> Self {
+        Self {
+            announced: Protocol::Z5,
+            oldest: Version::V308,
+            limits: Limits { frame_bytes_before_register: limits.early_frame_bytes, ..Limits::DEFAULT },
+            handshake_timeout: Duration::from_secs(30),
+            write_timeout: limits.read_timeout,
+            holder_write_timeout: limits.holder_read_timeout,
+            connection_count: limits.connection_count,
+            question_count: limits.all_question_count,
+            pack_count: limits.pack_count,
+        }
+    }
 }
 
 impl Default for ConnectionOptions {
     fn default() -> Self {
-        Self {
-            announced: Protocol::Z5,
-            oldest: Version::V308,
-            limits: Limits::DEFAULT,
-            handshake_timeout: Duration::from_secs(30),
-            write_timeout: Duration::from_secs(300),
-            holder_write_timeout: Duration::from_secs(10),
-        }
+        Self::with_limits(&LimitOptions::default())
     }
 }
 
@@ -84,19 +106,6 @@ const WRITE_LEN: usize = 1024 * 1024;
 /// How often pieces of blobs are produced before others get their turn.
 const SEND_ROUNDS: u32 = 8;
 
-/// Long questions (`undoLog`, `history`, ...) and packs of all connections that have a thread at the same time; the others
-/// wait. There are 512 threads for what blocks, and files that have to be made durable, and loads that wait for the
-/// disk, need some of them, too.
-static LONG_ONES: Semaphore = Semaphore::const_new(64);
-
-/// Runs what may read half of a file.
-async fn run_long(job: impl FnOnce() + Send + 'static) {
-    // Nobody closes it.
-    let _permit = LONG_ONES.acquire().await;
-    // A panic is told by the hook, and its connection waits for an answer that does not come, as before.
-    let _ended = tokio::task::spawn_blocking(job).await;
-}
-
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
 enum End {
@@ -112,12 +121,52 @@ enum End {
     CommitPanicked,
 }
 
-/// Serves a connection to its end.
+impl End {
+    /// The limit that was reached, if that is why.
+    fn limit(&self, peer: &Peer) -> Option<Limit> {
+        let is_registered = peer.is_registered();
+        match self {
+            Self::Session(SessionError::Frame(FrameError::TooLong { .. })) if is_registered => {
+                Some(Limit::Frame)
+            }
+            Self::Session(SessionError::Frame(FrameError::TooLong { .. })) => Some(Limit::EarlyFrame),
+            Self::Session(SessionError::HandshakeTimeout | SessionError::RegistrationTimeout) => {
+                Some(Limit::Handshake)
+            }
+            Self::Session(SessionError::Undecodable(error)) | Self::Engine(Closing::Undecodable(error)) => {
+                matches!(error.kind, DecodeErrorKind::TooDeep | DecodeErrorKind::TooManyValues)
+                    .then_some(Limit::Message)
+            }
+            Self::Engine(Closing::TooSlow(_)) => Some(Limit::UnreadCommits),
+            Self::Engine(Closing::TooMuchUnread(_)) => Some(Limit::UnreadObjects),
+            Self::Engine(Closing::TransactionTimeout(_)) => Some(Limit::Transaction),
+            Self::WriteTimeout if peer.holds_commit_lock() => Some(Limit::HolderUnread),
+            Self::WriteTimeout => Some(Limit::Unread),
+            Self::Session(_) | Self::Engine(_) | Self::Io(_) | Self::CommitPanicked => None,
+        }
+    }
+}
+
+/// Serves a connection to its end, with nobody beside it.
 pub async fn serve<S>(stream: S, address: String, engine: Arc<Engine>, options: ConnectionOptions)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let connection = Connection::new(stream, address, engine, options);
+    let gates = Gates::new(&options);
+    serve_among(stream, address, engine, options, gates).await;
+}
+
+/// Serves a connection to its end, one of those that share the gates.
+pub(super) async fn serve_among<S>(
+    stream: S,
+    address: String,
+    engine: Arc<Engine>,
+    options: ConnectionOptions,
+    gates: Arc<Gates>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let connection = Connection::new(stream, address, engine, options, gates);
     let result = connection.run().await;
     connection.end(result);
 }
@@ -126,6 +175,7 @@ where
 struct Connection<S> {
     core: Mutex<Core<S>>,
     bell: Arc<Notify>,
+    gates: Arc<Gates>,
 }
 
 /// What only one task at a time may touch.
@@ -152,7 +202,13 @@ struct Core<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
-    fn new(stream: S, address: String, engine: Arc<Engine>, options: ConnectionOptions) -> Arc<Self> {
+    fn new(
+        stream: S,
+        address: String,
+        engine: Arc<Engine>,
+        options: ConnectionOptions,
+        gates: Arc<Gates>,
+    ) -> Arc<Self> {
         let bell = Arc::new(Notify::new());
         let ringing = Arc::clone(&bell);
         let mut peer = engine.connect(address, Box::new(move || ringing.notify_one()));
@@ -176,7 +232,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
             is_rung: false,
             ended: None,
         };
-        Arc::new(Self { core: Mutex::new(core), bell })
+        Arc::new(Self { core: Mutex::new(core), bell, gates })
     }
 
     /// Tells the log, and the client what was decided for it before the end.
@@ -208,7 +264,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
         }
     }
 
+    /// Serves the client until the connection ends, and counts the limit that was reached if that is why.
     async fn run(self: &Arc<Self>) -> Result<(), End> {
+        let result = self.go_on().await;
+        if let Err(end) = &result {
+            let core = self.core();
+            if let Some(limit) = end.limit(&core.peer) {
+                core.engine.reached().count(limit);
+            }
+        }
+        result
+    }
+
+    async fn go_on(self: &Arc<Self>) -> Result<(), End> {
         loop {
             let deadline = self.core().deadline();
             let progress = std::future::poll_fn(|context| match self.poll(context) {
@@ -237,8 +305,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
             match job {
                 Job::Commit(job) => drop(tokio::spawn(Arc::clone(self).commit(job))),
                 // The answer comes by the bell.
-                Job::Ask(job) => drop(tokio::spawn(run_long(|| job.run()))),
-                Job::Pack(job) => drop(tokio::spawn(run_long(|| job.run()))),
+                Job::Ask(job) => self.gates.ask(&core.engine, || job.run()),
+                Job::Pack(job) => self.gates.pack(&core.engine, || job.run()),
                 // The bell says when it is done.
                 Job::Sync(job) => drop(tokio::task::spawn_blocking(|| job.run())),
             }

@@ -13,10 +13,12 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::blocking::block_hook;
-use super::connection::{ConnectionOptions, serve};
+use super::connection::{ConnectionOptions, serve_among};
+use super::gates::Gates;
 use super::tls::Tls;
 use crate::config::Address;
 use crate::engine::Engine;
+use crate::limits::Limit;
 use crate::storage::set_wait_hook;
 
 /// How many connections may wait to be accepted.
@@ -51,6 +53,34 @@ pub enum Bound {
 pub(super) enum Accepted {
     Tcp(TcpStream, SocketAddr),
     Unix(UnixStream),
+}
+
+impl Accepted {
+    /// Who it is, for the log.
+    fn address(&self) -> String {
+        match self {
+            Self::Tcp(_, address) => address.to_string(),
+            Self::Unix(_) => "unix".to_owned(),
+        }
+    }
+
+    async fn serve(
+        self,
+        engine: Arc<Engine>,
+        options: ConnectionOptions,
+        tls: Option<Tls>,
+        gates: Arc<Gates>,
+    ) -> Option<String> {
+        let address = self.address();
+        match self {
+            Self::Tcp(stream, _) => {
+                // Replies are written whole; waiting to fill packets only costs time.
+                let _ = stream.set_nodelay(true);
+                secure(stream, address, engine, options, tls, gates).await
+            }
+            Self::Unix(stream) => secure(stream, address, engine, options, tls, gates).await,
+        }
+    }
 }
 
 impl Listener {
@@ -91,8 +121,10 @@ impl Listener {
     pub async fn run(self, engine: Arc<Engine>, options: ConnectionOptions) {
         set_wait_hook(block_hook);
         let mut accepting = JoinSet::new();
+        let gates = Gates::new(&options);
         for socket in self.sockets {
-            accepting.spawn(accept_all(socket, Arc::clone(&engine), options, self.tls.clone()));
+            let (engine, gates, tls) = (Arc::clone(&engine), Arc::clone(&gates), self.tls.clone());
+            accepting.spawn(accept_all(socket, engine, options, tls, gates));
         }
         while accepting.join_next().await.is_some() {}
     }
@@ -181,20 +213,33 @@ impl Drop for Socket {
     }
 }
 
-async fn accept_all(socket: Socket, engine: Arc<Engine>, options: ConnectionOptions, tls: Option<Tls>) {
+async fn accept_all(
+    socket: Socket,
+    engine: Arc<Engine>,
+    options: ConnectionOptions,
+    tls: Option<Tls>,
+    gates: Arc<Gates>,
+) {
     let mut connections = JoinSet::new();
     let mut refusals = Refusals::default();
     loop {
         tokio::select! {
             accepted = socket.accept() => match accepted {
-                Ok(Accepted::Tcp(stream, address)) => {
-                    // Replies are written whole; waiting to fill packets only costs time.
-                    let _ = stream.set_nodelay(true);
-                    connections.spawn(secure(stream, address.to_string(), Arc::clone(&engine), options, tls.clone()));
-                }
-                Ok(Accepted::Unix(stream)) => {
-                    connections.spawn(secure(stream, "unix".to_owned(), Arc::clone(&engine), options, tls.clone()));
-                }
+                Ok(accepted) => match gates.enter(&engine) {
+                    Some(place) => {
+                        let (engine, gates, tls) = (Arc::clone(&engine), Arc::clone(&gates), tls.clone());
+                        connections.spawn(async move {
+                            let refusal = accepted.serve(engine, options, tls, gates).await;
+                            drop(place);
+                            refusal
+                        });
+                    }
+                    None => {
+                        let count = options.connection_count;
+                        let refusal = format!("({}) refused: {count} connections are open", accepted.address());
+                        refusals.log(&refusal, Instant::now());
+                    }
+                },
                 Err(error) => {
                     tracing::error!(target: "ZEO.asyncio.server", "cannot accept a connection: {error}");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -220,12 +265,13 @@ pub(super) async fn secure<S>(
     engine: Arc<Engine>,
     options: ConnectionOptions,
     tls: Option<Tls>,
+    gates: Arc<Gates>,
 ) -> Option<String>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let Some(tls) = tls else {
-        serve(stream, address, engine, options).await;
+        serve_among(stream, address, engine, options, gates).await;
         return None;
     };
     let began = tokio::time::Instant::now();
@@ -233,11 +279,14 @@ where
         Ok(Ok(stream)) => {
             let handshake_timeout = options.handshake_timeout.saturating_sub(began.elapsed());
             let options = ConnectionOptions { handshake_timeout, ..options };
-            serve(stream, address, engine, options).await;
+            serve_among(stream, address, engine, options, gates).await;
             None
         }
         Ok(Err(error)) => Some(format!("({address}) refused at the TLS handshake: {error}")),
-        Err(_) => Some(format!("({address}) refused: no TLS handshake in time")),
+        Err(_) => {
+            engine.reached().count(Limit::Handshake);
+            Some(format!("({address}) refused: no TLS handshake in time"))
+        }
     }
 }
 

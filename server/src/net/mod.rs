@@ -4,6 +4,7 @@
 
 mod blocking;
 mod connection;
+mod gates;
 mod listener;
 mod monitor;
 mod tls;

@@ -40,8 +40,6 @@ use crate::storage::blob::StagedBlob;
 const CHUNK_LEN: u64 = 59_000;
 /// Output beyond which no more chunks are produced: a few chunks, less than what an empty buffer keeps.
 const PRODUCE_LEN: usize = 230_000;
-/// How many downloads of one connection may be under way; each has a file open.
-pub(super) const DOWNLOADS_MAX: usize = 16;
 
 /// A blob on its way to the client.
 #[derive(Debug)]
@@ -76,8 +74,15 @@ impl Peer {
         &mut self,
         args: &StoreBlobChunk<'_>,
     ) -> Result<Reply<'static>, CallError> {
+        let bytes_max = self.engine.options.transaction_blob_bytes;
         self.upload(|transaction| match &mut transaction.upload {
-            Some(upload) => Ok(upload.write(&args.chunk)?),
+            Some(upload) => {
+                transaction.blob_len = transaction.blob_len.saturating_add(args.chunk.len() as u64);
+                if transaction.blob_len > bytes_max {
+                    return Err(CallError::TransactionBlobsTooLarge(bytes_max));
+                }
+                Ok(upload.write(&args.chunk)?)
+            }
             None => Err(CallError::BlobOrder("storeBlobChunk without storeBlobStart")),
         })
     }

@@ -57,6 +57,7 @@ impl Peer {
             blobs: Vec::new(),
             upload: None,
             data_len: 0,
+            blob_len: 0,
             failure: None,
             stage: Stage::Collecting,
             passed: None,

@@ -123,7 +123,9 @@ impl Peer {
                 Reply::Value(Value::Tuple(Vec::new()))
             }
             Call::Plain(M::GetExtensionMethods) => Reply::Value(self.extension_methods()?),
-            Call::Plain(M::ServerStatus) => Reply::Value(self.attached()?.served.status().into_old_value()),
+            Call::Plain(M::ServerStatus) => {
+                Reply::Value(self.attached()?.served.status(&self.engine.reached).into_old_value())
+            }
             Call::Verify(method, args) => {
                 let is_current = self.is_current(args.oid, &args.serial)?;
                 if *method == M::ZeoVerify && !self.is_verifying {

@@ -10,6 +10,7 @@ use super::{Answer, Attached, Peer, now, unregistered};
 use crate::engine::clock::unix_micros;
 use crate::engine::error::CallError;
 use crate::engine::load::{LoadReply, Shape};
+use crate::limits::Limit;
 use crate::storage::tid::unix_micros_from_tid;
 use crate::storage::{Current, DataSink, LoadedRevision, StorageError, View};
 
@@ -87,7 +88,12 @@ impl Peer {
         let tid = cursor.view().last_tid();
         let changes = match served.queue.changes(args.tid, tid) {
             None if self.is_young(args.tid) => {
-                changes_in_storage(cursor.view(), args.tid, self.engine.options.missed_oid_count)?
+                let count_max = self.engine.options.missed_oid_count;
+                let changes = changes_in_storage(cursor.view(), args.tid, count_max)?;
+                if changes.is_none() {
+                    self.engine.reached.count(Limit::MissedObjects);
+                }
+                changes
             }
             changes => changes,
         };

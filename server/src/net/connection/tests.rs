@@ -12,6 +12,7 @@ use zeo_codec::{Call, Method, Oid, Tid, Value};
 
 use super::*;
 use crate::engine::EngineOptions;
+use crate::net::gates::Gates;
 use crate::storage::memory::MemoryStorage;
 
 /// Bytes that are under way between a client and the server at most.
@@ -27,6 +28,12 @@ fn engine(options: EngineOptions) -> Arc<Engine> {
 fn status(engine: &Engine, key: &str) -> serde_json::Value {
     let all: serde_json::Value = serde_json::from_str(&engine.ruok()).unwrap();
     all["1"][key].clone()
+}
+
+/// Which limits were reached, one time each.
+fn assert_reached(engine: &Engine, limits: &[Limit]) {
+    let expected: Vec<_> = limits.iter().map(|limit| (*limit, 1)).collect();
+    assert_eq!(engine.reached().all().collect::<Vec<_>>(), expected);
 }
 
 /// Everything that is to be released when a connection ends.
@@ -47,7 +54,8 @@ struct Client {
 impl Client {
     fn connect(engine: &Arc<Engine>, options: ConnectionOptions) -> Self {
         let (stream, far_end) = duplex(PIPE_LEN);
-        let connection = Connection::new(far_end, "client".to_owned(), Arc::clone(engine), options);
+        let connection =
+            Connection::new(far_end, "client".to_owned(), Arc::clone(engine), options, Gates::new(&options));
         let server = tokio::spawn(async move { connection.run().await });
         Self { stream, session: ClientSession::new(Limits::DEFAULT), server }
     }
@@ -196,6 +204,7 @@ async fn who_does_not_read_is_expelled() {
     client.stream.read_exact(&mut [0; 10]).await.unwrap();
     assert_eq!(client.end().await, ("the client reads nothing".to_owned(), options.write_timeout));
     assert_nothing_is_left(&engine);
+    assert_reached(&engine, &[Limit::Unread]);
 }
 
 /// While its output is stuck a client is not read, so whatever it does next goes unseen: only time tells.
@@ -217,6 +226,7 @@ async fn who_does_not_read_while_others_wait_is_expelled_sooner() {
     sleep(options.holder_write_timeout - Duration::from_secs(1)).await;
     assert_eq!(status(&engine, "waiting"), 1);
     assert_eq!(holder.end().await, ("the client reads nothing".to_owned(), Duration::from_secs(1)));
+    assert_reached(&engine, &[Limit::HolderUnread]);
     assert!(
         matches!(next.next_event().await, ClientEvent::Reply(reply) if reply.method == Some(Method::Vote))
     );
@@ -237,6 +247,7 @@ async fn who_leaves_too_many_commits_unread_is_expelled() {
         commit(&engine, Oid::from_u64(1 + number), b"data");
     }
     assert_eq!(client.end().await, ("4 commits left unread".to_owned(), Duration::ZERO));
+    assert_reached(&engine, &[Limit::UnreadCommits]);
     // The others have seen all of them, though they did not look either.
     for _ in 0..4 {
         assert!(matches!(reader.next_event().await, ClientEvent::Call(_)));
@@ -257,6 +268,7 @@ async fn who_leaves_too_many_objects_unread_is_expelled() {
         commit(&engine, Oid::from_u64(1 + number), b"data");
     }
     assert_eq!(client.end().await.0, "commits with 3 objects left unread");
+    assert_reached(&engine, &[Limit::UnreadObjects]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -267,6 +279,7 @@ async fn an_idle_connection_keeps_no_room_of_large_messages() {
         "client".to_owned(),
         engine(EngineOptions::default()),
         ConnectionOptions::default(),
+        Gates::new(&ConnectionOptions::default()),
     );
     let serving = Arc::clone(&connection);
     let server = tokio::spawn(async move { serving.run().await });
@@ -290,7 +303,13 @@ async fn a_client_that_asks_without_pause_lets_others_have_their_turn() {
     const CALL_COUNT: usize = 5_000;
     let (stream, far_end) = duplex(16 << 20);
     let options = ConnectionOptions::default();
-    let connection = Connection::new(far_end, "client".to_owned(), engine(EngineOptions::default()), options);
+    let connection = Connection::new(
+        far_end,
+        "client".to_owned(),
+        engine(EngineOptions::default()),
+        options,
+        Gates::new(&options),
+    );
     let server = tokio::spawn(async move { connection.run().await });
     let mut client = Client { stream, session: ClientSession::new(Limits::DEFAULT), server };
     while !matches!(client.next_event().await, ClientEvent::Connected(_)) {}
@@ -342,6 +361,7 @@ async fn the_clock_of_the_commit_lock_starts_with_the_lock_and_ends_with_it() {
     while !matches!(second.next_event().await, ClientEvent::Reply(_)) {}
     let (why, after) = second.end().await;
     assert_eq!((why.as_str(), after), ("Transaction timeout after 60 seconds", limit));
+    assert_reached(&engine, &[Limit::Transaction]);
     // The first one has nothing any more that could be taken from it.
     sleep(Duration::from_secs(600)).await;
     assert!(!first.server.is_finished());
@@ -382,6 +402,7 @@ fn who_waits_for_the_other_task_keeps_no_other_connection() {
         "client".to_owned(),
         engine(EngineOptions::default()),
         ConnectionOptions::default(),
+        Gates::new(&ConnectionOptions::default()),
     );
     let held = connection.core.lock().unwrap();
     let (started, is_started) = std::sync::mpsc::channel();

@@ -14,6 +14,7 @@ use zeo_codec::{Call, Limits, Method, Oid, Tid, Value};
 
 use super::{Identity, Server};
 use crate::engine::{Engine, EngineOptions};
+use crate::net::gates::Gates;
 use crate::net::listener::secure;
 use crate::net::{ConnectionOptions, serve};
 use crate::storage::Storage;
@@ -125,7 +126,14 @@ fn handshakes_share_one_time_limit() {
         runtime.block_on(async {
             let (near, far) = tokio::io::duplex(64 * 1024);
             let began = Instant::now();
-            let secured = secure(near, "test".to_owned(), Arc::clone(&engine), options, Some(tls.clone()));
+            let secured = secure(
+                near,
+                "test".to_owned(),
+                Arc::clone(&engine),
+                options,
+                Some(tls.clone()),
+                Gates::new(&options),
+            );
             let serving = tokio::spawn(secured);
             sleep(Duration::from_secs(tls_secs)).await;
             let name = ServerName::try_from("localhost").unwrap();
