@@ -21,7 +21,7 @@ use serde_json::Value;
 use super::pair::{Pair, Program};
 use super::table::Scenario;
 use crate::capture::{Metadata, PeerInfo};
-use crate::commands::record::recorder;
+use crate::commands::between::recorder;
 use crate::peers::Peer;
 use crate::process::read_lossy;
 use crate::record::address::Address;
