@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod files;
 mod live;
 mod world;
 
@@ -21,6 +22,10 @@ const TRIALS: &[(&str, Run)] = &[
     ("live::it_ends_when_nobody_reads_it_any_more", live::it_ends_when_nobody_reads_it),
     ("live::peers_do_not_wait_for_a_terminal_that_stands_still", live::peers_do_not_wait),
     ("live::arguments_that_do_not_go_together", live::arguments_that_do_not_go_together),
+    ("files::a_capture_is_followed", files::a_capture_is_followed),
+    ("files::packets_are_followed", files::packets_are_followed),
+    ("files::a_recording_is_followed", files::a_recording_is_followed),
+    ("files::of_packets_only_one_port", files::of_packets_only_one_port),
 ];
 
 fn main() -> ExitCode {
