@@ -5,6 +5,7 @@
 
 mod files;
 mod live;
+mod transports;
 mod world;
 
 use std::process::ExitCode;
@@ -26,6 +27,8 @@ const TRIALS: &[(&str, Run)] = &[
     ("files::packets_are_followed", files::packets_are_followed),
     ("files::a_recording_is_followed", files::a_recording_is_followed),
     ("files::of_packets_only_one_port", files::of_packets_only_one_port),
+    ("transports::plain_and_tls_on_either_side", transports::plain_and_tls_on_either_side),
+    ("transports::unix_sockets_on_either_side", transports::unix_sockets_on_either_side),
 ];
 
 fn main() -> ExitCode {
