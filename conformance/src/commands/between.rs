@@ -55,6 +55,7 @@ impl Tls {
             server_tls: server_tls.transpose()?,
             server,
             is_by_message: faults.iter().any(Fault::is_about_messages),
+            is_by_threads: faults.is_empty(),
             server_wait: Duration::ZERO,
             faults: Armed::new(faults),
         })

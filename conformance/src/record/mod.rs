@@ -8,10 +8,9 @@
 //! - [`shaper`]: one direction of a connection with its faults, without sockets;
 //! - [`live`]: what is said, for another thread, in bounded memory;
 //! - [`recording`]: the capture that all connections write to, and what is told live;
-//! - [`proxy`]: the sockets, one task for each connection.
+//! - [`proxy`]: the sockets, one task for each connection, or two threads (`threads`).
 //!
-//! Bytes are written down before they are passed on, all by one thread: so an answer cannot stand before its
-//! question.
+//! Bytes are written down before they are passed on: so an answer cannot stand before its question.
 
 pub mod address;
 pub mod fault;
@@ -19,4 +18,5 @@ pub mod live;
 pub mod proxy;
 pub mod recording;
 pub mod shaper;
+mod threads;
 pub mod tls;

@@ -116,6 +116,8 @@ impl<'a> Stage<'a> {
             server_tls: None,
             faults: faults.clone(),
             is_by_message: !scenario.faults.is_empty(),
+            // Faults are armed while it plays.
+            is_by_threads: false,
             server_wait: SERVER_WAIT,
         };
         let listen = Address::Tcp("127.0.0.1:0".to_owned());
