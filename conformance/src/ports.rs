@@ -77,7 +77,7 @@ impl Ports {
             }
         }
         let place = self.own.iter().position(|block| block.number == self.block);
-        let following = place.and_then(|place| self.own.get(place + 1)).or(self.own.first());
+        let following = place.and_then(|place| self.own.get(place + 1)).or_else(|| self.own.first());
         following.map_or((self.block + 1) % BLOCK_COUNT, |block| block.number)
     }
 
