@@ -18,6 +18,9 @@ pub struct Limits {
     pub value_count: usize,
     /// Greatest number of calls of one connection that wait for their replies.
     pub pending_count: usize,
+    /// Greatest length of the id of a call that is kept until its reply comes, pickled. Python's are numbers and pairs of
+    /// an oid and a tid, and may be anything (protocol reference 3).
+    pub id_bytes: usize,
 }
 
 impl Limits {
@@ -28,6 +31,7 @@ impl Limits {
         depth: 100,
         value_count: 500_000,
         pending_count: 100_000,
+        id_bytes: 256,
     };
 }
 

@@ -6,6 +6,7 @@
 //! - [`process`]: a child process that cannot outlive its owner or its deadline;
 //! - [`peers`]: Python environments with pinned versions of ZEO, made once and kept in the target directory;
 //! - [`config`]: what a server is told, in the language of `runzeo`;
+//! - [`ports`]: ports that no two tests are given;
 //! - [`server`]: a server under test, started by command;
 //! - [`script`]: one Python script as a client, and the conversation with it.
 //!
@@ -34,6 +35,7 @@ pub mod decode;
 pub mod differential;
 pub mod packets;
 pub mod peers;
+pub mod ports;
 pub mod process;
 pub mod record;
 pub mod replay;

@@ -3,13 +3,13 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io::Read;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use crate::config::ServerConfig;
+pub use crate::ports::free_port;
 use crate::process::{Process, ProcessError, poll_until};
 
 /// Longest time from the start of a server until it greets.
@@ -290,24 +290,6 @@ fn expect_greeting(name: &str, address: SocketAddr, greeting: &str) -> Result<()
     }
     let what = format!("greeting {frame:02x?}, expected {expected:02x?}");
     Err(ProcessError::Unexpected { name: name.to_owned(), what })
-}
-
-/// A port that nobody listens on, below the range from which systems take the ports of clients, so that no
-/// client gets it while its server is away.
-#[must_use]
-pub fn free_port() -> u16 {
-    const FIRST: u16 = 20_000;
-    const COUNT: u16 = 12_000;
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Processes that run at the same time start in different places.
-    let own_start = u16::try_from(std::process::id().wrapping_mul(37) % u32::from(COUNT)).unwrap_or(0);
-    loop {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed) % COUNT;
-        let port = FIRST + (own_start + step) % COUNT;
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            return port;
-        }
-    }
 }
 
 pub mod data;

@@ -113,7 +113,7 @@ impl ClientSession {
             dialect: Dialect::Z5,
             limits,
             versions: versions.to_vec(),
-            pending: PendingCalls::new(limits.pending_count),
+            pending: PendingCalls::new(&limits),
             next_id: 1,
             first_flavor: PickleFlavor::Python3,
             is_flavor_known: false,

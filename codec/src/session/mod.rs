@@ -57,7 +57,7 @@ pub use beginning::{Beginning, find_beginning};
 pub use client::{ClientEvent, ClientReply, ClientSession};
 pub use observer::{Direction, Observed, Observer};
 pub use output::{Mark, Output};
-pub use pending::PendingCalls;
+pub use pending::{NotNoted, PendingCalls};
 pub use server::{ServerEvent, ServerSession};
 
 use alloc::borrow::Cow;

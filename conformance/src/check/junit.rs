@@ -20,7 +20,8 @@ pub fn xml(matrix: &Matrix) -> Result<String, quick_junit::SerializeError> {
                 Verdict::Failed(_) => TestCaseStatus::non_success(NonSuccessKind::Error),
             };
             if !matches!(verdict, Verdict::Same(_)) {
-                let details = verdict.details();
+                // XML has no way to say these, and the library lets them pass.
+                let details = verdict.details().replace(['\u{fffe}', '\u{ffff}'], "\u{fffd}");
                 status.set_message(details.lines().next().unwrap_or_default());
                 status.set_description(details);
             }

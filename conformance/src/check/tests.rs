@@ -1,4 +1,6 @@
 use bytes::Bytes;
+use clap::Parser;
+use quick_junit::{NonSuccessKind, Report, TestCaseStatus};
 
 use super::*;
 use crate::scenarios::all;
@@ -69,6 +71,116 @@ fn the_xml_is_junits() {
     );
     assert!(xml.contains("<skipped message=\"it spoke ZEO 4\""), "{xml}");
     assert!(xml.contains("6: vote -&gt; &lt;None&gt; &amp;"), "{xml}");
+}
+
+/// What a parser finds: suite, case, class, and of the status its kind, message and description.
+fn cases(xml: &str) -> Vec<[String; 6]> {
+    let report = Report::deserialize_from_str(xml).unwrap();
+    let text = |text: &Option<quick_junit::XmlString>| {
+        text.as_ref().map(|text| text.as_str().to_owned()).unwrap_or_default()
+    };
+    let mut found = Vec::new();
+    for suite in &report.test_suites {
+        for case in &suite.test_cases {
+            let (kind, message, description) = match &case.status {
+                TestCaseStatus::Success { .. } => ("success", String::new(), String::new()),
+                TestCaseStatus::Skipped { message, description, .. } => {
+                    ("skipped", text(message), text(description))
+                }
+                TestCaseStatus::NonSuccess { kind, message, description, .. } => {
+                    let kind = if *kind == NonSuccessKind::Failure { "failure" } else { "error" };
+                    (kind, text(message), text(description))
+                }
+            };
+            found.push([
+                suite.name.as_str().to_owned(),
+                case.name.as_str().to_owned(),
+                text(&case.classname),
+                kind.to_owned(),
+                message,
+                description,
+            ]);
+        }
+    }
+    found
+}
+
+#[test]
+fn a_parser_of_junits_xml_finds_every_cell_with_its_details() {
+    let xml = junit::xml(&matrix()).unwrap();
+    let report = Report::deserialize_from_str(&xml).unwrap();
+    assert_eq!(report.name.as_ref().map(|name| name.as_str()), Some("zeo-conformance check"));
+    let counts = [report.tests, report.skipped, report.failures, report.errors];
+    assert_eq!(counts, [4, 1, 1, 1]);
+    let suites: Vec<_> = report
+        .test_suites
+        .iter()
+        .map(|suite| (suite.name.as_str(), [suite.tests, suite.skipped, suite.failures, suite.errors]))
+        .collect();
+    assert_eq!(suites, [("commit", [2, 0, 1, 0]), ("abort", [2, 1, 0, 1])]);
+    let details = matrix().rows[0].cells[1].1.details();
+    let first_line = details.lines().next().unwrap();
+    let expected = [
+        ["commit", "6.2-6.2-pickle", "commit", "success", "", ""],
+        ["commit", "6.2-6.2-msgpack", "commit", "failure", first_line, &details],
+        ["abort", "6.2-6.2-pickle", "abort", "skipped", "it spoke ZEO 4", "it spoke ZEO 4"],
+        ["abort", "6.2-6.2-msgpack", "abort", "error", "no such program", "no such program"],
+    ];
+    assert_eq!(cases(&xml), expected.map(|case| case.map(str::to_owned)));
+}
+
+/// What a server says may be anything.
+#[test]
+fn both_files_can_be_parsed_whatever_was_said() {
+    let odd = "said \u{0}\u{1b}[31m ]]> <!-- \u{fffe} \" ' & \u{1f980}\nsecond line";
+    let cell = |verdict| ("6.2-6.2-pickle".parse().unwrap(), verdict);
+    let row = Row { scenario: &all()[0], cells: vec![cell(Verdict::Failed(odd.into()))] };
+    let matrix = Matrix { server: odd.into(), rows: vec![row], left_out: Vec::new() };
+    let parsed = cases(&junit::xml(&matrix).unwrap());
+    let [case] = &parsed[..] else { panic!("{parsed:?}") };
+    // XML has no way to say most control characters, and colours of terminals are of no use in it.
+    let stays = odd.replace("\u{0}\u{1b}[31m", "").replace('\u{fffe}', "\u{fffd}");
+    assert_eq!(case[4], stays.lines().next().unwrap());
+    assert_eq!(case[5], stays);
+    let text = format!("{:#}", json::value(&matrix));
+    let parsed: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((&parsed["server"], &parsed["results"][0]["reason"]), (&odd.into(), &odd.into()));
+}
+
+/// The command, as the program has it.
+#[derive(Debug, Parser)]
+struct Program {
+    #[command(flatten)]
+    check: crate::commands::check::Arguments,
+}
+
+#[test]
+fn the_command_writes_files_that_can_be_parsed() {
+    let dir = tempfile::tempdir().unwrap();
+    let [json, junit] = ["a.json", "a.xml"].map(|name| dir.path().join(name).display().to_string());
+    let mut words =
+        vec!["check", "--server", "/no/such/program {config}", "--json", &json, "--junit", &junit];
+    words.extend(["--pair", "6.2-6.2-pickle", "--scenario", "commit", "--scenario", "abort"]);
+    let arguments = Program::try_parse_from(words).unwrap().check;
+    let mut out = Vec::new();
+    crate::commands::check::run(&arguments, &mut out).unwrap();
+    let text = std::fs::read_to_string(json).unwrap();
+    assert!(text.ends_with("}\n"), "{text}");
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let results = value["results"].as_array().unwrap();
+    let cases = cases(&std::fs::read_to_string(junit).unwrap());
+    assert_eq!((results.len(), cases.len()), (2, 2));
+    for (result, case) in results.iter().zip(&cases) {
+        assert_eq!(
+            (&result["scenario"], &result["pair"]),
+            (&case[0].as_str().into(), &case[1].as_str().into())
+        );
+        assert_eq!((result["verdict"].as_str(), case[3].as_str()), (Some("failed"), "error"));
+        assert!(case[5].contains("cannot start"), "{case:?}");
+        assert_eq!(result["reason"], case[5]);
+    }
+    let scenario = all().iter().find(|scenario| scenario.name == "commit").unwrap();
+    assert_eq!((&results[0]["about"], results[0]["compared"].is_null()), (&scenario.about.into(), true));
 }
 
 #[test]

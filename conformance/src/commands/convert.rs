@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::Outcome;
-use super::record::recorder;
+use super::between::recorder;
 use crate::capture::Metadata;
 use crate::capture::file::{self, EXTENSION, FileWriter};
 use crate::packets::{Options, PacketWriter};

@@ -1,5 +1,7 @@
-//! The subcommands of `zeo-conformance`, one module each: its options, and what it does with them.
+//! The subcommands of `zeo-conformance`, one module each: its options, and what it does with them. What two of them share
+//! about proxies is in [`between`].
 
+pub mod between;
 pub mod capture_all;
 pub mod check;
 pub mod convert;

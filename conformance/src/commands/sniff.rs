@@ -1,4 +1,6 @@
-//! `zeo-conformance sniff`: prints what peers say to each other.
+//! `zeo-conformance sniff`: prints what peers say to each other, of files or live.
+
+mod live;
 
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
@@ -20,17 +22,20 @@ use crate::sniff::{Bounds, Filter, Message, Sniffer, Stats, json};
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// Captures, pcap or pcapng files, compressed or not; "-" for standard input.
-    #[arg(required = true, value_name = "FILE")]
+    #[arg(required_unless_present = "listen", value_name = "FILE")]
     files: Vec<PathBuf>,
     /// What to show, and how.
     #[command(flatten)]
-    pub view: View,
+    view: View,
     /// Goes on at the end of the file, which is still written.
     #[arg(long, conflicts_with = "stats")]
     follow: bool,
     /// Of files of packets, only connections to this port. May be repeated.
     #[arg(long, value_name = "PORT")]
     port: Vec<u16>,
+    /// Live.
+    #[command(flatten)]
+    live: live::Live,
 }
 
 /// What to show, and how.
@@ -161,8 +166,15 @@ impl<W: Write> Screen<W> {
 /// Runs the command. The status is a failure if a file cannot be read to its end.
 ///
 /// # Errors
-/// Those of `output`.
+/// Those of `output`; live those of the sockets, keys and the capture, too.
 pub fn run(arguments: &Arguments, output: impl Write) -> Outcome {
+    if let Some((listen, server)) = arguments.live.addresses() {
+        // Said here, since a conflict would make clap forget what else is required.
+        if arguments.follow || !arguments.files.is_empty() || !arguments.port.is_empty() {
+            return Err("FILE, --follow and --port are about files, --listen is not".into());
+        }
+        return live::run(&arguments.live, listen, server, &arguments.view, output);
+    }
     let mut screen = arguments.view.screen(BufWriter::with_capacity(64 * 1024, output));
     let mut status = ExitCode::SUCCESS;
     let options = Options { server_ports: arguments.port.clone() };

@@ -6,15 +6,17 @@
 //! - [`tls`]: keys and certificates for either side;
 //! - [`fault`]: what may be done to connections on purpose, and how it is written;
 //! - [`shaper`]: one direction of a connection with its faults, without sockets;
-//! - [`recording`]: the capture that all connections write to;
-//! - [`proxy`]: the sockets, one task for each connection.
+//! - [`live`]: what is said, for another thread, in bounded memory;
+//! - [`recording`]: the capture that all connections write to, and what is told live;
+//! - [`proxy`]: the sockets, one task for each connection, or two threads (`threads`).
 //!
-//! Bytes are written down before they are passed on, all by one thread: so an answer cannot stand before its
-//! question.
+//! Bytes are written down before they are passed on: so an answer cannot stand before its question.
 
 pub mod address;
 pub mod fault;
+pub mod live;
 pub mod proxy;
 pub mod recording;
 pub mod shaper;
+mod threads;
 pub mod tls;

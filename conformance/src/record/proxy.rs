@@ -1,15 +1,16 @@
-//! The sockets: clients on one side, the server on the other, one task for each connection, all on one thread.
+//! The sockets: clients on one side, the server on the other, one task for each connection, all on one thread; or two threads
+//! for each connection, where nothing is ever done to it.
 
 use std::borrow::Cow;
 use std::future::Future;
 use std::io::{self, ErrorKind};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -20,6 +21,7 @@ use super::address::{Address, Listener, Stream};
 use super::fault::Armed;
 use super::recording::Recording;
 use super::shaper::{Shaper, SharedObserver, Step, shared_observer};
+use super::threads::{self, Pair};
 use crate::capture::{End, Endpoints, Event, Metadata};
 
 /// How much one read brings at most.
@@ -42,6 +44,8 @@ pub struct Proxy {
     pub faults: Armed,
     /// Faults may be armed that are about messages: only whole messages are passed on.
     pub is_by_message: bool,
+    /// No fault will ever be armed: connections without TLS are passed on by threads of their own, which are quicker.
+    pub is_by_threads: bool,
     /// How long a server is waited for that cannot be reached when a client comes.
     pub server_wait: Duration,
 }
@@ -85,7 +89,12 @@ impl Proxy {
                 accepted = listener.accept() => {
                     let (client, address) = accepted?;
                     count += 1;
-                    let connection = Connection { proxy: self.clone(), recording: Arc::clone(&recording), number: count };
+                    let connection = Connection {
+                        proxy: self.clone(),
+                        recording: Arc::clone(&recording),
+                        number: count,
+                        is_given_up: Arc::default(),
+                    };
                     connections.spawn(async move { connection.serve(client, address).await });
                 }
                 // Without this what they leave behind would pile up.
@@ -103,10 +112,13 @@ impl Proxy {
     }
 }
 
+#[derive(Clone)]
 struct Connection {
     proxy: Proxy,
     recording: Arc<Recording>,
     number: u32,
+    /// What threads see from now on is our own doing.
+    is_given_up: Arc<AtomicBool>,
 }
 
 impl Connection {
@@ -115,14 +127,29 @@ impl Connection {
             Endpoints { client: address, server: self.proxy.server.to_string(), ..Endpoints::default() };
         self.write(Event::Opened(Box::new(endpoints)));
         match self.connect(client).await {
-            Ok((client, server)) => self.pass_both(client, server).await,
-            Err(error) => self.write(Event::Note(Cow::Owned(error.to_string()))),
+            Ok((client, server)) => {
+                let is_plain = ![&client, &server].iter().any(|stream| matches!(stream, Stream::Tls(_)));
+                if self.proxy.is_by_threads && is_plain {
+                    if let Err(error) = self.pass_both_by_threads(client, server).await {
+                        self.note(&error);
+                    }
+                } else {
+                    self.pass_both(client, server).await;
+                }
+            }
+            Err(error) => self.note(&error),
         }
         self.recording.close(self.number);
     }
 
     fn write(&self, event: Event<'_>) {
-        self.recording.write(self.number, event);
+        if !self.is_given_up.load(Ordering::SeqCst) {
+            self.recording.write(self.number, event);
+        }
+    }
+
+    fn note(&self, error: &io::Error) {
+        self.write(Event::Note(Cow::Owned(error.to_string())));
     }
 
     async fn connect(&self, client: Stream) -> io::Result<(Stream, Stream)> {
@@ -172,11 +199,38 @@ impl Connection {
         }
     }
 
+    /// The same by two threads. They have ended afterwards; if this is dropped before, they end soon, and write nothing down
+    /// any more.
+    async fn pass_both_by_threads(&self, client: Stream, server: Stream) -> io::Result<()> {
+        let mut pair = Pair::new(client, server, Arc::clone(&self.is_given_up))?;
+        let (sender, mut ended) = tokio::sync::mpsc::channel(2);
+        for (from, to, direction) in [
+            (&pair.client, &pair.server, Direction::FromClient),
+            (&pair.server, &pair.client, Direction::FromServer),
+        ] {
+            let (mut from, mut to) = (from.try_clone()?, to.try_clone()?);
+            let (connection, sender) = (self.clone(), sender.clone());
+            threads::spawn(async move {
+                let outcome = connection.pass(&mut from, &mut to, direction, None).await;
+                drop((from, to));
+                // There is room for both; if nobody is there any more, nobody is to be told.
+                let _ = sender.try_send(outcome);
+            })?;
+        }
+        drop(sender);
+        while let Some(outcome) = ended.recv().await {
+            if outcome.is_err() {
+                pair.reset();
+            }
+        }
+        Ok(())
+    }
+
     /// Passes on what comes from one side, until it ends or both have to.
     async fn pass(
         &self,
-        from: &mut ReadHalf<Stream>,
-        to: &mut WriteHalf<Stream>,
+        from: &mut (impl AsyncRead + Unpin),
+        to: &mut (impl AsyncWrite + Unpin),
         direction: Direction,
         observer: Option<SharedObserver>,
     ) -> Result<(), Broken> {
@@ -235,8 +289,12 @@ impl Connection {
 impl Connection {
     /// Writes down and passes on. False if the other side does not take it any more: how it ended is seen by
     /// whoever reads from it.
-    async fn deliver(&self, to: &mut WriteHalf<Stream>, direction: Direction, bytes: &[u8]) -> bool {
+    async fn deliver(&self, to: &mut (impl AsyncWrite + Unpin), direction: Direction, bytes: &[u8]) -> bool {
         self.write(Event::Bytes { direction, bytes: Cow::Borrowed(bytes) });
+        if self.is_given_up.load(Ordering::SeqCst) {
+            // It may not have been written down.
+            return false;
+        }
         let written = write_all(to, bytes).await;
         if let Err(error) = &written {
             self.write(Event::Note(Cow::Owned(format!("not delivered: {error}"))));
@@ -246,7 +304,7 @@ impl Connection {
 }
 
 /// TLS holds back what it was given until it is told not to.
-async fn write_all(to: &mut WriteHalf<Stream>, bytes: &[u8]) -> io::Result<()> {
+async fn write_all(to: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<()> {
     to.write_all(bytes).await?;
     to.flush().await
 }

@@ -1,4 +1,5 @@
-//! What is written down: one capture of all connections, or one of each.
+//! What becomes of what was said: it is written down, as one capture of all connections or one of each, and told to
+//! whoever listens.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -6,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use super::live::Teller;
 use crate::capture::file::{self, FileWriter};
 use crate::capture::{Event, Metadata, Record};
 
@@ -15,17 +17,23 @@ const CONNECTION: &str = "{connection}";
 /// A recording under way. All connections share it.
 #[derive(Debug)]
 pub struct Recording {
-    path: PathBuf,
-    metadata: Metadata,
     started: Instant,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
+    files: Option<Files>,
+    teller: Option<Teller>,
+    error: Option<io::Error>,
+}
+
+#[derive(Debug)]
+struct Files {
+    path: PathBuf,
+    metadata: Metadata,
     /// Of all connections as number 0, or of each that is open.
     writers: BTreeMap<u32, FileWriter>,
-    error: Option<io::Error>,
 }
 
 impl Recording {
@@ -34,14 +42,18 @@ impl Recording {
     /// # Errors
     /// If the file cannot be created.
     pub fn create(path: &Path, metadata: Metadata) -> io::Result<Self> {
+        Self::begin(Some(path), metadata, None)
+    }
+
+    /// The same, told to somebody, too, or without a file.
+    ///
+    /// # Errors
+    /// If the file cannot be created.
+    pub fn begin(path: Option<&Path>, metadata: Metadata, teller: Option<Teller>) -> io::Result<Self> {
         let started = Instant::now();
         let metadata = Metadata { started: jiff::Timestamp::now().to_string(), ..metadata };
-        let mut writers = BTreeMap::new();
-        if !path.to_string_lossy().contains(CONNECTION) {
-            writers.insert(0, file::create(path, &metadata)?);
-        }
-        let state = Mutex::new(State { writers, error: None });
-        Ok(Self { path: path.to_owned(), metadata, started, state })
+        let files = path.map(|path| Files::create(path, metadata)).transpose()?;
+        Ok(Self { started, state: Mutex::new(State { files, teller, error: None }) })
     }
 
     /// Writes down what happens on a connection. An error is kept for [`check`](Self::check).
@@ -49,32 +61,21 @@ impl Recording {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         // Asked with the lock held: the times in the file never go back.
         let record = Record { time: self.started.elapsed(), connection, event };
-        if let Err(error) = self.write_record(&mut state, &record) {
+        if let Some(teller) = &state.teller {
+            teller.tell(&record);
+        }
+        if let Some(Err(error)) = state.files.as_mut().map(|files| files.write(&record)) {
             state.error.get_or_insert(error);
         }
-    }
-
-    fn write_record(&self, state: &mut State, record: &Record<'_>) -> io::Result<()> {
-        if let Some(writer) = state.writers.get_mut(&0) {
-            return writer.write(record);
-        }
-        let writer = match state.writers.entry(record.connection) {
-            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::btree_map::Entry::Vacant(entry) => {
-                let path = self.path.to_string_lossy().replace(CONNECTION, &record.connection.to_string());
-                entry.insert(file::create(Path::new(&path), &self.metadata)?)
-            }
-        };
-        writer.write(record)
     }
 
     /// A connection is over: if it has a file of its own, that is complete.
     pub fn close(&self, connection: u32) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if connection != 0
-            && let Some(writer) = state.writers.remove(&connection)
-            && let Err(error) = close(writer)
-        {
+        if let Some(teller) = &state.teller {
+            teller.close(connection);
+        }
+        if let Some(Err(error)) = state.files.as_mut().map(|files| files.close(connection)) {
             state.error.get_or_insert(error);
         }
     }
@@ -86,20 +87,61 @@ impl Recording {
     /// The first that there was since the last call, here or in [`write`](Self::write).
     pub fn check(&self) -> io::Result<()> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.path.extension().is_none_or(|extension| extension != "gz") {
-            state.writers.values_mut().try_for_each(FileWriter::flush)?;
-        }
+        state.files.as_mut().map_or(Ok(()), Files::flush)?;
         state.error.take().map_or(Ok(()), Err)
     }
 
-    /// Ends all captures.
+    /// Ends all captures, and what is told.
     ///
     /// # Errors
     /// The first that there was.
     pub fn finish(&self) -> io::Result<()> {
-        self.check()?;
+        let checked = self.check();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut state.writers).into_values().try_for_each(close)
+        state.teller = None;
+        checked?;
+        state.files.take().map_or(Ok(()), Files::finish)
+    }
+}
+
+impl Files {
+    fn create(path: &Path, metadata: Metadata) -> io::Result<Self> {
+        let mut writers = BTreeMap::new();
+        if !path.to_string_lossy().contains(CONNECTION) {
+            writers.insert(0, file::create(path, &metadata)?);
+        }
+        Ok(Self { path: path.to_owned(), metadata, writers })
+    }
+
+    fn write(&mut self, record: &Record<'_>) -> io::Result<()> {
+        if let Some(writer) = self.writers.get_mut(&0) {
+            return writer.write(record);
+        }
+        let writer = match self.writers.entry(record.connection) {
+            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::btree_map::Entry::Vacant(entry) => {
+                let path = self.path.to_string_lossy().replace(CONNECTION, &record.connection.to_string());
+                entry.insert(file::create(Path::new(&path), &self.metadata)?)
+            }
+        };
+        writer.write(record)
+    }
+
+    fn close(&mut self, connection: u32) -> io::Result<()> {
+        // Number 0 is no connection's.
+        let writer = if connection == 0 { None } else { self.writers.remove(&connection) };
+        writer.map_or(Ok(()), close)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self.path.extension().is_some_and(|extension| extension == "gz") {
+            true => Ok(()),
+            false => self.writers.values_mut().try_for_each(FileWriter::flush),
+        }
+    }
+
+    fn finish(self) -> io::Result<()> {
+        self.writers.into_values().try_for_each(close)
     }
 }
 

@@ -23,7 +23,7 @@ use serde_json::Value;
 use super::pair::{Pair, Program};
 use super::table::Scenario;
 use crate::capture::{Metadata, PeerInfo, ServerAct, ServerLines};
-use crate::commands::record::recorder;
+use crate::commands::between::recorder;
 use crate::peers::Peer;
 use crate::process::read_lossy;
 use crate::record::address::Address;
@@ -132,6 +132,8 @@ impl<'a> Stage<'a> {
             server_tls: None,
             faults: faults.clone(),
             is_by_message: !scenario.faults.is_empty(),
+            // Faults are armed while it plays.
+            is_by_threads: false,
             server_wait: SERVER_WAIT,
         };
         let listen = Address::Tcp("127.0.0.1:0".to_owned());

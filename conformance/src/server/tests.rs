@@ -1,4 +1,5 @@
 use std::io::Write;
+use std::net::TcpListener;
 use std::thread;
 
 use super::*;

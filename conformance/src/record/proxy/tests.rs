@@ -52,6 +52,7 @@ fn proxy(server: &str) -> Proxy {
         server_tls: None,
         faults: Armed::default(),
         is_by_message: false,
+        is_by_threads: false,
         server_wait: Duration::ZERO,
     }
 }
@@ -90,9 +91,13 @@ fn greeted(address: &Address) -> TcpStream {
 
 #[test]
 fn both_streams_and_both_ends_are_written_down_in_order() {
+    [false, true].into_iter().for_each(both_streams);
+}
+
+fn both_streams(is_by_threads: bool) {
     let dir = tempfile::tempdir().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let proxy = proxy(&listener.local_addr().unwrap().to_string());
+    let proxy = Proxy { is_by_threads, ..proxy(&listener.local_addr().unwrap().to_string()) };
     let server = echo(listener);
     let metadata = Metadata { scenario: "echo".to_owned(), ..Metadata::default() };
     let running = Background::start(proxy, any_port(), &target(&dir), metadata).unwrap();
@@ -125,9 +130,13 @@ fn both_streams_and_both_ends_are_written_down_in_order() {
 
 #[test]
 fn a_reset_is_written_down_as_such_and_passed_on() {
+    [false, true].into_iter().for_each(reset);
+}
+
+fn reset(is_by_threads: bool) {
     let dir = tempfile::tempdir().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let proxy = proxy(&listener.local_addr().unwrap().to_string());
+    let proxy = Proxy { is_by_threads, ..proxy(&listener.local_addr().unwrap().to_string()) };
     let server = echo(listener);
     let running = Background::start(proxy, any_port(), &target(&dir), Metadata::default()).unwrap();
     let client = greeted(running.address());
@@ -178,6 +187,10 @@ fn a_fault_ends_the_connection_and_the_next_one_is_left_alone() {
 
 #[test]
 fn unix_sockets_work_and_each_connection_may_have_its_file() {
+    [false, true].into_iter().for_each(unix_sockets);
+}
+
+fn unix_sockets(is_by_threads: bool) {
     let dir = tempfile::tempdir().unwrap();
     let (inner, outer) = (dir.path().join("inner"), dir.path().join("outer"));
     let listener = UnixListener::bind(&inner).unwrap();
@@ -190,8 +203,8 @@ fn unix_sockets_work_and_each_connection_may_have_its_file() {
     });
     let listen = Address::Unix(outer.clone());
     let path = dir.path().join("{connection}.zeocap.gz");
-    let running =
-        Background::start(proxy(inner.to_str().unwrap()), listen, &path, Metadata::default()).unwrap();
+    let proxy = Proxy { is_by_threads, ..proxy(inner.to_str().unwrap()) };
+    let running = Background::start(proxy, listen, &path, Metadata::default()).unwrap();
     for word in ["one", "two"] {
         let mut client = UnixStream::connect(&outer).unwrap();
         client.read_exact(&mut [0; 2]).unwrap();
@@ -292,4 +305,35 @@ fn a_server_that_is_away_is_waited_for() {
     running.stop().unwrap();
     assert_eq!(&greeting, b"hi");
     assert_eq!(story(&target(&dir), 1).unwrap()[..2], [line('O', ""), line('S', "hi")]);
+}
+
+/// Nobody says anything, and nobody hangs up.
+#[test]
+fn connections_that_stand_still_are_given_up_in_the_end() {
+    for is_by_threads in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let proxy = Proxy { is_by_threads, ..proxy(&listener.local_addr().unwrap().to_string()) };
+        let server = echo(listener);
+        let recording = Arc::new(Recording::create(&target(&dir), Metadata::default()).unwrap());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (sender, stopped) = oneshot::channel();
+        let (addresses, address) = mpsc::channel();
+        let running = thread::spawn(move || {
+            runtime.block_on(async move {
+                let listener = Listener::bind(&any_port()).await?;
+                addresses.send(listener.address()?).unwrap();
+                let stop = async { stopped.await.unwrap_or(()) };
+                proxy.run(listener, recording, stop, Duration::ZERO).await
+            })
+        });
+        let mut client = greeted(&address.recv().unwrap());
+        sender.send(()).unwrap();
+        running.join().unwrap().unwrap();
+        let ended = client.read(&mut [0]);
+        assert!(matches!(&ended, Ok(0)), "{ended:?}");
+        server.join().unwrap().unwrap();
+        // Neither of them has ended it.
+        assert_eq!(story(&target(&dir), 1).unwrap(), [line('O', ""), line('S', "hi")]);
+    }
 }
