@@ -27,9 +27,11 @@
 mod compare;
 mod explain;
 mod fields;
+mod liberty;
 mod live;
 mod needs;
 mod order;
+pub mod ours;
 mod plan;
 mod serve;
 pub mod start;
@@ -132,5 +134,5 @@ pub fn play(capture: &Path, address: SocketAddr, patience: Duration) -> Result<R
 /// # Errors
 /// [`ReplayError`]; what the clients do otherwise is in the report.
 pub fn serve(capture: &Path, listener: &TcpListener, patience: Duration) -> Result<Report, ReplayError> {
-    serve::play(&Plan::read(capture)?, listener, patience)
+    serve::play(&Plan::read(capture)?, listener, patience, liberty::NoLiberty)
 }

@@ -1,0 +1,93 @@
+//! Our own client in front of a played server.
+//!
+//! A driver reads what the captured clients have said, message by message, and has [`zeo_client`] do the same by its public
+//! interface: a `loadBefore` is [`Client::load_before`](zeo_client::Client::load_before), a `storea` is
+//! [`Transaction::store`](zeo_client::Transaction::store), and so on. No byte of what our clients say comes from the capture
+//! in another way. What they say by themselves, such as the beginning of a connection, comes from them alone. The played
+//! server compares all of it with what Python's clients have said.
+//!
+//! What counts as the same is in `same.rs` in addition to the [rules of a replay](super). What our client says otherwise on
+//! purpose is an [`Excuse`], and there is one for each message. An answer of which our client makes an error, or the other
+//! way round, is a difference, too.
+
+mod arrange;
+mod driver;
+mod guest;
+mod parts;
+mod same;
+
+use std::error::Error;
+use std::net::TcpListener;
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::{Plan, Report, serve};
+use crate::capture::file;
+pub use arrange::Excuse;
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Played {
+    /// What the played server has heard.
+    pub report: Report,
+    /// What our clients have said otherwise, as they should.
+    pub excuses: Vec<Excuse>,
+}
+
+/// Why our client cannot play a scenario.
+///
+/// # Errors
+/// The reason.
+pub fn can_be_ours(scenario: &str) -> Result<(), &'static str> {
+    match scenario {
+        "order" => Err("its calls are in an order that does not compile with our client"),
+        "refused" | "strangers" => Err("its clients are none"),
+        "ruok" => Err("its probes are said by no client"),
+        "heartbeat" => Err("its client shows more often than usual that it is there"),
+        "blobs_shared" => Err("its client shares a directory with the server"),
+        "read_only" => Err("its script asks, past the client, for what that refuses by itself"),
+        "z308" | "z309" | "z310" | "z3101" | "older_calls" => Err("it is about calls that our client does not make"),
+        "digest" => Err("its server expects the answer to a challenge of that time"),
+        _ => Ok(()),
+    }
+}
+
+/// Plays the server of the capture to our own clients, which do what those of the capture did.
+///
+/// # Errors
+/// If the capture cannot be played, or our client cannot do something although it was answered as in the capture.
+pub fn play_ours(capture: &Path, patience: Duration) -> Result<Played, Box<dyn Error>> {
+    let scenario = file::open(capture)?.metadata().scenario.clone();
+    let mut plan = Plan::read(capture)?;
+    let excuses = arrange::arrange(&mut plan);
+    let dir = tempfile::TempDir::with_prefix("zeo-ours-")?;
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let mut driver = driver::Driver::new(&plan, listener.local_addr()?, &scenario, dir.path(), patience);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (stop, stopped) = oneshot::channel();
+    let (report, driven) = std::thread::scope(|scope| {
+        let serving = scope.spawn(|| {
+            let report = serve::play(&plan, &listener, patience, same::OurLiberty::default());
+            if report.as_ref().map_or(true, |report| !report.differences.is_empty()) {
+                // Nobody answers any more. It may have ended already.
+                let _ = stop.send(());
+            }
+            report
+        });
+        let driven = runtime.block_on(async {
+            tokio::select! {
+                driven = driver.run() => driven,
+                Ok(()) = stopped => Ok(()),
+            }
+        });
+        (serving.join(), driven)
+    });
+    let mut report = report.map_err(|_| "the thread of the server panicked")??;
+    report.differences.append(&mut driver.mistakes);
+    if report.differences.is_empty() {
+        driven?;
+    }
+    Ok(Played { report, excuses })
+}
