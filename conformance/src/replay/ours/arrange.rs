@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use zeo_codec::{Call, Method};
+use zeo_codec::{Call, Generation, Method, Value};
 
 use super::super::Plan;
-use super::super::plan::{Course, Said, Step};
+use super::super::plan::{Course, Courses, Said, Step};
 use super::parts::{Parts, answered, result};
 
 /// A message of the captured client that ours does not say, or says in another way, on purpose.
@@ -28,17 +28,14 @@ impl fmt::Display for Excuse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { connection, number, captured, instead, why } = self;
         write!(f, "connection {connection}, message {number}, {captured:.60}: ")?;
-        if instead.is_empty() {
-            write!(f, "not said, {why}")
-        } else {
-            write!(f, "instead {instead}, {why}")
-        }
+        if instead.is_empty() { write!(f, "not said, {why}") } else { write!(f, "instead {instead}, {why}") }
     }
 }
 
 const LOST_WITH_THE_CONNECTION: &str = "the transaction has gone with the connection that it began in";
 const ENDED_ONE_BY_ONE: &str = "iterators are ended one by one, and not those that were at their end";
 const COUNTED: &str = "a number of transactions, in place of the last one";
+const TEXT: &str = "the texts of a transaction are text in ZEO 4, those that were copied, too";
 
 /// What is known of a connection so far.
 #[derive(Default)]
@@ -60,9 +57,27 @@ enum Asked {
 
 /// Arranges a plan.
 pub(super) fn arrange(plan: &mut Plan) -> Vec<Excuse> {
+    only_with_words(plan);
     let excuses = leave_out(plan);
     gather(plan);
     excuses
+}
+
+/// Leaves out connections on which no client has said anything: it was closed while it tried.
+fn only_with_words(plan: &mut Plan) {
+    let said = |step: &Step| match step {
+        Step::Say(connection, _) | Step::Lost(connection, _) => Some(*connection),
+        _ => None,
+    };
+    let with_words: BTreeSet<u32> = plan.steps.iter().filter_map(said).collect();
+    plan.steps.retain(|step| match step {
+        Step::Open(connection)
+        | Step::Say(connection, _)
+        | Step::Heard(connection, _)
+        | Step::Lost(connection, _)
+        | Step::Close(connection)
+        | Step::Ended(connection) => with_words.contains(connection),
+    });
 }
 
 fn leave_out(plan: &mut Plan) -> Vec<Excuse> {
@@ -112,7 +127,18 @@ impl State {
         let (instead, why) = match &parts.call {
             Call::TpcBegin(begin) => {
                 self.begun.insert(begin.id.0);
-                return vec![said];
+                let is_zeo4 = said.dialect.is_some_and(|dialect| dialect.generation < Generation::Zeo5);
+                let bytes = [&begin.user, &begin.description];
+                if !is_zeo4 || !bytes.iter().any(|value| matches!(value, Value::Bytes(_))) {
+                    return vec![said];
+                }
+                let mut text = said.text.clone();
+                for value in bytes {
+                    let shown = value.as_bytes().and_then(|bytes| str::from_utf8(bytes).ok());
+                    let shown = shown.map(|shown| Value::Text(shown.into()).to_string());
+                    text = text.replacen(&value.to_string(), &shown.unwrap_or_default(), 1);
+                }
+                (vec![text], TEXT)
             }
             Call::Transaction(Method::TpcAbort, call) if !self.begun.contains(&call.id.0) => {
                 self.asked.insert(id, Asked::LeftOut);
@@ -170,48 +196,92 @@ impl State {
     }
 }
 
-/// Puts what nobody answers right before the next message of the connection that somebody does. That is when our client
-/// writes it, and the server does nothing about it before the vote. The label comes behind `get_info`.
+/// Puts messages where our client says them, or has to be told them:
+///
+/// * what nobody answers right before the next message of the connection that somebody does: that is when our client writes
+///   it, and the server does nothing about it before the vote;
+/// * the label behind `get_info`;
+/// * the answer to `get_info`, and the end of a verification, right behind what asks for them: our client waits for these,
+///   Python's clients of ZEO 4 do not.
 fn gather(plan: &mut Plan) {
-    let mut arranged = Vec::new();
-    let mut waiting = BTreeMap::<u32, Vec<Said>>::new();
-    let mut labels = BTreeMap::<u32, Said>::new();
-    let mut described = BTreeSet::new();
+    let mut gathered = Gathered::default();
     for step in std::mem::take(&mut plan.steps) {
-        let (connection, is_one_way, method) = match &step {
-            Step::Say(connection, said) => {
-                let parts = Parts::of_said(said);
-                let is_one_way = parts.as_ref().is_some_and(|parts| parts.is_one_way);
-                (*connection, is_one_way, parts.and_then(|parts| parts.method()))
+        gathered.add(step, &plan.expected);
+    }
+    let waiting = std::mem::take(&mut gathered.waiting);
+    for (connection, rest) in waiting {
+        gathered.steps.extend(rest.into_iter().map(|said| Step::Say(connection, said)));
+    }
+    plan.steps = gathered.steps;
+}
+
+#[derive(Default)]
+struct Gathered {
+    steps: Vec<Step>,
+    /// What nobody answers, and labels, until it is their turn.
+    waiting: BTreeMap<u32, Vec<Said>>,
+    labels: BTreeMap<u32, Said>,
+    described: BTreeSet<u32>,
+    /// How much the server has said, and how much of it was put further to the front.
+    heard: BTreeMap<(u32, bool), (usize, usize)>,
+}
+
+impl Gathered {
+    fn add(&mut self, step: Step, expected: &BTreeMap<u32, Courses>) {
+        let (connection, parts) = match &step {
+            Step::Open(_) => return self.steps.push(step),
+            Step::Heard(connection, course) => {
+                let (count, early) = self.heard.entry((*connection, *course == Course::Replies)).or_default();
+                if *early == 0 {
+                    *count += 1;
+                    self.steps.push(step);
+                } else {
+                    *early -= 1;
+                }
+                return;
             }
+            Step::Say(connection, said) => (*connection, Parts::of_said(said)),
             Step::Lost(connection, _) | Step::Close(connection) | Step::Ended(connection) => {
-                (*connection, false, None)
-            }
-            Step::Open(_) | Step::Heard(..) => {
-                arranged.push(step);
-                continue;
+                (*connection, None)
             }
         };
+        let method = parts.as_ref().and_then(Parts::method);
+        let is_one_way = parts.is_some_and(|parts| parts.is_one_way);
         match step {
             Step::Say(_, said)
-                if method == Some(Method::SetClientLabel) && !described.contains(&connection) =>
+                if method == Some(Method::SetClientLabel) && !self.described.contains(&connection) =>
             {
-                labels.insert(connection, said);
+                self.labels.insert(connection, said);
+                return;
             }
-            Step::Say(_, said) if is_one_way => waiting.entry(connection).or_default().push(said),
+            Step::Say(_, said) if is_one_way && method != Some(Method::EndZeoVerify) => {
+                self.waiting.entry(connection).or_default().push(said);
+                return;
+            }
             step => {
-                let before = waiting.remove(&connection).unwrap_or_default();
-                arranged.extend(before.into_iter().map(|said| Step::Say(connection, said)));
-                arranged.push(step);
-                if method == Some(Method::GetInfo) {
-                    described.insert(connection);
-                    waiting.entry(connection).or_default().extend(labels.remove(&connection));
-                }
+                let before = self.waiting.remove(&connection).unwrap_or_default();
+                self.steps.extend(before.into_iter().map(|said| Step::Say(connection, said)));
+                self.steps.push(step);
             }
         }
+        let courses = expected.get(&connection);
+        match method {
+            Some(Method::EndZeoVerify) => self.hear_until(connection, Course::Notices, courses, "endVerify("),
+            Some(Method::GetInfo) if self.described.insert(connection) => {
+                self.hear_until(connection, Course::Replies, courses, ": get_info -> ");
+                self.waiting.entry(connection).or_default().extend(self.labels.remove(&connection));
+            }
+            _ => {}
+        }
     }
-    for (connection, rest) in waiting {
-        arranged.extend(rest.into_iter().map(|said| Step::Say(connection, said)));
+
+    /// Has the server say what it says next, up to this, now.
+    fn hear_until(&mut self, connection: u32, course: Course, courses: Option<&Courses>, last: &str) {
+        let (count, early) = self.heard.entry((connection, course == Course::Replies)).or_default();
+        let next = courses.and_then(|courses| courses.of(course).get(*count..)).unwrap_or_default();
+        let Some(index) = next.iter().position(|said| said.text.contains(last)) else { return };
+        *count += index + 1;
+        *early += index + 1;
+        self.steps.extend((0..=index).map(|_| Step::Heard(connection, course)));
     }
-    plan.steps = arranged;
 }

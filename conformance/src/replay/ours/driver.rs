@@ -18,6 +18,7 @@ use super::parts::{Parts, answered, result};
 
 /// Nobody is to wait until a client tries again.
 const POLL: Duration = Duration::from_millis(5);
+const NEVER: Duration = Duration::from_secs(3600);
 
 /// A call that the captured server answers.
 struct Asked {
@@ -79,32 +80,49 @@ impl<'p> Driver<'p> {
         }
     }
 
-    /// Takes all steps.
-    ///
-    /// # Errors
-    /// What our client cannot do; that shows in what the server misses, too.
-    pub(super) async fn run(&mut self) -> Result<(), String> {
-        let plan = self.plan;
+    /// Takes all steps; false if our client cannot take one. That shows in what the server misses, too.
+    pub(super) async fn run(&mut self) -> bool {
+        let plan: &'p Plan = self.plan;
         for (index, step) in plan.steps.iter().enumerate() {
-            if self.included.contains(&index) {
-                continue;
-            }
-            match step {
-                Step::Open(connection) => self.open(index, *connection)?,
-                Step::Say(connection, said) => {
-                    let saying = self.say(index, *connection, said);
-                    saying.await.map_err(|error| format!("{}: {error}", said.text))?;
-                }
-                Step::Heard(connection, course) => self.hear(*connection, *course).await?,
-                Step::Lost(connection, method) => {
-                    let losing = self.lose(*connection, method);
-                    losing.await.map_err(|error| format!("{method}: {error}"))?;
-                }
-                Step::Close(connection) if !plan.cut.contains(connection) => self.close(*connection),
-                Step::Close(connection) | Step::Ended(connection) => self.part(*connection),
+            if !self.included.contains(&index)
+                && let Err(what) = self.step(index, step).await
+            {
+                self.fail(step, what);
+                return false;
             }
         }
+        true
+    }
+
+    async fn step(&mut self, index: usize, step: &'p Step) -> Result<(), String> {
+        match step {
+            Step::Open(connection) => self.open(index, *connection)?,
+            Step::Say(connection, said) => self.say(index, *connection, said).await?,
+            Step::Heard(connection, course) => self.hear(*connection, *course).await?,
+            Step::Lost(connection, method) => self.lose(*connection, method).await?,
+            Step::Close(connection) if !self.plan.cut.contains(connection) => self.close(*connection),
+            Step::Close(connection) | Step::Ended(connection) => self.part(*connection),
+        }
         Ok(())
+    }
+
+    fn fail(&mut self, step: &Step, what: String) {
+        let (connection, said) = match step {
+            Step::Say(connection, said) => (*connection, Some(said)),
+            Step::Open(connection)
+            | Step::Heard(connection, _)
+            | Step::Lost(connection, _)
+            | Step::Close(connection)
+            | Step::Ended(connection) => (*connection, None),
+        };
+        self.mistakes.push(Difference {
+            connection,
+            number: said.map(|said| said.number),
+            field: "what our client does".to_owned(),
+            expected: said.map_or("what the captured one did", |said| &said.text).to_owned(),
+            got: what,
+            bytes: (said.map(|said| said.payload.clone()).unwrap_or_default(), Bytes::new()),
+        });
     }
 
     /// What a connection says from a step on.
@@ -118,19 +136,20 @@ impl<'p> Driver<'p> {
 
     /// A new client, or one that has lost its connection and comes again.
     fn open(&mut self, index: usize, connection: u32) -> Result<(), String> {
-        let (mut label, mut storage, mut read_only) = (None, "1".to_owned(), Vec::new());
+        let (mut label, mut storage, mut read_only) = (None, "1".to_owned(), false);
+        let mut is_refused = true;
         for (_, said) in self.later(index, connection) {
             match Parts::of_said(said).map(|parts| parts.call) {
                 Some(Call::Register(register)) => {
-                    read_only.push(register.is_read_only());
+                    read_only = register.is_read_only();
                     storage = register.storage.into_owned();
                 }
                 Some(Call::SetClientLabel(call)) => label = Some(call.label.into_owned()),
+                Some(Call::Plain(Method::GetInfo)) => is_refused = false,
                 _ => {}
             }
         }
-        let returning =
-            self.players.iter().position(|player| !player.is_connected && player.label == label);
+        let returning = self.players.iter().position(|player| !player.is_connected && player.label == label);
         if let Some(player) = returning {
             self.owners.insert(connection, player);
             if let Some(player) = self.players.get_mut(player) {
@@ -143,18 +162,16 @@ impl<'p> Driver<'p> {
         std::fs::create_dir_all(&dir).map_err(|error| error.to_string())?;
         let mut builder = Builder::new(self.address)
             .storage(storage)
-            .access(match read_only.as_slice() {
-                [true, ..] => Access::ReadOnly,
-                [false, true, ..] => Access::PreferWrite,
-                _ => Access::ReadWrite,
-            })
+            .access(if read_only { Access::ReadOnly } else { Access::ReadWrite })
             .wait_timeout(self.patience)
-            .disconnect_poll(POLL)
-            .disconnect_poll_max(POLL)
+            // The one that is not let in has given up by then.
+            .disconnect_poll(if is_refused { NEVER } else { POLL })
+            .disconnect_poll_max(if is_refused { NEVER } else { POLL })
+            .drop_cache_rather_verify(self.scenario == "verify_dropped")
             .blobs(BlobOptions::new(dir.join("blobs")));
         if let Some(label) = &label {
             builder = builder.label(label);
-        } else if self.scenario.starts_with("verify_") {
+        } else if self.scenario.starts_with("verify_") && (number > 0 || self.scenario != "verify_newer") {
             // One that goes and comes again, as the script has it.
             builder = builder.cache_file(self.dir.join("cache"), FileCache::SIZE_DEFAULT);
         }
@@ -305,7 +322,8 @@ impl<'p> Driver<'p> {
     /// An invalidation: what comes next may depend on it.
     async fn hear_notice(&mut self, connection: u32, said: &Said) -> Result<(), String> {
         let told = said.text.strip_prefix("invalidateTransaction(").and_then(|rest| rest.split('\'').nth(1));
-        let Some(tid) = told.and_then(|digits| u64::from_str_radix(digits, 16).ok()).map(Tid::from_u64) else {
+        let Some(tid) = told.and_then(|digits| u64::from_str_radix(digits, 16).ok()).map(Tid::from_u64)
+        else {
             return Ok(());
         };
         let patience = self.patience;
@@ -330,8 +348,11 @@ impl<'p> Driver<'p> {
         timeout(patience, lost).await.map_err(|_| "it does not come to it".to_owned())
     }
 
-    /// The client goes.
+    /// The client goes. One that was not let in has gone by itself, or will.
     fn close(&mut self, connection: u32) {
+        if !self.ready.contains(&connection) {
+            return;
+        }
         self.asked.retain(|(of, _), _| *of != connection);
         if let Ok(player) = self.player(connection) {
             player.guest.client.close();

@@ -5,14 +5,16 @@
 //! * The ids of transactions are the client's own choice, too: they are mapped one to one, as those of two captures.
 //! * A flag is true or false, whether as a number or not; Python's client passes on what its caller has said.
 //! * ZEO 4 writes `None` for the serial of a new object.
+//! * Which of the objects in a cache is verified first does not matter.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use zeo_codec::{Dialect, Envelope, Limits, Method, MsgId, REPLY, Value, write_message_behind};
 
+use super::super::Plan;
 use super::super::liberty::{Heard, Liberty};
-use super::super::plan::Said;
+use super::super::plan::{Said, Step};
 use super::parts::Parts;
 
 /// Ids of transactions from here on are told apart from other numbers.
@@ -20,11 +22,30 @@ const ID_MIN: u64 = 1_000_000_000;
 /// What is added to smaller ones.
 const ID_OFFSET: u64 = 1_000_000_000_000;
 
+/// How the verification of an object begins.
+const VERIFY: &str = "verify(";
+
 /// The liberty of our client.
 #[derive(Default)]
 pub(super) struct OurLiberty {
     /// The ids of calls that are not answered yet, by the connection and the captured id.
     ids: BTreeMap<(u32, String), MsgId<'static>>,
+    /// What is still to be verified on each connection.
+    verifying: BTreeMap<u32, BTreeSet<String>>,
+}
+
+impl OurLiberty {
+    pub(super) fn of(plan: &Plan) -> Self {
+        let mut liberty = Self::default();
+        for step in &plan.steps {
+            if let Step::Say(connection, said) = step
+                && said.text.starts_with(VERIFY)
+            {
+                liberty.verifying.entry(*connection).or_default().insert(said.text.clone());
+            }
+        }
+        liberty
+    }
 }
 
 impl Liberty for OurLiberty {
@@ -35,6 +56,11 @@ impl Liberty for OurLiberty {
         live: &'m Heard,
     ) -> (Cow<'m, str>, Cow<'m, str>) {
         let whole = (Cow::Borrowed(captured.text.as_str()), Cow::Borrowed(live.text.as_str()));
+        if captured.text.starts_with(VERIFY)
+            && self.verifying.get_mut(&connection).is_some_and(|left| left.remove(&live.text))
+        {
+            return (Cow::Borrowed(&live.text), Cow::Borrowed(&live.text));
+        }
         let (Some(one), Some(other)) =
             (Parts::of_said(captured), Parts::of(&live.payload, live.dialect.as_ref()))
         else {
@@ -80,9 +106,7 @@ fn readdressed(envelope: &Envelope<'_>, id: &MsgId<'_>, dialect: &Dialect) -> Op
 fn in_one_form(text: &str, parts: &Parts<'_>) -> String {
     let text = text.strip_prefix(&format!("{}: ", parts.id)).unwrap_or(text);
     let text = match parts.method() {
-        Some(Method::Register | Method::Pack) => {
-            text.replace(", False)", ", 0)").replace(", True)", ", 1)")
-        }
+        Some(Method::Register | Method::Pack) => text.replace(", False)", ", 0)").replace(", True)", ", 1)"),
         Some(Method::Storea | Method::StoreBlobEnd | Method::StoreBlobShared) => {
             text.replacen(", None, ", ", h'0000000000000000', ", 1)
         }
