@@ -73,18 +73,16 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Outcome {
                 out.flush()?;
                 Ok(serve(path, &listener, patience)?)
             }
-            Arguments { client: Some(Guests::Ours), .. } => {
-                match can_be_ours(&file::open(path)?.metadata().scenario) {
-                    Ok(()) => {
-                        let Played { report, excuses } = play_ours(path, patience)?;
-                        for excuse in excuses {
-                            writeln!(out, "{}: as it should, {excuse}", path.display())?;
-                        }
-                        Ok(report)
+            Arguments { client: Some(Guests::Ours), .. } => match can_be_ours(file::open(path)?.metadata()) {
+                Ok(()) => {
+                    let Played { report, excuses } = play_ours(path, patience)?;
+                    for excuse in excuses {
+                        writeln!(out, "{}: as it should, {excuse}", path.display())?;
                     }
-                    Err(reason) => Err(reason),
+                    Ok(report)
                 }
-            }
+                Err(reason) => Err(reason),
+            },
             Arguments { client: Some(Guests::Python(program)), .. } => {
                 let scenario = file::open(path)?.metadata().scenario.clone();
                 match can_be_guests(&scenario) {

@@ -140,8 +140,10 @@ impl State {
                 }
                 (vec![text], TEXT)
             }
-            Call::Transaction(Method::TpcAbort, call) if !self.begun.contains(&call.id.0) => {
-                self.asked.insert(id, Asked::LeftOut);
+            _ if parts.transaction().is_some_and(|id| !self.begun.contains(&id.0)) => {
+                if !parts.is_one_way {
+                    self.asked.insert(id, Asked::LeftOut);
+                }
                 (Vec::new(), LOST_WITH_THE_CONNECTION)
             }
             Call::IteratorStart(_) | Call::IteratorRecordStart(_) => {

@@ -24,7 +24,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::{Plan, Report, serve};
-use crate::capture::file;
+use crate::capture::{Metadata, PeerInfo, file};
 pub use arrange::Excuse;
 
 /// What came of it.
@@ -36,23 +36,32 @@ pub struct Played {
     pub excuses: Vec<Excuse>,
 }
 
-/// Why our client cannot play a scenario.
+/// Why our client cannot play what these clients have done.
 ///
 /// # Errors
 /// The reason.
-pub fn can_be_ours(scenario: &str) -> Result<(), &'static str> {
-    match scenario {
+pub fn can_be_ours(metadata: &Metadata) -> Result<(), &'static str> {
+    let is = |peer: &Option<PeerInfo>, version: &str| {
+        peer.as_ref().is_some_and(|peer| peer.version.starts_with(version))
+    };
+    match metadata.scenario.as_str() {
         "order" => Err("its calls are in an order that does not compile with our client"),
-        "refused" | "strangers" => Err("its clients are none"),
+        "refused" | "strangers" => Err("it is about what our client never says"),
         "ruok" => Err("its probes are said by no client"),
         "heartbeat" => Err("its client shows more often than usual that it is there"),
         "blobs_shared" => Err("its client shares a directory with the server"),
-        "read_only" => Err("its script asks, past the client, for what that refuses by itself"),
+        "read_only" => Err("its script asks, past the client, for what ours refuses by itself"),
+        "fallback" => Err("its client looks for a better server at moments of its own"),
         "z308" | "z309" | "z310" | "z3101" | "older_calls" => {
             Err("it is about calls that our client does not make")
         }
-        "fallback" => Err("its client looks for a better server at moments of its own"),
         "digest" => Err("its server expects the answer to a challenge of that time"),
+        _ if metadata.client.as_ref().is_some_and(|client| client.python.starts_with('2')) => {
+            Err("what its client said has the types of Python 2")
+        }
+        _ if is(&metadata.server, "4") && !is(&metadata.client, "4") => {
+            Err("its client did not ask how to authenticate, and its server would not answer")
+        }
         _ => Ok(()),
     }
 }
@@ -60,14 +69,23 @@ pub fn can_be_ours(scenario: &str) -> Result<(), &'static str> {
 /// Plays the server of the capture to our own clients, which do what those of the capture did.
 ///
 /// # Errors
-/// If the capture cannot be played, or our client cannot do something although it was answered as in the capture.
+/// If the capture cannot be played.
 pub fn play_ours(capture: &Path, patience: Duration) -> Result<Played, Box<dyn Error>> {
-    let scenario = file::open(capture)?.metadata().scenario.clone();
-    let mut plan = Plan::read(capture)?;
+    play_otherwise(capture, capture, patience)
+}
+
+/// Plays the server of the capture to our own clients, which do what those of another capture did.
+///
+/// # Errors
+/// If one of them cannot be played.
+pub fn play_otherwise(capture: &Path, other: &Path, patience: Duration) -> Result<Played, Box<dyn Error>> {
+    let scenario = file::open(other)?.metadata().scenario.clone();
+    let (mut plan, mut acted) = (Plan::read(capture)?, Plan::read(other)?);
     let excuses = arrange::arrange(&mut plan);
+    arrange::arrange(&mut acted);
     let dir = tempfile::TempDir::with_prefix("zeo-ours-")?;
     let listener = TcpListener::bind("127.0.0.1:0")?;
-    let mut driver = driver::Driver::new(&plan, listener.local_addr()?, &scenario, dir.path(), patience);
+    let mut driver = driver::Driver::new(&acted, listener.local_addr()?, &scenario, dir.path(), patience);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (over, is_over) = oneshot::channel();
     let report = std::thread::scope(|scope| {
