@@ -137,7 +137,7 @@ impl<'p> Driver<'p> {
     /// A new client, or one that has lost its connection and comes again.
     fn open(&mut self, index: usize, connection: u32) -> Result<(), String> {
         let (mut label, mut storage, mut read_only) = (None, "1".to_owned(), false);
-        let mut is_refused = true;
+        let (mut is_refused, mut is_shared) = (true, false);
         for (_, said) in self.later(index, connection) {
             match Parts::of_said(said).map(|parts| parts.call) {
                 Some(Call::Register(register)) => {
@@ -146,6 +146,7 @@ impl<'p> Driver<'p> {
                 }
                 Some(Call::SetClientLabel(call)) => label = Some(call.label.into_owned()),
                 Some(Call::Plain(Method::GetInfo)) => is_refused = false,
+                Some(Call::StoreBlobShared(_)) => is_shared = true,
                 _ => {}
             }
         }
@@ -159,7 +160,9 @@ impl<'p> Driver<'p> {
         }
         let number = self.players.len();
         let dir = self.dir.join(format!("client{number}"));
-        std::fs::create_dir_all(&dir).map_err(|error| error.to_string())?;
+        let blobs = BlobOptions { is_shared, ..BlobOptions::new(dir.join("blobs")) };
+        std::fs::create_dir_all(if is_shared { &blobs.path } else { &dir })
+            .map_err(|error| error.to_string())?;
         let mut builder = Builder::new(self.address)
             .storage(storage)
             .access(if read_only { Access::ReadOnly } else { Access::ReadWrite })
@@ -168,7 +171,7 @@ impl<'p> Driver<'p> {
             .disconnect_poll(if is_refused { NEVER } else { POLL })
             .disconnect_poll_max(if is_refused { NEVER } else { POLL })
             .drop_cache_rather_verify(self.scenario == "verify_dropped")
-            .blobs(BlobOptions::new(dir.join("blobs")));
+            .blobs(blobs);
         if let Some(label) = &label {
             builder = builder.label(label);
         } else if self.scenario.starts_with("verify_") && (number > 0 || self.scenario != "verify_newer") {
@@ -195,6 +198,11 @@ impl<'p> Driver<'p> {
             return Ok(());
         }
         let (act, id) = match &parts.call {
+            Call::LoadBefore(load) if self.asks_for_more(index, connection, load.before) > 1 => {
+                return self.prefetch(index, connection, load.before);
+            }
+            // What is in the file does not show.
+            Call::StoreBlobShared(_) => (Act::Blob(b"shared".into()), parts.id),
             Call::Plain(Method::StoreBlobStart) => (Act::Blob(self.blob(index, connection)), parts.id),
             Call::StoreBlobChunk(_) | Call::StoreBlobEnd(_) => return Ok(()),
             Call::Transaction(Method::Vote, _) => {
@@ -209,6 +217,37 @@ impl<'p> Driver<'p> {
         if let Some(pending) = acted.map_err(|error| error.to_string())? {
             let asked = Asked { pending, method: parts.call.method(), text: said.text.clone() };
             self.asked.insert((connection, id.to_string()), asked);
+        }
+        Ok(())
+    }
+
+    /// How many loads follow upon each other, with nothing in between.
+    fn asks_for_more(&self, index: usize, connection: u32, before: Tid) -> usize {
+        let steps = self.plan.steps.get(index..).unwrap_or_default();
+        let is_load = |step: &Step| match step {
+            Step::Say(of, said) if *of == connection => {
+                let call = Parts::of_said(said).map(|parts| parts.call);
+                matches!(call, Some(Call::LoadBefore(load)) if load.before == before)
+            }
+            _ => false,
+        };
+        steps.iter().take_while(|step| is_load(step)).count()
+    }
+
+    fn prefetch(&mut self, index: usize, connection: u32, before: Tid) -> Result<(), String> {
+        let count = self.asks_for_more(index, connection, before);
+        let (mut oids, mut asked) = (Vec::new(), Vec::new());
+        for (at, said) in self.later(index, connection).take(count) {
+            if let Some(Parts { id, call: Call::LoadBefore(load), .. }) = Parts::of_said(said) {
+                oids.push(load.oid);
+                asked.push((at, id.to_string(), said.text.clone()));
+            }
+        }
+        let pending = self.player(connection)?.guest.prefetch(&oids, before);
+        for ((at, id, text), pending) in asked.into_iter().zip(pending) {
+            self.included.insert(at);
+            let asked = Asked { pending, method: Some(Method::LoadBefore), text };
+            self.asked.insert((connection, id), asked);
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use zeo_client::{
     Begun, Client, Error, Metadata, Oid, RecordIteration, Tid, Transaction, TransactionIterator,
@@ -172,7 +173,7 @@ impl Guest {
             }
             Call::NewOids(call) if call.count.is_none() => nothing(async move { client.new_oids().await }),
             Call::NewOids(call) => {
-                let call = call.clone();
+                let call = *call;
                 nothing(async move { client.ask(&Call::NewOids(call)).await })
             }
             Call::Pack(call) => {
@@ -192,6 +193,27 @@ impl Guest {
             }
             _ => nothing(async { Err::<(), _>(Error::NoTransaction) }),
         }
+    }
+
+    /// Loads objects that were asked for one behind the other. There is an answer for each.
+    pub(super) fn prefetch(&self, oids: &[Oid], before: Tid) -> Vec<Pending> {
+        let (mut waiting, mut pending) = (BTreeMap::<Oid, Vec<oneshot::Sender<Made>>>::new(), Vec::new());
+        for oid in oids {
+            let (sender, receiver) = oneshot::channel();
+            waiting.entry(*oid).or_default().push(sender);
+            let made = async { receiver.await.unwrap_or(Err(Error::Closed)) };
+            pending.push(Pending::Waits(tokio::spawn(made)));
+        }
+        let mut prefetch = self.client.prefetch(oids.iter().copied(), before);
+        tokio::spawn(async move {
+            while let Some((oid, loaded)) = prefetch.next().await {
+                if let Some(sender) = waiting.get_mut(&oid).and_then(Vec::pop) {
+                    // Who has lost the connection does not listen.
+                    let _ = sender.send(loaded.map(|_| None));
+                }
+            }
+        });
+        pending
     }
 
     async fn begin(&mut self, begin: &TpcBegin<'_>) -> Result<(), Error> {

@@ -49,7 +49,6 @@ pub fn can_be_ours(metadata: &Metadata) -> Result<(), &'static str> {
         "refused" | "strangers" => Err("it is about what our client never says"),
         "ruok" => Err("its probes are said by no client"),
         "heartbeat" => Err("its client shows more often than usual that it is there"),
-        "blobs_shared" => Err("its client shares a directory with the server"),
         "read_only" => Err("its script asks, past the client, for what ours refuses by itself"),
         "fallback" => Err("its client looks for a better server at moments of its own"),
         "z308" | "z309" | "z310" | "z3101" | "older_calls" => {
