@@ -8,11 +8,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::timeout;
 use zeo_client::cache::FileCache;
-use zeo_client::{Access, BlobOptions, Builder, Invalidations, Oid, Tid};
-use zeo_codec::{Call, Method, MsgId};
+use zeo_client::{Access, BlobOptions, Builder, Invalidations, Tid};
+use zeo_codec::{Call, Method};
 
 use super::super::plan::{Course, Said, Step};
 use super::super::{Difference, Plan};
+use super::ahead::{Ahead, Resolved};
 use super::guest::{Act, Guest, Pending};
 use super::parts::{Parts, answered, result};
 
@@ -38,6 +39,7 @@ struct Player {
 /// Drives our clients through a plan.
 pub(super) struct Driver<'p> {
     plan: &'p Plan,
+    ahead: Ahead<'p>,
     address: SocketAddr,
     scenario: &'p str,
     dir: &'p Path,
@@ -66,6 +68,7 @@ impl<'p> Driver<'p> {
     ) -> Self {
         Self {
             plan,
+            ahead: Ahead(plan),
             address,
             scenario,
             dir,
@@ -125,20 +128,11 @@ impl<'p> Driver<'p> {
         });
     }
 
-    /// What a connection says from a step on.
-    fn later(&self, index: usize, connection: u32) -> impl Iterator<Item = (usize, &'p Said)> {
-        let steps: &'p [Step] = self.plan.steps.get(index..).unwrap_or_default();
-        steps.iter().enumerate().filter_map(move |(offset, step)| match step {
-            Step::Say(of, said) if *of == connection => Some((index + offset, said)),
-            _ => None,
-        })
-    }
-
     /// A new client, or one that has lost its connection and comes again.
     fn open(&mut self, index: usize, connection: u32) -> Result<(), String> {
         let (mut label, mut storage, mut read_only) = (None, "1".to_owned(), false);
         let (mut is_refused, mut is_shared) = (true, false);
-        for (_, said) in self.later(index, connection) {
+        for (_, said) in self.ahead.of(index, connection) {
             match Parts::of_said(said).map(|parts| parts.call) {
                 Some(Call::Register(register)) => {
                     read_only = register.is_read_only();
@@ -198,16 +192,18 @@ impl<'p> Driver<'p> {
             return Ok(());
         }
         let (act, id) = match &parts.call {
-            Call::LoadBefore(load) if self.asks_for_more(index, connection, load.before) > 1 => {
+            Call::LoadBefore(load) if self.ahead.loads(index, connection, load.before) > 1 => {
                 return self.prefetch(index, connection, load.before);
             }
             // What is in the file does not show.
             Call::StoreBlobShared(_) => (Act::Blob(b"shared".into()), parts.id),
-            Call::Plain(Method::StoreBlobStart) => (Act::Blob(self.blob(index, connection)), parts.id),
+            Call::Plain(Method::StoreBlobStart) => (Act::Blob(self.ahead.blob(index, connection)), parts.id),
             Call::StoreBlobChunk(_) | Call::StoreBlobEnd(_) => return Ok(()),
             Call::Transaction(Method::Vote, _) => {
-                let (resolved, id) = self.resolved(index, connection, parts.id.clone());
-                (Act::Vote(resolved), id)
+                let Resolved { records, last, included } =
+                    self.ahead.resolved(index, connection, parts.id.clone());
+                self.included.extend(included);
+                (Act::Vote(records), last)
             }
             call => (Act::Call(call), parts.id.clone()),
         };
@@ -221,23 +217,10 @@ impl<'p> Driver<'p> {
         Ok(())
     }
 
-    /// How many loads follow upon each other, with nothing in between.
-    fn asks_for_more(&self, index: usize, connection: u32, before: Tid) -> usize {
-        let steps = self.plan.steps.get(index..).unwrap_or_default();
-        let is_load = |step: &Step| match step {
-            Step::Say(of, said) if *of == connection => {
-                let call = Parts::of_said(said).map(|parts| parts.call);
-                matches!(call, Some(Call::LoadBefore(load)) if load.before == before)
-            }
-            _ => false,
-        };
-        steps.iter().take_while(|step| is_load(step)).count()
-    }
-
     fn prefetch(&mut self, index: usize, connection: u32, before: Tid) -> Result<(), String> {
-        let count = self.asks_for_more(index, connection, before);
+        let count = self.ahead.loads(index, connection, before);
         let (mut oids, mut asked) = (Vec::new(), Vec::new());
-        for (at, said) in self.later(index, connection).take(count) {
+        for (at, said) in self.ahead.of(index, connection).take(count) {
             if let Some(Parts { id, call: Call::LoadBefore(load), .. }) = Parts::of_said(said) {
                 oids.push(load.oid);
                 asked.push((at, id.to_string(), said.text.clone()));
@@ -250,52 +233,6 @@ impl<'p> Driver<'p> {
             self.asked.insert((connection, id), asked);
         }
         Ok(())
-    }
-
-    /// The content of a blob that begins here, as far as it is known.
-    fn blob(&self, index: usize, connection: u32) -> Vec<u8> {
-        let mut content = Vec::new();
-        for (_, said) in self.later(index + 1, connection) {
-            match Parts::of_said(said).map(|parts| parts.call) {
-                Some(Call::StoreBlobChunk(chunk)) => content.extend_from_slice(&chunk.chunk),
-                Some(Call::StoreBlobEnd(_)) => return content,
-                _ => break,
-            }
-        }
-        // It was broken off: there was more.
-        content.push(b'.');
-        content
-    }
-
-    /// What conflicts of a vote were resolved to, by votes that follow upon it, and the id of the last one.
-    fn resolved(
-        &mut self,
-        index: usize,
-        connection: u32,
-        id: MsgId<'static>,
-    ) -> (BTreeMap<Oid, Bytes>, MsgId<'static>) {
-        let (mut resolved, mut last, mut included) = (BTreeMap::new(), id, Vec::new());
-        let mut waiting = Vec::new();
-        for (at, said) in self.later(index + 1, connection) {
-            let Some(parts) = Parts::of_said(said) else { break };
-            waiting.push(at);
-            match &parts.call {
-                Call::LoadSerial(_) => {}
-                Call::Storea(call) => {
-                    resolved.insert(call.oid, Bytes::copy_from_slice(&call.data));
-                }
-                Call::Transaction(Method::Vote, _) => {
-                    last = parts.id.clone();
-                    included.append(&mut waiting);
-                }
-                _ => break,
-            }
-        }
-        if included.is_empty() {
-            resolved.clear();
-        }
-        self.included.extend(included);
-        (resolved, last)
     }
 
     async fn hear(&mut self, connection: u32, course: Course) -> Result<(), String> {

@@ -10,6 +10,7 @@
 //! purpose is an [`Excuse`], and there is one for each message. An answer of which our client makes an error, or the other
 //! way round, is a difference, too.
 
+mod ahead;
 mod arrange;
 mod driver;
 mod guest;

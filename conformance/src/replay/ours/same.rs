@@ -120,3 +120,95 @@ fn in_one_form(text: &str, parts: &Parts<'_>) -> String {
         text.strip_suffix(&format!("{id})")).map_or_else(|| text.clone(), |head| format!("{head}{shown})"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use zeo_codec::call::{TpcBegin, TransactionRef, TxnId};
+    use zeo_codec::{Call, Flag, Oid, Reply, Tid, write_message};
+
+    use super::*;
+
+    fn payload(id: &MsgId<'_>, is_one_way: bool, call: &Call<'_>) -> Bytes {
+        let (mut frame, name) = (Vec::new(), call.method().unwrap().name());
+        write_message(&mut frame, &Dialect::Z5, id, Flag::Bool(is_one_way), name, call).unwrap();
+        Bytes::from(frame).slice(4..)
+    }
+
+    /// Whether the captured call, and the live one in its place, are compared as the same.
+    fn is_same(
+        liberty: &mut OurLiberty,
+        captured: (i64, &Call<'_>, &str),
+        live: (i64, &Call<'_>, &str),
+    ) -> bool {
+        let dialect = Some(Dialect::Z5);
+        let message = |(id, call, text): (i64, &Call<'_>, &str)| {
+            (text.to_owned(), payload(&MsgId::Int(id), id == 0, call))
+        };
+        let (text, payload) = message(captured);
+        let captured = Said { number: 1, text, payload, is_raw: false, dialect };
+        let (text, payload) = message(live);
+        let (one, other) = {
+            let live = Heard { text, payload, dialect };
+            let (one, other) = liberty.take(1, &captured, &live);
+            (one.into_owned(), other.into_owned())
+        };
+        let mut comparison = super::super::super::compare::Comparison::default();
+        comparison.compare(1, &one, &other).is_ok()
+    }
+
+    #[test]
+    fn an_answer_goes_to_the_call_in_the_place_of_the_captured_one() {
+        let mut liberty = OurLiberty::default();
+        let ping = Call::Plain(Method::Ping);
+        assert!(is_same(&mut liberty, (7, &ping, "7: ping()"), (3, &ping, "3: ping()")));
+        let taken = (8, &ping, "8: ping()");
+        assert!(!is_same(&mut liberty, taken, (3, &ping, "3: ping()")), "it waits for another answer");
+        let answer = |id| {
+            let mut frame = Vec::new();
+            write_message(&mut frame, &Dialect::Z5, &MsgId::Int(id), Flag::RESULT, REPLY, &Reply::None)
+                .unwrap();
+            frame.split_off(4)
+        };
+        assert_eq!(liberty.answer(2, answer(7), Some(&Dialect::Z5)), answer(7), "another connection");
+        assert_eq!(liberty.answer(1, answer(7), Some(&Dialect::Z5)), answer(3));
+        assert!(is_same(&mut liberty, taken, (3, &ping, "3: ping()")), "it is free again");
+    }
+
+    #[test]
+    fn transactions_are_one_for_the_other() {
+        let begin = |id: u64, tid| {
+            Call::TpcBegin(TpcBegin {
+                id: TxnId(id),
+                user: Value::Bytes(b"".into()),
+                description: Value::Bytes(b"".into()),
+                extension: Value::Dict(Vec::new()),
+                tid,
+                status: " ".into(),
+            })
+        };
+        let text = |id: u64| format!("tpc_begin({id}, h'', h'', {{}}, None, \" \")");
+        let large = 140_660_099_705_040;
+        let mut liberty = OurLiberty::default();
+        let captured = begin(large, None);
+        assert!(is_same(&mut liberty, (0, &captured, &text(large)), (0, &begin(1, None), &text(1))));
+        let vote = |id: u64| Call::Transaction(Method::Vote, TransactionRef { id: TxnId(id) });
+        let (captured, live) = (vote(large), vote(1));
+        let shown = format!("3: vote({large})");
+        assert!(is_same(&mut liberty, (3, &captured, &shown), (4, &live, "4: vote(1)")));
+        let abort = Call::Transaction(Method::TpcAbort, TransactionRef { id: TxnId(1) });
+        assert!(!is_same(&mut liberty, (5, &captured, &shown), (5, &abort, "5: tpc_abort(1)")));
+    }
+
+    #[test]
+    fn what_is_compared_is_the_rest() {
+        let mut liberty = OurLiberty::default();
+        let call = |tid| {
+            Call::LoadSerial(zeo_codec::call::LoadSerial { oid: Oid::ZERO, serial: Tid::from_u64(tid) })
+        };
+        let text = |id, tid| format!("{id}: loadSerial(h'0000000000000000', h'000000000000000{tid}')");
+        let captured = (1, &call(1), &*text(1, 1));
+        assert!(is_same(&mut liberty, captured, (2, &call(1), &text(2, 1))));
+        assert!(!is_same(&mut liberty, captured, (3, &call(2), &text(3, 2))));
+    }
+}
