@@ -156,10 +156,12 @@ impl State {
             }
             Call::IteratorGc(gc) => {
                 let open = gc.ids.iter().filter(|id| self.iterators.remove(id) == Some(false));
-                let bracket = |id: &i64| {
-                    if said.text.contains('[') { format!("[{id}]") } else { format!("({id},)") }
+                let list = gc.ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                let one = |id: &i64| {
+                    let shown = said.text.replacen(&format!("[{list}]"), &format!("[{id}]"), 1);
+                    shown.replacen(&format!("({list})"), &format!("({id},)"), 1)
                 };
-                (open.map(|id| format!("iterator_gc({})", bracket(id))).collect(), ENDED_ONE_BY_ONE)
+                (open.map(one).collect(), ENDED_ONE_BY_ONE)
             }
             Call::UndoLog(undo) if undo.last > 0 => {
                 let count = undo.first - undo.last;

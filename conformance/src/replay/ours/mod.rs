@@ -45,6 +45,7 @@ pub fn can_be_ours(metadata: &Metadata) -> Result<(), &'static str> {
     let is = |peer: &Option<PeerInfo>, version: &str| {
         peer.as_ref().is_some_and(|peer| peer.version.starts_with(version))
     };
+    let is_python2 = metadata.client.as_ref().is_some_and(|client| client.python.starts_with('2'));
     match metadata.scenario.as_str() {
         "order" => Err("its calls are in an order that does not compile with our client"),
         "refused" | "strangers" => Err("it is about what our client never says"),
@@ -56,8 +57,8 @@ pub fn can_be_ours(metadata: &Metadata) -> Result<(), &'static str> {
             Err("it is about calls that our client does not make")
         }
         "digest" => Err("its server expects the answer to a challenge of that time"),
-        _ if metadata.client.as_ref().is_some_and(|client| client.python.starts_with('2')) => {
-            Err("what its client said has the types of Python 2")
+        "metadata" if is(&metadata.client, "4") && is_python2 => {
+            Err("in its descriptions text beyond ASCII is no string of Python 2")
         }
         _ if is(&metadata.server, "4") && !is(&metadata.client, "4") => {
             Err("its client did not ask how to authenticate, and its server would not answer")

@@ -5,6 +5,7 @@
 //! * The ids of transactions are the client's own choice, too: they are mapped one to one, as those of two captures.
 //! * A flag is true or false, whether as a number or not; Python's client passes on what its caller has said.
 //! * ZEO 4 writes `None` for the serial of a new object.
+//! * What comes in place of a message of Python 2 is taken as one, which does not tell text from bytes.
 //! * Which of the objects in a cache is verified first does not matter.
 
 use std::borrow::Cow;
@@ -15,6 +16,7 @@ use zeo_codec::{Dialect, Envelope, Limits, Method, MsgId, REPLY, Value, write_me
 use super::super::Plan;
 use super::super::liberty::{Heard, Liberty};
 use super::super::plan::{Said, Step};
+use super::super::text::{in_python2, is_of_python2};
 use super::parts::Parts;
 
 /// Ids of transactions from here on are told apart from other numbers.
@@ -69,7 +71,11 @@ impl Liberty for OurLiberty {
         if one.is_one_way != other.is_one_way {
             return whole;
         }
-        let texts = (in_one_form(&captured.text, &one).into(), in_one_form(&live.text, &other).into());
+        let is_of_python2 = is_of_python2(&captured.payload, captured.dialect.as_ref());
+        let shown = live.dialect.as_ref().filter(|_| is_of_python2);
+        let shown = shown.and_then(|dialect| in_python2(&live.payload, dialect));
+        let shown = shown.as_ref().unwrap_or(&live.text);
+        let texts = (in_one_form(&captured.text, &one).into(), in_one_form(shown, &other).into());
         if !one.is_one_way {
             if self.ids.iter().any(|((of, _), id)| *of == connection && *id == other.id) {
                 // Nobody could tell which of the two is answered.
@@ -108,7 +114,8 @@ fn in_one_form(text: &str, parts: &Parts<'_>) -> String {
     let text = match parts.method() {
         Some(Method::Register | Method::Pack) => text.replace(", False)", ", 0)").replace(", True)", ", 1)"),
         Some(Method::Storea | Method::StoreBlobEnd | Method::StoreBlobShared) => {
-            text.replacen(", None, ", ", h'0000000000000000', ", 1)
+            let kind = if text.contains("(s2'") { "s2" } else { "h" };
+            text.replacen(", None, ", &format!(", {kind}'0000000000000000', "), 1)
         }
         _ => text.to_owned(),
     };
@@ -117,7 +124,10 @@ fn in_one_form(text: &str, parts: &Parts<'_>) -> String {
     if parts.method() == Some(Method::TpcBegin) {
         text.replacen(&format!("({id}, "), &format!("({shown}, "), 1)
     } else {
-        text.strip_suffix(&format!("{id})")).map_or_else(|| text.clone(), |head| format!("{head}{shown})"))
+        // A tuple of one item has a comma behind it, where it is shown as such.
+        let ends = [")", ",)"].into_iter();
+        let found = ends.filter_map(|end| Some((text.strip_suffix(&format!("{id}{end}"))?, end))).next();
+        found.map_or_else(|| text.clone(), |(head, end)| format!("{head}{shown}{end}"))
     }
 }
 
