@@ -12,7 +12,7 @@ use zeo_conformance::replay::Explained;
 use zeo_conformance::replay::ours::{Played, can_be_ours, play_otherwise, play_ours};
 use zeo_conformance::scenarios::{Pair, all};
 
-use crate::{IMPATIENCE, PATIENCE, capture, is_zeo4};
+use crate::{PATIENCE, capture, is_zeo4};
 
 /// Of these all scenarios are played in the everyday tests.
 const USUAL: [&str; 2] = ["6.2-6.2-pickle", "4.3.1-4.3.1-pickle"];
@@ -136,7 +136,7 @@ fn play(path: &Path, other: &Path, patience: Duration) -> Result<Played, Failed>
 /// A client that does what was done in another scenario.
 fn another_scenario() -> Result<(), Failed> {
     let pair = "6.2-6.2-msgpack";
-    let Played { report, .. } = play(&capture(pair, "undo"), &capture(pair, "commit"), IMPATIENCE)?;
+    let Played { report, .. } = play(&capture(pair, "undo"), &capture(pair, "commit"), PATIENCE)?;
     let first = report.differences.first().ok_or("nothing was noticed")?;
     assert!(first.number.is_some(), "{first}");
     Ok(())
@@ -179,7 +179,7 @@ fn noticed(name: &str, of: Direction, told: &'static str, change: fn() -> Change
         writer.finish()?.close()?;
         assert!(is_changed, "nothing was changed");
         let (served, acted) = if of == Direction::FromClient { (&path, &other) } else { (&other, &path) };
-        let Played { report, .. } = play(served, acted, IMPATIENCE)?;
+        let Played { report, .. } = play(served, acted, PATIENCE)?;
         let shown: Vec<String> = report.differences.iter().map(ToString::to_string).collect();
         let is_told = shown.first().is_some_and(|first| first.contains(told));
         if is_told { Ok(()) } else { Err(format!("{shown:#?}").into()) }

@@ -2,9 +2,13 @@
 //!
 //! A driver reads what the captured clients have said, message by message, and has [`zeo_client`] do the same by its public
 //! interface: a `loadBefore` is [`Client::load_before`](zeo_client::Client::load_before), a `storea` is
-//! [`Transaction::store`](zeo_client::Transaction::store), and so on. No byte of what our clients say comes from the capture
-//! in another way. What they say by themselves, such as the beginning of a connection, comes from them alone. The played
-//! server compares all of it with what Python's clients have said.
+//! [`Transaction::store`](zeo_client::Transaction::store), and so on; what only asks, and has no method of its own, goes by
+//! [`Client::ask`](zeo_client::Client::ask). No byte of what our clients say comes from the capture in another way. What they
+//! say by themselves, such as the beginning of a connection, comes from them alone. The played server compares all of it
+//! with what Python's clients have said.
+//!
+//! Server and driver go by the same plan: the capture, in which `arrange.rs` has put messages where our client says them. A
+//! connection that the capture ended is opened again by the client that had it.
 //!
 //! What counts as the same is in `same.rs` in addition to the [rules of a replay](super). What our client says otherwise on
 //! purpose is an [`Excuse`], and there is one for each message. An answer of which our client makes an error, or the other
