@@ -47,6 +47,12 @@ impl<T> Engine<T> {
                 return Err(self.fail_with(waiting, ConnectionError::FinishFailed(error)));
             }
         };
+        // A transaction without changes is none in ZEO 4: the tid is that of the last one.
+        let is_older = self.link.as_ref().is_some_and(Link::is_older);
+        if is_older && changes.is_empty() && self.last == Some(tid) {
+            self.done.push_back((token, Ok(Answer::Reply(Reply::Tid(tid)))));
+            return Ok(());
+        }
         let is_old = changes.is_copy(tid, self.last);
         if let Some(last) = self.last
             && tid <= last

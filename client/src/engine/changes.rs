@@ -50,6 +50,12 @@ impl Changes {
         self.objects.iter().map(|(oid, data)| (*oid, data.as_ref()))
     }
 
+    /// Whether nothing changes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.objects.is_empty()
+    }
+
     /// What is left to look for when the answer to the commit is lost. The smallest data will do.
     pub(super) fn into_lost(self, last: Option<Tid>, why: Arc<ConnectionError>) -> LostCommit {
         let oids = self.objects.keys().copied().collect();

@@ -18,6 +18,7 @@ use crate::limits::Limits;
 use crate::pickle::PickleFlavor;
 use crate::reply::{RemoteError, Reply};
 use crate::value::Value;
+use crate::{Oid, Tid};
 
 /// What a server did.
 #[derive(Debug, Clone, PartialEq)]
@@ -189,7 +190,7 @@ impl ClientSession {
                         self.is_flavor_known = true;
                         self.dialect.pickle = envelope.flavor;
                     }
-                    Some(envelope.id.into_owned())
+                    Some(of_load(envelope.id.into_owned()))
                 }
             };
             let Some(id) = id else { return Ok(Some(ClientEvent::Call(message))) };
@@ -320,11 +321,22 @@ impl ClientSession {
     }
 }
 
+/// The id of a load, also from a server on Python 2, which gives back the strings that it was given as its own.
+fn of_load(id: MsgId<'static>) -> MsgId<'static> {
+    if let MsgId::Other(Value::Tuple(items)) = &id
+        && let [oid, before] = items.as_slice()
+        && let Some(oid) = oid.as_bytes().and_then(Oid::from_slice)
+        && let Some(before) = before.as_bytes().and_then(Tid::from_slice)
+    {
+        return MsgId::Load(oid, before);
+    }
+    id
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::call::{LoadBefore, LoadSerial};
-    use crate::{Oid, Tid};
 
     fn connected() -> ClientSession {
         let mut session = ClientSession::new(Limits::DEFAULT);
@@ -347,6 +359,28 @@ mod tests {
         let Ok(Some(ClientEvent::Reply(reply))) = session.poll_event() else { panic!("no reply") };
         assert_eq!(reply.method, Some(Method::Ping));
         assert_eq!(reply.result(&Limits::DEFAULT), Ok(Ok(Reply::None)));
+    }
+
+    /// ZEO 5.4.1 on Python 2, as captured: in its reply the id is a pair of its own strings.
+    #[test]
+    fn loads_from_a_server_on_python_2() {
+        let mut session = connected();
+        session.call(&Call::Plain(Method::Ping)).unwrap();
+        let dialect = Dialect::Z5.with_pickle(PickleFlavor::Python2Protocol3);
+        let mut said = Vec::new();
+        let mut reply = |id: &MsgId<'_>| {
+            crate::write_message(&mut said, &dialect, id, Flag::RESULT, REPLY, &Value::None).unwrap();
+            core::mem::take(&mut said)
+        };
+        session.receive(&reply(&MsgId::Int(1)));
+        assert!(session.poll_event().unwrap().is_some());
+        let load = Call::LoadBefore(LoadBefore { oid: Oid::ZERO, before: Tid::from_u64(1) });
+        let id = session.call(&load).unwrap();
+        let answer = reply(&id);
+        assert_eq!(&answer[4..9], b"\x80\x03(U\x08");
+        session.receive(&answer);
+        let Ok(Some(ClientEvent::Reply(reply))) = session.poll_event() else { panic!("no reply") };
+        assert_eq!((reply.id, reply.method), (id, Some(Method::LoadBefore)));
     }
 
     /// Protocol reference A.4 and A.5.1: a server of ZEO 4 on either Python reads the first call, and is written to as it

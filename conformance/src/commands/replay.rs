@@ -11,6 +11,7 @@ use clap::Args;
 
 use super::Outcome;
 use crate::capture::file;
+use crate::replay::ours::{Played, can_be_ours, play_ours};
 use crate::replay::start::start_and_play;
 use crate::replay::{Explained, Report, play, serve};
 use crate::scenarios::Program;
@@ -36,15 +37,23 @@ pub struct Arguments {
     /// Plays the server here, HOST:PORT, to any client that does what those of the capture did.
     #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["server", "to"])]
     listen: Option<SocketAddr>,
-    /// Plays the server to Python's client of this version, such as 6.2, which runs the scenario's script.
-    #[arg(long, value_name = "VERSION", conflicts_with_all = ["server", "to", "listen"], value_parser = program)]
-    client: Option<Program>,
+    /// Plays the server to Python's client of this version, such as 6.2, which runs the scenario's script; or to `ours`,
+    /// which is made to do what the captured one did.
+    #[arg(long, value_name = "VERSION", conflicts_with_all = ["server", "to", "listen"], value_parser = guests)]
+    client: Option<Guests>,
     /// Shows the bytes of both messages, too.
     #[arg(long)]
     explain: bool,
     /// How long a message may keep us waiting, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     patience: u64,
+}
+
+/// Who comes to a played server.
+#[derive(Debug, Clone, Copy)]
+enum Guests {
+    Ours,
+    Python(Program),
 }
 
 /// Runs the command.
@@ -64,7 +73,17 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Outcome {
                 out.flush()?;
                 Ok(serve(path, &listener, patience)?)
             }
-            Arguments { client: Some(program), .. } => {
+            Arguments { client: Some(Guests::Ours), .. } => match can_be_ours(file::open(path)?.metadata()) {
+                Ok(()) => {
+                    let Played { report, excuses } = play_ours(path, patience)?;
+                    for excuse in excuses {
+                        writeln!(out, "{}: as it should, {excuse}", path.display())?;
+                    }
+                    Ok(report)
+                }
+                Err(reason) => Err(reason),
+            },
+            Arguments { client: Some(Guests::Python(program)), .. } => {
                 let scenario = file::open(path)?.metadata().scenario.clone();
                 match can_be_guests(&scenario, *program) {
                     Ok(()) => Ok(entertain(&program.ensure()?, &scenario, path, patience)?),
@@ -95,8 +114,11 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Outcome {
     Ok(if is_same { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn program(name: &str) -> Result<Program, String> {
+fn guests(name: &str) -> Result<Guests, String> {
+    if name == "ours" {
+        return Ok(Guests::Ours);
+    }
     let found = Program::ALL.into_iter().find(|program| program.name() == name);
     let names = || Program::ALL.map(Program::name).join(", ");
-    found.ok_or_else(|| format!("one of {}", names()))
+    found.map(Guests::Python).ok_or_else(|| format!("ours, or one of {}", names()))
 }

@@ -72,6 +72,11 @@ impl Watch {
         Self { observer: Observer::new(Limits::DEFAULT), client: Side::default(), server: Side::default() }
     }
 
+    /// The rules of the session, as far as they are known.
+    pub(crate) const fn dialect(&self) -> Option<&Dialect> {
+        self.observer.dialect()
+    }
+
     const fn side(&mut self, direction: Direction) -> &mut Side {
         match direction {
             Direction::FromClient => &mut self.client,

@@ -30,9 +30,11 @@ mod compare;
 mod connection;
 mod explain;
 mod fields;
+mod liberty;
 mod live;
 mod needs;
 mod order;
+pub mod ours;
 mod plan;
 mod serve;
 mod shared;
@@ -142,7 +144,7 @@ pub fn play(capture: &Path, address: SocketAddr, patience: Duration) -> Result<R
 /// # Errors
 /// [`ReplayError`]; what the clients do otherwise is in the report.
 pub fn serve(capture: &Path, listener: &TcpListener, patience: Duration) -> Result<Report, ReplayError> {
-    serve::play(&Plan::read(capture)?, listener, patience, None)
+    serve::play(&Plan::read(capture)?, listener, patience, None, liberty::NoLiberty)
 }
 
 /// The same, with a script that tells what it wants to be done to the server: that is not done before.
@@ -155,5 +157,5 @@ pub(crate) fn serve_script(
     patience: Duration,
     acts: &Receiver<ServerAct>,
 ) -> Result<Report, ReplayError> {
-    serve::play(&Plan::read(capture)?, listener, patience, Some(acts))
+    serve::play(&Plan::read(capture)?, listener, patience, Some(acts), liberty::NoLiberty)
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use bytes::Bytes;
+use zeo_codec::Dialect;
 use zeo_codec::session::{Direction, Observed};
 
 use super::ReplayError;
@@ -81,6 +82,8 @@ pub(super) struct Said {
     pub(super) payload: Bytes,
     /// It is no frame, but what a stranger said.
     pub(super) is_raw: bool,
+    /// How it is to be read; none before the greeting.
+    pub(super) dialect: Option<Dialect>,
 }
 
 /// Which of the two courses a message of a server belongs to.
@@ -123,7 +126,7 @@ impl Plan {
                 }
                 let is_raw = matches!(observed, Observed::Lost(_));
                 let text = text(&observed, dialect);
-                let said = Said { number: *number, text, payload, is_raw };
+                let said = Said { number: *number, text, payload, is_raw, dialect: dialect.copied() };
                 if direction == Direction::FromClient {
                     plan.steps.push(Step::Say(connection, said));
                     return;

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use zeo_codec::session::Direction;
 
 use super::compare::{Comparison, Unequal};
+use super::liberty::{Heard, Liberty};
 use super::plan::{Course, Said, Step};
 use super::wire::{Arrival, frame, receive_from};
 use super::{Difference, Plan, ReplayError, Report};
@@ -21,19 +22,20 @@ struct Guest {
     stream: TcpStream,
     watch: Watch,
     /// What it has said and nobody has looked at yet.
-    said: VecDeque<(String, Bytes)>,
+    said: VecDeque<Heard>,
     /// How much of each course it has been told.
     reply_count: usize,
     notice_count: usize,
     is_over: bool,
 }
 
-struct Play<'p> {
+struct Play<'p, L> {
     plan: &'p Plan,
     listener: &'p TcpListener,
     patience: Duration,
     /// What a script wants to be done to the server.
     acts: Option<&'p Receiver<ServerAct>>,
+    liberty: L,
     comparison: Comparison,
     guests: BTreeMap<u32, Guest>,
     arrivals: Receiver<Arrival>,
@@ -42,17 +44,19 @@ struct Play<'p> {
 }
 
 /// Plays the server of the capture to clients that come to `listener`, one connection after the other in the order of the
-/// capture.
+/// capture. `liberty` says what they may do in their own way.
 pub(super) fn play(
     plan: &Plan,
     listener: &TcpListener,
     patience: Duration,
     acts: Option<&Receiver<ServerAct>>,
+    liberty: impl Liberty,
 ) -> Result<Report, ReplayError> {
     listener.set_nonblocking(true)?;
     let (sender, arrivals) = channel();
     let (comparison, guests, report) = (Comparison::default(), BTreeMap::new(), Report::default());
-    let mut play = Play { plan, listener, patience, acts, comparison, guests, arrivals, sender, report };
+    let mut play =
+        Play { plan, listener, patience, acts, liberty, comparison, guests, arrivals, sender, report };
     for step in &plan.steps {
         if !play.step(step)? {
             // Whatever comes now answers something else.
@@ -62,7 +66,7 @@ pub(super) fn play(
     Ok(play.report)
 }
 
-impl Play<'_> {
+impl<L: Liberty> Play<'_, L> {
     /// False if there is nobody any more to go on with.
     fn step(&mut self, step: &Step) -> Result<bool, ReplayError> {
         match step {
@@ -147,8 +151,8 @@ impl Play<'_> {
         let deadline = Instant::now() + self.patience;
         loop {
             let Some(guest) = self.guests.get_mut(&connection) else { return false };
-            if let Some((text, payload)) = guest.said.pop_front() {
-                self.compare(connection, expected, &text, payload);
+            if let Some(heard) = guest.said.pop_front() {
+                self.compare(connection, expected, heard);
                 return true;
             }
             if guest.is_over || !self.receive(deadline) {
@@ -177,8 +181,8 @@ impl Play<'_> {
         loop {
             let Some(guest) = self.guests.get_mut(&connection) else { return false };
             let got = match guest.said.pop_front() {
-                Some((text, _)) if text.contains(&format!("{method}(")) => return true,
-                Some((text, _)) => text,
+                Some(Heard { text, .. }) if text.contains(&format!("{method}(")) => return true,
+                Some(Heard { text, .. }) => text,
                 None if !guest.is_over && self.receive(deadline) => continue,
                 None => "nothing".to_owned(),
             };
@@ -194,13 +198,14 @@ impl Play<'_> {
         }
     }
 
-    fn compare(&mut self, connection: u32, expected: &Said, text: &str, payload: Bytes) {
+    fn compare(&mut self, connection: u32, expected: &Said, heard: Heard) {
         self.report.compared_count += 1;
+        let (captured, live) = self.liberty.take(connection, expected, &heard);
         if let Err(Unequal { field, expected: shown, got }) =
-            self.comparison.compare(connection, &expected.text, text)
+            self.comparison.compare(connection, &captured, &live)
         {
-            let captured = self.comparison.translation.apply(&expected.payload, false);
-            self.differ(connection, Some(expected.number), &field, &shown, &got, (captured.into(), payload));
+            let bytes = (self.comparison.translation.apply(&expected.payload, false).into(), heard.payload);
+            self.differ(connection, Some(expected.number), &field, &shown, &got, bytes);
         }
     }
 
@@ -215,6 +220,7 @@ impl Play<'_> {
         *count += 1;
         let Some(said) = said else { return };
         let payload = self.comparison.translation.apply(&said.payload, false);
+        let payload = self.liberty.answer(connection, payload, guest.watch.dialect());
         let frame = frame(said, &payload);
         // A client that has gone is met when it is listened to.
         let _ = guest.stream.write_all(&frame);
@@ -251,7 +257,7 @@ impl Play<'_> {
             }
         }
         let left = self.guests.get_mut(&connection).map(|guest| std::mem::take(&mut guest.said));
-        for (text, payload) in left.unwrap_or_default() {
+        for Heard { text, payload, .. } in left.unwrap_or_default() {
             self.differ(connection, None, "the whole message", "nothing", &text, (Bytes::new(), payload));
         }
     }
@@ -292,10 +298,10 @@ impl Play<'_> {
 }
 
 /// A message of a client, as it is compared.
-fn of_client(dialect: Option<&zeo_codec::Dialect>, told: Told) -> Option<(String, Bytes)> {
+fn of_client(dialect: Option<&zeo_codec::Dialect>, told: Told) -> Option<Heard> {
     match told {
         Told::Message { direction: Direction::FromClient, observed, payload } => {
-            Some((observed.show(dialect).to_string(), payload))
+            Some(Heard { text: observed.show(dialect).to_string(), payload, dialect: dialect.copied() })
         }
         _ => None,
     }

@@ -12,6 +12,27 @@ pub(super) fn text(observed: &Observed, dialect: Option<&Dialect>) -> String {
     as_python2(&shown, payload, dialect).unwrap_or(shown)
 }
 
+/// A call of any client as one of Python 2.
+pub(super) fn in_python2(payload: &[u8], dialect: &Dialect) -> Option<String> {
+    let limits = Limits::DEFAULT;
+    let envelope = Envelope::parse(payload, dialect.framing, &limits).ok()?;
+    let head = head(&envelope);
+    Some(format!("{head}{}", in_one_form(envelope.args.into_value(&limits).ok()?)))
+}
+
+/// Whether the message comes from Python 2.
+pub(super) fn is_of_python2(payload: &[u8], dialect: Option<&Dialect>) -> bool {
+    let envelope =
+        dialect.and_then(|dialect| Envelope::parse(payload, dialect.framing, &Limits::DEFAULT).ok());
+    envelope.is_some_and(|envelope| envelope.flavor != PickleFlavor::Python3)
+}
+
+/// What stands before the arguments of a call.
+fn head(envelope: &Envelope<'_>) -> String {
+    let name = String::from_utf8_lossy(&envelope.name);
+    if envelope.is_one_way() { name.into_owned() } else { format!("{}: {name}", envelope.id) }
+}
+
 fn as_python2(shown: &str, payload: &[u8], dialect: Option<&Dialect>) -> Option<String> {
     let limits = Limits::DEFAULT;
     let envelope = Envelope::parse(payload, dialect?.framing, &limits).ok()?;
@@ -19,13 +40,13 @@ fn as_python2(shown: &str, payload: &[u8], dialect: Option<&Dialect>) -> Option<
         return None;
     }
     let is_reply = envelope.is_reply();
+    let head = if is_reply { String::new() } else { head(&envelope) };
     let body = in_one_form(envelope.args.into_value(&limits).ok()?);
     Some(if is_reply {
         let (head, _) = shown.split_once(" -> ")?;
         let error = if shown.contains(" -> error ") { "error " } else { "" };
         format!("{head} -> {error}{body}")
     } else {
-        let (head, _) = shown.split_once('(')?;
         format!("{head}{body}")
     })
 }

@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod ours;
 mod tampered;
 
 use std::io::{BufRead as _, BufReader};
@@ -164,6 +165,7 @@ fn main() -> ExitCode {
         Trial::test("replay::noticed::blobs_that_are_not_taken", || noticed("blobs", "blob-dir blobs")),
     ];
     trials.extend(tampered::trials());
+    trials.extend(ours::trials(is_all));
     for pair in Pair::all() {
         if !pair.interoperates() || (!is_all && !USUAL.contains(&pair.to_string().as_str())) {
             continue;

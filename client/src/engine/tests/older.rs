@@ -10,7 +10,7 @@ use super::model::data;
 use super::{Asked, Model, Pair, Server, changed, everything, info, registration, sent};
 use crate::cache::{Cache as _, Revision};
 use crate::credentials::Credentials;
-use crate::engine::{Access, Answer, Link, Origin, Registration};
+use crate::engine::{Access, Answer, Changes, Link, Origin, Registration};
 use crate::error::{Conflict, ConnectionError, Error};
 
 /// Protocol reference A.6.
@@ -131,6 +131,26 @@ fn a_transaction_is_given_up_when_its_vote_is_answered() {
     pair.server.0.reply_error(&vote.id, &RemoteError::new("builtins.ValueError", vec![])).unwrap();
     pair.deliver().unwrap();
     assert_eq!(pair.asked_one().method, Method::TpcAbort);
+}
+
+/// The storage of a server of ZEO 4 makes no transaction of nothing; the server answers with the last one.
+#[test]
+fn a_commit_of_nothing_is_the_last_transaction() {
+    let mut pair = Pair::zeo4_ready(7);
+    let mut invalidations = pair.engine.subscribe();
+    let mut finish = |changes: Changes, tid: u64| {
+        pair.engine.finish(TxnId(1), changes, 2).unwrap();
+        let asked = pair.asked_one();
+        pair.server.reply(&asked, &Reply::Tid(Tid::from_u64(tid)));
+        pair.deliver().map(|()| pair.done().remove(0).1.unwrap())
+    };
+    let is_the_last = |answer| answer == Answer::Reply(Reply::Tid(Tid::from_u64(7)));
+    assert!(is_the_last(finish(Changes::default(), 7).unwrap()));
+    assert_eq!(invalidations.try_next(), None);
+    let mut changes = Changes::default();
+    changes.touch(Oid::from_u64(1));
+    let error = finish(changes, 7).unwrap_err();
+    assert!(matches!(&*error, ConnectionError::TidsGoBack { .. }), "{error}");
 }
 
 #[test]
