@@ -22,8 +22,8 @@ pub enum Error {
     /// Look before you try again: [`Client::fate_of`](crate::Client::fate_of).
     #[error("whether the transaction was committed is unknown: {}", .0.why)]
     OutcomeUnknown(Box<LostCommit>),
-    /// A lost commit that stored no data by which it could be found.
-    #[error("the commit stored nothing by which it could be found")]
+    /// Whether a lost commit was made cannot be told from what the server has.
+    #[error("whether the commit was made cannot be told from what the server has")]
     CannotTell,
     /// The server answered with an error.
     #[error(transparent)]
@@ -155,6 +155,14 @@ pub struct LostCommit {
     pub oids: Vec<Oid>,
     /// One of them, and what it stored there; `None` if it stored nothing that was kept.
     pub sample: Option<(Oid, Bytes)>,
+    /// Its user.
+    pub user: Vec<u8>,
+    /// Its description.
+    pub description: Vec<u8>,
+    /// It undid something: it may have changed more objects.
+    pub has_undone: bool,
+    /// The tid that it was given, if it was copied.
+    pub copied: Option<Tid>,
 }
 
 /// Two transactions want to change the same revision.
@@ -419,7 +427,7 @@ mod tests {
     fn being_disconnected_is_transient_and_an_unknown_outcome_is_not() {
         let why = Arc::new(ConnectionError::Ended);
         assert!(Error::Disconnected(Arc::clone(&why)).is_transient());
-        let lost = LostCommit { why, since: Tid::ZERO, oids: Vec::new(), sample: None };
+        let lost = crate::engine::Changes::default().into_lost(None, why);
         assert!(!Error::OutcomeUnknown(Box::new(lost)).is_transient());
     }
 }

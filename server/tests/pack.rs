@@ -264,3 +264,17 @@ fn a_server_that_stops_gives_packs_up() {
     wait_until("the unfinished file is removed", || !served.path.with_extension("fs.pack").exists());
     drop(holder);
 }
+
+/// Whoever holds the commit lock while it has a pack under way keeps nobody from anything but for that long: the pack
+/// waits for the lock, and the client goes on. (Found by the fuzz target `server_session`, which had one thread for both.)
+#[test]
+fn a_pack_waits_for_the_commit_of_its_own_client() {
+    let Served { server, _folder, .. } = serve(true);
+    let mut client = server.register();
+    let serial = write_root(&mut client, 3);
+    client.store(9, 0, serial, RECORD);
+    assert_eq!(client.transaction(Method::Vote, 9), "Voted([])");
+    client.send(&pack(LATER, true));
+    assert!(client.transaction(Method::TpcFinish, 9).starts_with("Tid"), "the pack is not answered first");
+    assert_eq!(client.next_reply(), "None", "the pack");
+}

@@ -32,6 +32,15 @@ fn a_damaged_conversation_leaves_nothing_behind() {
     }
 }
 
+#[test]
+fn what_was_found_before_holds() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/server_session");
+    let inputs =
+        std::fs::read_dir(directory).expect("the corpus").map(|entry| entry.expect("an input").path());
+    let count = inputs.map(|path| server_session(&std::fs::read(path).expect("an input"))).count();
+    assert!(count > 0);
+}
+
 /// `ZEO_FUZZ_SEEDS=directory cargo test -p zeo-server --test server_session write_seeds -- --ignored` writes the
 /// seeds where cargo-fuzz looks for them.
 #[test]

@@ -17,14 +17,23 @@ const KEPT_LEN_MAX: usize = 16 * 1024 * 1024;
 pub struct Changes {
     objects: HashMap<Oid, Option<Bytes>>,
     kept_len: usize,
-    is_copy: bool,
+    user: Vec<u8>,
+    description: Vec<u8>,
+    has_undone: bool,
+    copied: Option<Tid>,
 }
 
 impl Changes {
-    /// Of a transaction that is copied under its own tid, which may be older than what the client knows.
+    /// Of a transaction that says this about itself. It has a tid if it is copied, which may be older than what the client
+    /// knows.
     #[must_use]
-    pub fn of_copy() -> Self {
-        Self { is_copy: true, ..Self::default() }
+    pub fn of(user: &[u8], description: &[u8], copied: Option<Tid>) -> Self {
+        Self { user: user.to_vec(), description: description.to_vec(), copied, ..Self::default() }
+    }
+
+    /// The server may change more objects than it tells.
+    pub const fn undo(&mut self) {
+        self.has_undone = true;
     }
 
     /// The object gets this data.
@@ -57,17 +66,19 @@ impl Changes {
     }
 
     /// What is left to look for when the answer to the commit is lost. The smallest data will do.
-    pub(super) fn into_lost(self, last: Option<Tid>, why: Arc<ConnectionError>) -> LostCommit {
+    pub(crate) fn into_lost(self, last: Option<Tid>, why: Arc<ConnectionError>) -> LostCommit {
         let oids = self.objects.keys().copied().collect();
         let stored = self.objects.into_iter().filter_map(|(oid, data)| Some((oid, data?)));
         let sample = stored.min_by_key(|(_, data)| data.len());
-        LostCommit { why, since: last.unwrap_or(Tid::ZERO), oids, sample }
+        let Self { user, description, has_undone, copied, .. } = self;
+        let since = last.unwrap_or(Tid::ZERO);
+        LostCommit { why, since, oids, sample, user, description, has_undone, copied }
     }
 
     /// Whether the tid may be older than what the client knows.
     #[must_use]
     pub fn is_copy(&self, tid: Tid, last: Option<Tid>) -> bool {
-        self.is_copy && last.is_some_and(|last| tid <= last)
+        self.copied.is_some() && last.is_some_and(|last| tid <= last)
     }
 }
 

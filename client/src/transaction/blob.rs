@@ -12,7 +12,7 @@ use bytes::Bytes;
 use zeo_codec::call::{StoreBlobChunk, StoreBlobEnd, StoreBlobShared};
 use zeo_codec::{Call, Method, Oid, Tid};
 
-use super::{Begun, Transaction};
+use super::{Begun, Transaction, check_record};
 use crate::blob::Taken;
 use crate::client::lock;
 use crate::error::Error;
@@ -122,6 +122,7 @@ impl Transaction<Begun> {
         file: impl AsRef<Path>,
     ) -> Result<(), Error> {
         let record: Bytes = record.into();
+        check_record(oid, &record)?;
         let mut path = file.as_ref().to_owned();
         let mut taken = None;
         if let Ok(directory) = self.shared.blobs() {

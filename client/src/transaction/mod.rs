@@ -163,7 +163,8 @@ impl Transaction<Begun> {
         }
         // Never closed.
         let permit = Arc::clone(&shared.transactions).acquire_owned().await.map_err(|_| Error::Closed)?;
-        let changes = if copied.is_some() { Changes::of_copy() } else { Changes::default() };
+        let tid = copied.as_ref().map(|(tid, _)| *tid);
+        let changes = Changes::of(&metadata.user, &metadata.description, tid);
         let (tid, status) =
             copied.map_or_else(|| (None, " ".to_owned()), |(tid, status)| (Some(tid), status));
         let id = TxnId(NEXT_ID.fetch_add(1, Ordering::Relaxed));
@@ -209,14 +210,13 @@ impl Transaction<Begun> {
     /// [`Error::Disconnected`] if the connection that it began in is lost; [`Error::EmptyRecord`].
     pub async fn store(&mut self, oid: Oid, serial: Tid, data: impl Into<Bytes>) -> Result<(), Error> {
         let data = data.into();
-        if data.is_empty() {
-            return Err(Error::EmptyRecord(oid));
-        }
+        check_record(oid, &data)?;
         self.shared.room().await;
         self.store_now(oid, serial, &data)
     }
 
     fn store_now(&mut self, oid: Oid, serial: Tid, data: &Bytes) -> Result<(), Error> {
+        check_record(oid, data)?;
         let running = self.running.as_mut().ok_or(Error::NoTransaction)?;
         let (id, generation) = (running.id, running.generation);
         self.shared.act_one_way(|state| {
@@ -283,7 +283,11 @@ impl Transaction<Begun> {
     pub async fn undo(&mut self, undo_id: &[u8]) -> Result<(), Error> {
         self.shared.room().await;
         let undo_id = undo_id.to_vec().into();
-        self.send(|id| Call::Undoa(Undoa { undo_id, id }), &Bytes::new())
+        self.send(|id| Call::Undoa(Undoa { undo_id, id }), &Bytes::new())?;
+        if let Some(running) = &mut self.running {
+            running.changes.undo();
+        }
+        Ok(())
     }
 
     fn touch(&mut self, oid: Oid) {
@@ -291,6 +295,11 @@ impl Transaction<Begun> {
             running.changes.touch(oid);
         }
     }
+}
+
+/// Servers of Python take a record without data, and cannot read their file afterwards.
+const fn check_record(oid: Oid, data: &Bytes) -> Result<(), Error> {
+    if data.is_empty() { Err(Error::EmptyRecord(oid)) } else { Ok(()) }
 }
 
 impl Transaction<Voted> {

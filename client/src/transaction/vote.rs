@@ -59,7 +59,8 @@ impl Transaction<Begun> {
     /// of the object is stored, and voted on again.
     ///
     /// # Errors
-    /// As [`vote`](Self::vote); [`Error::Conflict`] where `resolve` gives `None`.
+    /// As [`vote`](Self::vote); [`Error::Conflict`] where `resolve` gives `None`, [`Error::EmptyRecord`] where it gives
+    /// nothing.
     pub async fn vote_resolving(
         mut self,
         mut resolve: impl FnMut(&Unresolved) -> Option<Bytes>,

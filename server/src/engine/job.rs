@@ -23,7 +23,7 @@ pub enum Job {
     /// A commit: others wait for it, and its reply should leave at once. Run it, then call
     /// [`Peer::on_wake`](super::Peer::on_wake).
     Commit(CommitJob),
-    /// A question; the answer comes by the bell.
+    /// A question, or a pack for whose end the client waits; the answer comes by the bell.
     Ask(AskJob),
     /// A pack for whose end nobody waits; it goes on when the connection has ended.
     Pack(PackJob),
@@ -88,6 +88,12 @@ impl AskJob {
         work: impl FnOnce() -> Result<Reply<'static>, CallError> + Send + 'static,
     ) -> Self {
         Self { method, reply_to, mailbox: Arc::clone(mailbox), work: Box::new(work) }
+    }
+
+    /// Whether it is a pack, for whose end the client waits.
+    #[must_use]
+    pub fn is_pack(&self) -> bool {
+        self.method == Method::Pack
     }
 
     /// Finds the answer and puts it into the connection's mailbox, whatever happens.

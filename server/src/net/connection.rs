@@ -305,6 +305,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
             match job {
                 Job::Commit(job) => drop(tokio::spawn(Arc::clone(self).commit(job))),
                 // The answer comes by the bell.
+                Job::Ask(job) if job.is_pack() => self.gates.pack(&core.engine, || job.run()),
                 Job::Ask(job) => self.gates.ask(&core.engine, || job.run()),
                 Job::Pack(job) => self.gates.pack(&core.engine, || job.run()),
                 // The bell says when it is done.

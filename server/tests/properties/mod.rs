@@ -8,6 +8,7 @@ pub mod conversations;
 pub mod data_file;
 pub mod index_file;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use zeo_codec::Limits;
@@ -34,9 +35,10 @@ pub fn server_session(input: &[u8]) {
     peer.set_limits(LIMITS);
     let mut session = ServerSession::new(Protocol::Z5, LIMITS);
     session.set_oldest(Version::V308);
+    let mut packs = VecDeque::new();
     for chunk in stream.chunks(usize::from(*seed) + 1) {
         session.receive(chunk);
-        if !drain(&mut session, &mut peer) {
+        if !drain(&mut session, &mut peer, &mut packs) {
             break;
         }
     }
@@ -46,6 +48,8 @@ pub fn server_session(input: &[u8]) {
     assert_eq!(status["1"]["connections"], 0);
     assert_eq!(status["1"]["active_txns"], 0);
     assert_eq!(status["1"]["waiting"], 0);
+    // Those that were left over; nobody holds the lock any more.
+    packs.into_iter().for_each(run);
     // Finishes what was under way; then the lock is free.
     engine.close().unwrap();
     let status: serde_json::Value = serde_json::from_str(&engine.ruok()).unwrap();
@@ -58,8 +62,9 @@ fn scheme() -> DigestScheme {
     DigestScheme::new(database).unwrap()
 }
 
-/// Handles all whole messages; `false` when the session has ended.
-fn drain(session: &mut ServerSession, peer: &mut Peer) -> bool {
+/// Handles all whole messages; `false` when the session has ended. Packs wait while the client holds the commit lock, for
+/// which they would wait: a driver has a thread for them, and here there is one for all.
+fn drain(session: &mut ServerSession, peer: &mut Peer, packs: &mut VecDeque<Job>) -> bool {
     loop {
         let message = match session.poll_event() {
             Ok(Some(ServerEvent::Message(message))) => message,
@@ -69,20 +74,38 @@ fn drain(session: &mut ServerSession, peer: &mut Peer) -> bool {
         };
         match peer.on_message(&message, session) {
             Ok(Flow::Done) => {}
+            Ok(Flow::Blocked) if !packs.is_empty() => return false,
             Ok(Flow::Blocked) => panic!("no commit is under way"),
             Err(_) => return false,
         }
         while let Some(job) = peer.take_job() {
-            match job {
-                Job::Commit(job) => job.run(),
-                Job::Ask(job) => job.run(),
-                Job::Pack(job) => job.run(),
-                Job::Sync(job) => job.run(),
-            }
+            let is_pack = match &job {
+                Job::Pack(_) => true,
+                Job::Ask(job) => job.is_pack(),
+                Job::Commit(_) | Job::Sync(_) => false,
+            };
+            if is_pack { packs.push_back(job) } else { run(job) }
         }
         if peer.on_wake(session).is_err() {
             return false;
         }
+        while !peer.holds_commit_lock()
+            && let Some(pack) = packs.pop_front()
+        {
+            run(pack);
+            if peer.on_wake(session).is_err() {
+                return false;
+            }
+        }
+    }
+}
+
+fn run(job: Job) {
+    match job {
+        Job::Commit(job) => job.run(),
+        Job::Ask(job) => job.run(),
+        Job::Pack(job) => job.run(),
+        Job::Sync(job) => job.run(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Servers of ZEO 4 (protocol reference 7, 8, 9 and 13).
 
-use zeo_codec::call::{TpcBegin, TransactionRef, TxnId};
+use zeo_codec::call::{Invalidations, TpcBegin, TransactionRef, TxnId};
 use zeo_codec::digest::Secret;
 use zeo_codec::handshake::{Protocol, Version};
 use zeo_codec::session::ServerSession;
@@ -295,6 +295,23 @@ fn unverified(drops_cache: bool) -> (Pair, Vec<Asked>) {
     pair.deliver().unwrap();
     let asked = pair.asked();
     (pair, asked)
+}
+
+/// The queue of the server ends before its last transaction, which only made objects.
+#[test]
+fn what_the_queue_of_a_server_of_zeo_4_leaves_out_is_no_step_back() {
+    for queued in [8, 10, 15] {
+        let mut pair = Pair::new(cache());
+        pair.connect_zeo4(20);
+        let asked = pair.asked_one();
+        let oids = if queued > 10 { vec![Oid::from_u64(2)] } else { Vec::new() };
+        let found = Invalidations { tid: Tid::from_u64(queued), oids: oids.clone() };
+        pair.server.reply(&asked, &Reply::Invalidations(found)).invalidate(21, &[3]);
+        pair.deliver().unwrap();
+        assert_eq!(pair.last(), 21);
+        assert!(pair.cache.content().contains(&(2, 6, None)) == oids.is_empty());
+        pair.describe();
+    }
 }
 
 #[test]

@@ -118,7 +118,7 @@ fn a_late_copy_does_not_move_back() {
     pair.connect(10).unwrap();
     pair.describe();
     let mut feed = pair.engine.subscribe();
-    let mut changes = Changes::of_copy();
+    let mut changes = Changes::of(b"", b"", Some(Tid::from_u64(1)));
     changes.store(Oid::from_u64(1), data(5));
     pair.engine.finish(TxnId(4), changes, 9).unwrap();
     let finish = pair.asked_one();
