@@ -118,6 +118,15 @@ pub(crate) fn conflict_resolved(world: &World) -> Result {
         transaction.store(oid, first, record("late")).await?;
         let error = transaction.vote().await.unwrap_err();
         assert!(matches!(error, Error::Conflict(conflict) if conflict.committed == third), "{error}");
+        // Nor does one that makes nothing of it: a record without data would end a file of Python's.
+        let mut transaction = client.begin(Metadata::default()).await?;
+        transaction.store(oid, first, record("late")).await?;
+        let error = transaction.vote_resolving(|_| Some(Default::default())).await.unwrap_err();
+        assert!(matches!(error, Error::EmptyRecord(empty) if empty == oid), "{error}");
+        let mut transaction = client.begin(Metadata::default()).await?;
+        let error = transaction.store(oid, third, "").await.unwrap_err();
+        assert!(matches!(error, Error::EmptyRecord(_)), "{error}");
+        transaction.abort().await;
         commit_all(&other, &[(oid, third, "fourth")]).await?;
         Ok(())
     })?;
