@@ -19,6 +19,8 @@ pub(super) struct Live {
     first_open: usize,
     answered: BTreeSet<usize>,
     pub(super) order: Order,
+    /// What the captured server kept to of the same rules.
+    pub(super) captured_order: Order,
     pub(super) is_over: bool,
 }
 
@@ -39,6 +41,7 @@ impl Live {
             first_open: 0,
             answered: BTreeSet::new(),
             order: Order::default(),
+            captured_order: Order::default(),
             is_over: false,
         }
     }

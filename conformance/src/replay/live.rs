@@ -292,7 +292,9 @@ impl Play<'_> {
             return;
         }
         live.progress(course).come += 1;
-        if let Some(rule) = broken {
+        // A rule that the captured server broke as well, as one of ZEO 4 does with empty and copied transactions, is none here.
+        let was_broken = said.and_then(|said| live.captured_order.heard(&said.text)).is_some();
+        if let Some(rule) = broken.filter(|_| !was_broken) {
             self.report.differences.push(Difference {
                 connection,
                 number: said.map(|said| said.number),

@@ -10,7 +10,8 @@
 //!   are the same.
 //! * Each reply is compared with the captured reply of the same id; notices (invalidations and such) with notices in their
 //!   order. A notice may come before a reply or behind it, as far as the order rules allow: what a server says on a
-//!   connection is checked against those that can be seen there, S1, S3 and S4, whatever the capture says.
+//!   connection is checked against those that can be seen there, S1, S3 and S4, unless the captured server broke the same one
+//!   there.
 //! * Tids are others each time. The first that is met at a place stands for the one that was there, and from then on one
 //!   goes for the other, in what is said and in what is compared: in ids of loads, as tids of undos in base64, and one more
 //!   or less. So they are mapped one to one.
