@@ -12,6 +12,9 @@ if [ ${#targets[@]} -eq 0 ]; then mapfile -t targets < <(cargo fuzz list); fi
 programs=${FUZZ_PROGRAMS:-target/$(rustc -vV | sed -n 's/^host: //p')/release}
 ticks_per_second=$(getconf CLK_TCK)
 
+# The target's own, or that of messages.
+dictionary() { if [ -f "$1.dict" ]; then echo "$1.dict"; else echo zeo.dict; fi; }
+
 # Processor time of a process, in ticks; nothing if it has ended.
 ticks() { awk '{ print $14 + $15 }' "/proc/$1/stat" 2>/dev/null || true; }
 
@@ -21,7 +24,7 @@ run() {
   local before
   before=$(find "artifacts/$target" -type f | wc -l)
   # The limit of time of one input is long, since others come first.
-  chrt --idle 0 "$programs/$target" "corpus/$target" -dict=zeo.dict -artifact_prefix="artifacts/$target/" \
+  chrt --idle 0 "$programs/$target" "corpus/$target" -dict="$(dictionary "$target")" -artifact_prefix="artifacts/$target/" \
     -rss_limit_mb=2048 -timeout=120 -reload=0 -print_final_stats=1 >"$log" 2>&1 &
   pid=$!
   while now=$(ticks $pid) && [ -n "$now" ]; do
