@@ -96,7 +96,7 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Outcome {
         scenarios: all().iter().filter(|scenario| is_wanted(scenario.name)).collect(),
         jobs: arguments.jobs,
         patience: Duration::from_secs(arguments.patience),
-    })?;
+    });
     write!(out, "{}", matrix.text())?;
     if let Some(path) = &arguments.json {
         fs::write(path, format!("{:#}\n", json::value(&matrix)))?;
