@@ -103,7 +103,8 @@ impl Client {
         self.shared().look(|state| state.engine.info().clone())
     }
 
-    /// Uses these servers from the next connection on: Python's `new_addr`. Attempts that are under way are given up.
+    /// Uses these servers from the next connection on: Python's `new_addr`. Attempts that are under way are given up,
+    /// and the next ones begin at once. Without any address no attempt is made until there are some again.
     pub fn set_addresses(&self, addresses: impl IntoIterator<Item = Address>) {
         self.shared().set_addresses(addresses.into_iter().collect());
     }

@@ -4,7 +4,10 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod blobs;
+mod options;
+mod prefetch;
 mod support;
+mod threads;
 
 use std::time::Duration;
 
