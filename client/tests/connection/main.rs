@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod blobs;
+mod mirrored;
 mod options;
 mod prefetch;
 mod support;

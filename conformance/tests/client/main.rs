@@ -18,6 +18,7 @@ mod relay;
 mod servers;
 mod threads;
 mod tls;
+mod together;
 mod tools;
 mod world;
 
@@ -84,6 +85,8 @@ const SCENARIOS: &[Scenario] = &[
     ("blocked_reader", servers::blocked_reader),
     ("check_current", commit::check_current),
     ("commit", commit::commit),
+    ("commit_lock", together::commit_lock),
+    ("concurrent_updates", together::concurrent_updates),
     ("configured", configured::configured),
     ("conflict", commit::conflict),
     ("conflict_resolved", commit::conflict_resolved),
@@ -98,6 +101,7 @@ const SCENARIOS: &[Scenario] = &[
     ("from_a_thread", threads::from_a_thread),
     ("from_threads", threads::from_threads),
     ("iterate", past::iterate),
+    ("iterate_in_parallel", together::iterate_in_parallel),
     ("new_address", connecting::new_address),
     ("prefetch", reading::prefetch),
     ("read_only_fallback", servers::read_only_fallback),
@@ -108,6 +112,7 @@ const SCENARIOS: &[Scenario] = &[
     ("restart", servers::restart),
     ("several_servers", connecting::several_servers),
     ("sync", connecting::sync),
+    ("threads_store", together::threads_store),
     ("tls", tls::tls),
     ("tool_nagios", tools::nagios),
     ("tool_zeo_check", tools::zeo::check),
