@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use zeo_client::cache::{Cache as _, FileCache};
-use zeo_client::{Address, Client, Error, Oid, Tid};
+use zeo_client::{Address, Client, Error, Metadata, Oid, Tid};
 use zeo_conformance::config::ServerConfig;
 use zeo_conformance::server::free_port;
 
@@ -154,5 +154,35 @@ pub(crate) fn trace(world: &World) -> Result {
         }
         break;
     }
+    Ok(server.stop()?)
+}
+
+/// A cache that is wrong is corrected by the conflict that it leads to. Python test:
+/// `testZEO.py:invalidate_client_cache_entry_on_server_commit_error`.
+pub(crate) fn corrected(world: &World) -> Result {
+    let server = world.server(&world.config())?;
+    let path = world.path("wrong.zec");
+    run(async {
+        let [oid, another] = [7, 8].map(Oid::from_u64);
+        let other = builder(&server).connect().await?;
+        let first = commit_all(&other, &[(oid, Tid::ZERO, "first")]).await?;
+        let client = builder(&server).cache_file(&path, SIZE).connect().await?;
+        client.load_current(oid).await?;
+        client.close();
+        let second = commit_all(&other, &[(oid, first, "second")]).await?;
+        // As if it had heard of that.
+        FileCache::open(&path, SIZE)?.set_last_tid(second)?;
+        commit_all(&other, &[(another, Tid::ZERO, "another")]).await?;
+
+        let client = builder(&server).cache_file(&path, SIZE).connect().await?;
+        assert_eq!(client.load_current(oid).await?.serial, first);
+        let mut transaction = client.begin(Metadata::default()).await?;
+        transaction.store(oid, first, record("late")).await?;
+        let error = transaction.vote().await.unwrap_err();
+        assert!(error.conflict().is_some_and(|conflict| conflict.committed == second), "{error}");
+        assert_eq!(client.load_current(oid).await?.serial, second);
+        commit_all(&client, &[(oid, second, "third")]).await?;
+        Ok(())
+    })?;
     Ok(server.stop()?)
 }

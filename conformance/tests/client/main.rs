@@ -80,6 +80,7 @@ const SCENARIOS: &[Scenario] = &[
     ("blobs_bounded", blobs::bounded),
     ("blobs_one_cache", blobs::one_cache),
     ("cache_file", cached::cache_file),
+    ("cache_corrected", cached::corrected),
     ("cache_trace", cached::trace),
     ("blobs_shared", blobs::shared),
     ("blocked_reader", servers::blocked_reader),
