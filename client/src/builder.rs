@@ -70,20 +70,22 @@ pub struct Builder {
     options: Options,
     tls: Option<TlsOptions>,
     blobs: Option<BlobOptions>,
-    cache: Option<CacheOptions>,
+    cache: CacheOptions,
 }
 
 /// Where revisions of objects are kept.
 #[derive(Debug)]
 enum CacheOptions {
+    Nowhere,
     Given(Box<dyn Cache>),
     File { path: PathBuf, size: u64 },
     Temporary { size: u64 },
 }
 
 impl CacheOptions {
-    fn open(self) -> Result<Box<dyn Cache>, Error> {
-        Ok(match self {
+    fn open(self) -> Result<Option<Box<dyn Cache>>, Error> {
+        Ok(Some(match self {
+            Self::Nowhere => return Ok(None),
             Self::Given(cache) => cache,
             Self::File { path, size } => {
                 Box::new(FileCache::open(&path, size).map_err(|error| Error::file(path, error))?)
@@ -92,7 +94,7 @@ impl CacheOptions {
                 let opened = FileCache::temporary(size);
                 Box::new(opened.map_err(|error| Error::file(std::env::temp_dir(), error))?)
             }
-        })
+        }))
     }
 }
 
@@ -103,7 +105,8 @@ impl Builder {
     }
 
     pub(crate) fn with_addresses(addresses: Vec<Address>) -> Self {
-        Self { addresses, options: Options::default(), tls: None, blobs: None, cache: None }
+        let cache = CacheOptions::Temporary { size: FileCache::SIZE_DEFAULT };
+        Self { addresses, options: Options::default(), tls: None, blobs: None, cache }
     }
 
     /// Another server that serves the same data; the first that registers the client is used until it is lost.
@@ -130,20 +133,23 @@ impl Builder {
         self
     }
 
-    /// How long to wait for a connection, at first and in each call while there is none; 30 seconds by default.
+    /// How long to wait for a connection, at first and in each call while there is none; 30 seconds by default. With
+    /// zero nothing waits: [`connect`](Self::connect) fails at once, and calls fail while there is no connection. (In a
+    /// ZConfig file, `wait-timeout 0` is the default, as it is for Python.)
     pub fn wait_timeout(mut self, limit: Duration) -> Self {
         self.options.wait_timeout = limit;
         self
     }
 
-    /// The first pause between two attempts to connect; 1 second by default. Pauses vary at random, and double up to
-    /// [a bound](Self::disconnect_poll_max).
+    /// The first pause between two attempts to connect; 1 second by default, 10 milliseconds at least, whatever is given.
+    /// Pauses vary at random, down to the half, and double up to [a bound](Self::disconnect_poll_max).
     pub fn disconnect_poll(mut self, pause: Duration) -> Self {
         self.options.disconnect_poll = pause;
         self
     }
 
-    /// The longest pause between two attempts to connect; 30 seconds by default.
+    /// The longest pause between two attempts to connect; 30 seconds by default. If it is shorter than
+    /// [the first one](Self::disconnect_poll), that one is never doubled.
     pub fn disconnect_poll_max(mut self, pause: Duration) -> Self {
         self.options.disconnect_poll_max = pause;
         self
@@ -187,9 +193,17 @@ impl Builder {
         self
     }
 
-    /// Keeps revisions of objects there; nowhere by default.
+    /// Keeps revisions of objects there. This, [`cache_file`](Self::cache_file), [`cache_size`](Self::cache_size) and
+    /// [`no_cache`](Self::no_cache) take the place of each other; without any of them a client has a temporary file of 20
+    /// MB, as Python's.
     pub fn cache(mut self, cache: impl Cache + 'static) -> Self {
-        self.cache = Some(CacheOptions::Given(Box::new(cache)));
+        self.cache = CacheOptions::Given(Box::new(cache));
+        self
+    }
+
+    /// Keeps no revisions of objects: each load asks the server.
+    pub fn no_cache(mut self) -> Self {
+        self.cache = CacheOptions::Nowhere;
         self
     }
 
@@ -201,16 +215,21 @@ impl Builder {
 
     /// Keeps revisions of objects in this file, which a Python client may have made, `size` bytes long; 20 MB is usual
     /// ([`FileCache::SIZE_DEFAULT`]). What has changed since it was used is asked of the server, or else it is emptied. A
-    /// damaged file is set aside; one that another process uses is an [`Error::File`] when the client starts.
+    /// damaged file is set aside; one that another process uses is an [`Error::File`] when the client starts. A size
+    /// below 64 bytes is taken for that, one beyond 256 TiB for that; an object that is larger than the file, or than 2
+    /// GiB, is not kept.
+    ///
+    /// Beside the file lie `PATH.lock`, and `PATH.open` while it is in use, by which the next one knows that the machine
+    /// failed meanwhile.
     pub fn cache_file(mut self, path: impl Into<PathBuf>, size: u64) -> Self {
-        self.cache = Some(CacheOptions::File { path: path.into(), size });
+        self.cache = CacheOptions::File { path: path.into(), size };
         self
     }
 
     /// Keeps revisions of objects in a file of this length in the system's directory for temporary files, which goes with
-    /// the client.
+    /// the client; 20 MB by default. Sizes are bounded as those of [`cache_file`](Self::cache_file).
     pub fn cache_size(mut self, size: u64) -> Self {
-        self.cache = Some(CacheOptions::Temporary { size });
+        self.cache = CacheOptions::Temporary { size };
         self
     }
 
@@ -227,8 +246,8 @@ impl Builder {
     /// Begins to connect, and does not wait for it. Loads are served from the cache meanwhile, other calls wait.
     ///
     /// # Errors
-    /// [`Error::Options`] if a file that the options name cannot be used; [`Error::File`] for the cache file and the blob
-    /// directory.
+    /// [`Error::Options`] if a file that the options name cannot be used, or [`BlobOptions::check_percent`] is 100 or
+    /// more; [`Error::File`] for the cache file and the blob directory.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -242,13 +261,16 @@ impl Builder {
         };
         let blobs = match blobs {
             None => None,
+            Some(blobs) if blobs.check_percent >= 100 => {
+                let what = format!("{} is no percentage below 100 (check_percent)", blobs.check_percent);
+                return Err(Error::Options(what));
+            }
             Some(blobs) => {
                 let opened = BlobDirectory::open(&blobs);
                 Some(opened.map_err(|error| Error::file(blobs.path, error))?)
             }
         };
-        let cache = cache.map(CacheOptions::open).transpose()?;
-        let shared = Shared::new(options, addresses, cache, blobs);
+        let shared = Shared::new(options, addresses, cache.open()?, blobs);
         shared.start();
         Ok(Client::new(shared))
     }

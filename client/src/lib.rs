@@ -1,4 +1,4 @@
-//! A client of ZEO servers: of this project's, and of Python's ZEO 5 and 6.
+//! A client of ZEO servers: of this project's, and of Python's ZEO 4, 5 and 6.
 //!
 //! # Map
 //!
@@ -18,7 +18,7 @@
 //! | [`cache`] | revisions of objects, on the disk in the format of Python's `ClientCache` | no messages |
 //! | [`Error`] | why a call failed, why a connection ended | |
 //!
-//! `client/README.md` has the same with file names, and what is to come.
+//! `client/README.md` has the same with file names, and the tests that show the promises.
 //!
 //! # Promises
 //!

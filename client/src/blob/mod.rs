@@ -33,7 +33,8 @@ pub struct BlobOptions {
     /// Bytes that the files take together, about; without a bound nothing is ever removed (`blob-cache-size`). A
     /// shared directory has none.
     pub len_max: Option<u64>,
-    /// The size is looked at when this share of it has come in, in percent; 99 at most (`blob-cache-size-check`).
+    /// The size is looked at when this share of it has come in, in percent; 99 at most, or the client does
+    /// not start (`blob-cache-size-check`).
     pub check_percent: u8,
     /// The longest blob that is accepted from a server, in bytes. Not among ZEO's options: the protocol does not tell
     /// how long a blob will be.

@@ -38,6 +38,8 @@ impl Client {
         wait() -> ();
         /// An object id that nobody else gets.
         new_oid() -> Oid;
+        /// As many of them as the server hands out at once.
+        new_oids() -> Vec<Oid>;
         /// The newest revision older than `before`.
         load_before(oid: Oid, before: Tid) -> Option<Revision>;
         /// The current revision.
@@ -112,6 +114,19 @@ impl Client {
     #[must_use]
     pub fn invalidations(&self) -> Invalidations {
         Invalidations { runtime: Arc::clone(&self.runtime), changes: self.client.invalidations() }
+    }
+
+    /// Which connection this is: another number after each loss.
+    #[must_use]
+    pub fn connection_number(&self) -> u64 {
+        self.client.connection_number()
+    }
+
+    /// Waits until calls can be made in another connection than this one; its number. `None` when the client was
+    /// closed.
+    #[must_use]
+    pub fn next_connection(&self, number: u64) -> Option<u64> {
+        self.runtime.block_on(self.client.next_connection(number))
     }
 
     /// Whether calls can be made now.

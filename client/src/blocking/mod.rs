@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tokio::runtime::Runtime;
 
 pub use methods::{Invalidations, Prefetch, RecordIteration, TransactionIterator};
-pub use transaction::Transaction;
+pub use transaction::{Transaction, Vote};
 
 use crate::builder::Builder;
 use crate::error::Error;
@@ -41,15 +41,29 @@ impl Builder {
     /// Connects, for at most the wait timeout; for threads.
     ///
     /// # Errors
-    /// [`Error::Disconnected`] with what the last attempt met; [`Error::Options`] if there can be no thread.
+    /// [`Error::Disconnected`] with what the last attempt met; what [`start_blocking`](Self::start_blocking) says.
     ///
     /// # Panics
     /// Inside of async code.
     pub fn connect_blocking(self) -> Result<Client, Error> {
+        let client = self.start_blocking()?;
+        client.wait()?;
+        Ok(client)
+    }
+
+    /// Begins to connect, and does not wait for it; for threads. Loads are served from the cache meanwhile, other calls
+    /// wait.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start); [`Error::Options`] if there can be no thread.
+    ///
+    /// # Panics
+    /// Inside of async code.
+    pub fn start_blocking(self) -> Result<Client, Error> {
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         runtime.worker_threads(1).thread_name("zeo-client").enable_io().enable_time();
         let runtime = runtime.build().map_err(|error| Error::Options(format!("no thread: {error}")))?;
-        let client = runtime.block_on(self.connect())?;
+        let client = runtime.block_on(async { self.start() })?;
         Ok(Client { client, runtime: Arc::new(runtime) })
     }
 }

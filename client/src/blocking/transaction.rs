@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::runtime::Runtime;
 use zeo_codec::{Oid, Tid};
 
-use crate::error::Error;
+use crate::error::{Conflict, Error};
 use crate::transaction::{Begun, Unresolved, Voted};
 
 /// A transaction under way, first `Begun`, then `Voted`: a [`crate::Transaction`] whose methods wait. Dropping it
@@ -17,6 +17,16 @@ use crate::transaction::{Begun, Unresolved, Voted};
 pub struct Transaction<Phase> {
     transaction: crate::Transaction<Phase>,
     runtime: Arc<Runtime>,
+}
+
+/// What became of a vote.
+#[derive(Debug)]
+#[must_use = "dropping it aborts the transaction"]
+pub enum Vote {
+    /// The server can commit it.
+    Done(Transaction<Voted>),
+    /// The server leaves conflicts to the client: as [`crate::Vote::Conflicts`].
+    Conflicts(Transaction<Begun>, Vec<(Conflict, Bytes)>),
 }
 
 impl<Phase> Transaction<Phase> {
@@ -51,6 +61,20 @@ impl Transaction<Begun> {
         file: impl AsRef<Path>,
     ) -> Result<(), Error> {
         self.runtime.block_on(self.transaction.store_blob(oid, serial, record, file))
+    }
+
+    /// The second half of [`store_blob`](Self::store_blob).
+    ///
+    /// # Errors
+    /// As [`attach_blob`](crate::Transaction::attach_blob).
+    pub fn attach_blob(
+        &mut self,
+        oid: Oid,
+        serial: Tid,
+        record: impl Into<Bytes>,
+        file: impl AsRef<Path>,
+    ) -> Result<(), Error> {
+        self.runtime.block_on(self.transaction.attach_blob(oid, serial, record, file))
     }
 
     /// Makes the vote fail unless the object is still at `serial`.
@@ -89,6 +113,20 @@ impl Transaction<Begun> {
     /// As [`undo`](crate::Transaction::undo).
     pub fn undo(&mut self, undo_id: &[u8]) -> Result<(), Error> {
         self.runtime.block_on(self.transaction.undo(undo_id))
+    }
+
+    /// Votes once, and hands back the conflicts that the server leaves to the client.
+    ///
+    /// # Errors
+    /// As [`vote_once`](crate::Transaction::vote_once).
+    pub fn vote_once(self) -> Result<Vote, Error> {
+        let Self { transaction, runtime } = self;
+        Ok(match runtime.block_on(transaction.vote_once())? {
+            crate::Vote::Done(transaction) => Vote::Done(Transaction { transaction, runtime }),
+            crate::Vote::Conflicts(transaction, conflicts) => {
+                Vote::Conflicts(Transaction { transaction, runtime }, conflicts)
+            }
+        })
     }
 
     /// Asks the server whether it can commit all of this.

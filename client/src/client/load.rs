@@ -1,7 +1,9 @@
 //! Reading objects.
 
+use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_core::Stream;
@@ -13,7 +15,7 @@ use super::{Client, unexpected};
 use crate::cache::Revision;
 use crate::engine::{Answer, Outcome};
 use crate::error::Error;
-use crate::net::{State, Waiter, outcome};
+use crate::net::{Shared, State, Waiter, outcome};
 
 /// Loads of a batch that are in flight at the same time.
 const BATCH_COUNT_MAX: usize = 10_000;
@@ -102,7 +104,8 @@ impl Client {
     }
 
     /// Loads many objects as of before `before`, in one round trip. The answers come as the server gives them, and
-    /// are in the cache, if there is one, whether or not they are looked at.
+    /// are in the cache, if there is one, whether or not they are looked at. What is not cached while there is no
+    /// connection waits for one when the answers are looked at, as [`load_before`](Self::load_before) does.
     #[must_use]
     pub fn prefetch(&self, oids: impl IntoIterator<Item = Oid>, before: Tid) -> Prefetch {
         let (sender, receiver) = mpsc::unbounded_channel();
@@ -113,6 +116,8 @@ impl Client {
         let mut prefetch = Prefetch {
             client: self.clone(),
             oids,
+            held: Vec::new(),
+            connection: None,
             before,
             sender,
             receiver,
@@ -145,11 +150,30 @@ pub struct Prefetch {
     client: Client,
     /// Not asked yet.
     oids: Vec<Oid>,
+    /// To be asked when there is a connection, the last one first.
+    held: Vec<Oid>,
+    connection: Option<Connection>,
     before: Tid,
     sender: mpsc::UnboundedSender<(Oid, Outcome)>,
     receiver: mpsc::UnboundedReceiver<(Oid, Outcome)>,
     waiting_count: usize,
     in_flight_count: usize,
+}
+
+/// The wait for a connection.
+struct Connection(Pin<Box<dyn Future<Output = Result<(), Error>> + Send + Sync>>);
+
+impl Connection {
+    fn of(shared: &Arc<Shared>) -> Self {
+        let shared = Arc::clone(shared);
+        Self(Box::pin(async move { shared.ready().await }))
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Connection")
+    }
 }
 
 impl Prefetch {
@@ -159,20 +183,45 @@ impl Prefetch {
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<<Self as Stream>::Item>> {
-        if self.waiting_count == 0 {
-            return Poll::Ready(None);
+        loop {
+            if self.waiting_count == 0 {
+                return Poll::Ready(None);
+            }
+            if self.in_flight_count < BATCH_COUNT_MAX / 2 && !self.oids.is_empty() {
+                self.ask();
+            }
+            // As a sender is kept here, this does not end before all answers are there.
+            if let Poll::Ready(answer) = self.receiver.poll_recv(context) {
+                let Some((oid, outcome)) = answer else { return Poll::Ready(None) };
+                self.waiting_count -= 1;
+                self.in_flight_count -= 1;
+                return Poll::Ready(Some((oid, loaded(outcome))));
+            }
+            if self.held.is_empty() || self.poll_connection(context).is_pending() {
+                return Poll::Pending;
+            }
         }
-        if self.in_flight_count < BATCH_COUNT_MAX / 2 && !self.oids.is_empty() {
-            self.ask();
-        }
-        // As a sender is kept here, this does not end before all answers are there.
-        let Some((oid, outcome)) = ready!(self.receiver.poll_recv(context)) else { return Poll::Ready(None) };
-        self.waiting_count -= 1;
-        self.in_flight_count -= 1;
-        Poll::Ready(Some((oid, loaded(outcome))))
     }
 
-    /// Asks for as many as may be in flight. Each is answered, now or later.
+    /// Waits for a connection on behalf of what is held back, and has it asked for; or has all of it fail.
+    fn poll_connection(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let connection = self.connection.get_or_insert_with(|| Connection::of(self.client.shared()));
+        let Poll::Ready(waited) = connection.0.as_mut().poll(context) else { return Poll::Pending };
+        self.connection = None;
+        match waited {
+            Ok(()) => self.oids.append(&mut self.held),
+            Err(error) => {
+                self.in_flight_count += self.held.len();
+                for oid in self.held.drain(..).rev() {
+                    // The receiver is ours.
+                    let _ = self.sender.send((oid, Err(error.clone())));
+                }
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// Asks for as many as may be in flight. Each is answered, now or later, or held back.
     fn ask(&mut self) {
         while self.in_flight_count < BATCH_COUNT_MAX && !self.oids.is_empty() {
             self.ask_some();
@@ -180,22 +229,29 @@ impl Prefetch {
     }
 
     fn ask_some(&mut self) {
-        let Self { client, oids, before, sender, in_flight_count, .. } = self;
+        let Self { client, oids, held, before, sender, in_flight_count, .. } = self;
         let count = ASK_COUNT_MAX.min(BATCH_COUNT_MAX.saturating_sub(*in_flight_count));
         let asked = oids.split_off(oids.len().saturating_sub(count));
         *in_flight_count += asked.len();
+        let mut offline = Vec::new();
         client.shared().act(|state| {
             for oid in asked.into_iter().rev() {
                 let waiter = || (Waiter::Many(sender.clone(), oid), ());
                 let answer = match state.load(oid, *before, waiter) {
                     Ok(Asked::Sent(())) => continue,
                     Ok(Asked::Cached(revision)) => Ok(Answer::Loaded(Some(revision))),
-                    Ok(Asked::Offline) => Err(state.disconnected()),
+                    Ok(Asked::Offline) => {
+                        offline.push(oid);
+                        continue;
+                    }
                     Err(error) => Err(error),
                 };
                 // The receiver is ours.
                 let _ = sender.send((oid, answer));
             }
         });
+        *in_flight_count -= offline.len();
+        offline.reverse();
+        held.splice(..0, offline);
     }
 }

@@ -24,7 +24,8 @@ use crate::error::Error;
 use crate::net::{Shared, Status};
 use crate::transaction::{Begun, Metadata, Transaction};
 
-/// A client of a storage. Clones are the same client; the last one to go closes it.
+/// A client of a storage. Clones are the same client; the last one to go closes it, be it in a transaction or an
+/// iterator.
 #[derive(Debug, Clone)]
 pub struct Client {
     handle: Arc<Handle>,
@@ -103,7 +104,8 @@ impl Client {
         self.shared().look(|state| state.engine.info().clone())
     }
 
-    /// Uses these servers from the next connection on: Python's `new_addr`. Attempts that are under way are given up.
+    /// Uses these servers from the next connection on: Python's `new_addr`. Attempts that are under way are given up,
+    /// and the next ones begin at once. Without any address no attempt is made until there are some again.
     pub fn set_addresses(&self, addresses: impl IntoIterator<Item = Address>) {
         self.shared().set_addresses(addresses.into_iter().collect());
     }
@@ -118,7 +120,7 @@ impl Client {
     /// # Errors
     /// [`Error::ReadOnly`], [`Error::Disconnected`].
     pub async fn begin(&self, metadata: Metadata) -> Result<Transaction<Begun>, Error> {
-        Transaction::begin(self.shared(), metadata, None).await
+        Transaction::begin(self, metadata, None).await
     }
 
     /// Begins a transaction that is copied from another storage, under its own tid (protocol reference 9.5). `status`
@@ -132,7 +134,7 @@ impl Client {
         tid: Tid,
         status: &str,
     ) -> Result<Transaction<Begun>, Error> {
-        Transaction::begin(self.shared(), metadata, Some((tid, status.to_owned()))).await
+        Transaction::begin(self, metadata, Some((tid, status.to_owned()))).await
     }
 
     /// Object ids that nobody else gets, as many as the server hands out at once: a hundred, mostly in sequence.

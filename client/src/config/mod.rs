@@ -126,7 +126,11 @@ impl ClientConfig {
         })
     }
 
-    /// A client to be with these options; but the cache, which is for the caller to open, if it wants one.
+    /// A client to be with these options; the cache file, too, is opened when it starts.
+    ///
+    /// Two of them are for the caller: [`waits`](Self::waits) says whether to [`connect`](Builder::connect) it or to
+    /// [`start`](Builder::start) it, and [`name`](Self::name) what to call it in messages
+    /// ([`display_name`](Self::display_name)).
     pub fn builder(&self) -> Builder {
         let mut builder = Builder::with_addresses(self.addresses.clone())
             .storage(self.storage.clone())

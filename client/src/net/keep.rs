@@ -14,6 +14,8 @@ use crate::error::ConnectionError;
 
 /// Pauses do not grow beyond this many doublings.
 const DOUBLINGS_MAX: u32 = 10;
+/// Whatever the options say, so that attempts that fail at once do not keep a processor busy.
+const PAUSE_MIN: Duration = Duration::from_millis(10);
 
 /// Keeps a connection until the client is closed.
 pub(super) async fn keep(shared: Arc<Shared>) {
@@ -74,7 +76,8 @@ pub(super) async fn keep(shared: Arc<Shared>) {
 impl Options {
     /// A pause between half and all of the first one, doubled with each failure.
     fn pause(&self, failure_count: u32) -> Duration {
-        let Self { disconnect_poll: first, disconnect_poll_max: bound, .. } = *self;
+        let bound = self.disconnect_poll_max;
+        let first = self.disconnect_poll.max(PAUSE_MIN);
         let doublings = failure_count.min(DOUBLINGS_MAX);
         let longest = first.saturating_mul(1 << doublings).min(bound.max(first));
         longest.mul_f64(0.5 + fastrand::f64() / 2.0)
@@ -136,6 +139,13 @@ mod tests {
             let found = options.pause(failure_count);
             assert!(found >= longest / 2 && found <= longest, "{failure_count}: {found:?}");
         }
+        let options =
+            Options { disconnect_poll: Duration::ZERO, disconnect_poll_max: Duration::ZERO, ..options };
+        for failure_count in 0..40 {
+            let found = options.pause(failure_count);
+            assert!(found >= PAUSE_MIN / 2 && found <= PAUSE_MIN, "{failure_count}: {found:?}");
+        }
+        let options = Options::default();
         let differing: std::collections::HashSet<_> = (0..20).map(|_| options.pause(3)).collect();
         assert!(differing.len() > 10);
     }

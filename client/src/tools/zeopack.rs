@@ -135,9 +135,11 @@ fn pack_all(arguments: &Arguments) -> Result<(), String> {
     for target in &targets {
         progress.turn_to("connecting to", target);
         let Target { address, name } = target;
-        let builder = Builder::new(address.clone()).storage(name).access(Access::ReadOnly).label("zeopack");
+        let builder = Builder::new(address.clone()).storage(name).access(Access::ReadOnly);
         let wait = Duration::from_secs(arguments.wait.into());
         let client = match builder
+            .label("zeopack")
+            .no_cache()
             .wait_timeout(wait)
             .disconnect_poll(PAUSE)
             .disconnect_poll_max(PAUSE)

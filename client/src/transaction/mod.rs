@@ -17,7 +17,7 @@ use zeo_codec::{Call, Method, Oid, Reply, Tid, Value};
 pub use vote::{Unresolved, Vote};
 
 use crate::builder::Access;
-use crate::client::unexpected;
+use crate::client::{Client, unexpected};
 use crate::engine::{Answer, Changes};
 use crate::error::Error;
 use crate::net::{Shared, Waiter, outcome};
@@ -92,6 +92,8 @@ impl Default for Metadata {
 #[must_use = "dropping it aborts it"]
 pub struct Transaction<Phase> {
     shared: Arc<Shared>,
+    /// A client is not closed while it has a transaction.
+    client: Client,
     /// Until it is over.
     running: Option<Running>,
     phase: PhantomData<Phase>,
@@ -137,7 +139,12 @@ impl<Phase> Transaction<Phase> {
 
     /// The phase is all that changes.
     fn enter<Next>(mut self) -> Transaction<Next> {
-        Transaction { shared: Arc::clone(&self.shared), running: self.running.take(), phase: PhantomData }
+        Transaction {
+            shared: Arc::clone(&self.shared),
+            client: self.client.clone(),
+            running: self.running.take(),
+            phase: PhantomData,
+        }
     }
 }
 
@@ -152,12 +159,13 @@ impl<Phase> Drop for Transaction<Phase> {
 
 impl Transaction<Begun> {
     pub(crate) async fn begin(
-        shared: &Arc<Shared>,
+        client: &Client,
         metadata: Metadata,
         copied: Option<(Tid, String)>,
     ) -> Result<Self, Error> {
         /// Servers tell the transactions of a connection apart by these.
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+        let shared = client.shared();
         if shared.options.access == Access::ReadOnly {
             return Err(Error::ReadOnly);
         }
@@ -196,7 +204,12 @@ impl Transaction<Begun> {
                     resolved: Vec::new(),
                     blobs: Blobs::default(),
                 };
-                return Ok(Self { shared: Arc::clone(shared), running: Some(running), phase: PhantomData });
+                return Ok(Self {
+                    shared: Arc::clone(shared),
+                    client: client.clone(),
+                    running: Some(running),
+                    phase: PhantomData,
+                });
             }
             shared.ready().await?;
         }

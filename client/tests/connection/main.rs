@@ -4,7 +4,11 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod blobs;
+mod mirrored;
+mod options;
+mod prefetch;
 mod support;
+mod threads;
 
 use std::time::Duration;
 
@@ -229,6 +233,25 @@ async fn the_last_handle_closes_the_connection() {
     drop(other);
     assert!(connection.next().await.is_none());
     assert_eq!(invalidations.next().await, None);
+}
+
+/// A transaction is a handle, too.
+#[tokio::test]
+async fn a_transaction_outlives_the_last_client() {
+    let listener = Listener::bind();
+    let (client, mut connection) = pair(&listener, listener.client()).await;
+    let transaction = client.begin(Metadata::default()).await.unwrap();
+    drop(client);
+    let finished = async { transaction.vote().await.unwrap().finish().await };
+    let (finished, ()) = tokio::join!(finished, async {
+        connection.expect(Method::TpcBegin).await;
+        let id = connection.expect(Method::Vote).await;
+        connection.reply(&id, &Reply::Voted(Vec::new())).await;
+        let id = connection.expect(Method::TpcFinish).await;
+        connection.reply(&id, &Reply::Tid(Tid::from_u64(8))).await;
+    });
+    assert_eq!(finished.unwrap(), Tid::from_u64(8));
+    assert!(connection.next().await.is_none());
 }
 
 /// Python test: `test_sync.SyncTests.test_server_sync`.

@@ -28,9 +28,9 @@ impl Listener {
         self.directory.path().join("zeo.sock")
     }
 
-    /// A client that comes here.
+    /// A client that comes here, without a cache: loads ask the server.
     pub(crate) fn client(&self) -> Builder {
-        Builder::new(self.path())
+        Builder::new(self.path()).no_cache()
     }
 
     /// A connection that nothing has been said on.

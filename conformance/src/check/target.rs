@@ -129,7 +129,7 @@ fn prepare(
 }
 
 fn is_empty(address: SocketAddr) -> Result<bool, zeo_client::Error> {
-    let client = Builder::new(address).label("zeo-conformance").connect_blocking()?;
+    let client = Builder::new(address).label("zeo-conformance").no_cache().connect_blocking()?;
     let info = client.server_info();
     Ok(client.last_transaction() == Tid::ZERO && info.object_count == 0)
 }

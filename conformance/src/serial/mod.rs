@@ -129,7 +129,7 @@ pub fn run(plan: &Plan) -> Result<Report, SerialError> {
     let start = |number: u64| Server::start(&format!("server-{number}"), &plan.server, &config, &plan.dir);
     let mut server = start(0)?;
     let address = server.address();
-    let client = zeo_client::Builder::new(address).connect_blocking()?;
+    let client = zeo_client::Builder::new(address).no_cache().connect_blocking()?;
     let mut entries = vec![worker::set_up(&client, plan.object_count)?];
     client.close();
 

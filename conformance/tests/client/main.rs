@@ -18,6 +18,7 @@ mod relay;
 mod servers;
 mod threads;
 mod tls;
+mod together;
 mod tools;
 mod world;
 
@@ -50,7 +51,8 @@ const EVERYWHERE: &[&str] = &["blobs", "commit", "conflict", "iterate", "reading
 
 /// Scenarios that are not played with servers of ZEO 4, which leave no conflicts to their clients, and have no TLS, no
 /// `<clientstorage>`, and no order between an answer and the announcement of what was committed before.
-const NOT_OF_ZEO4: &[&str] = &["configured", "conflict_resolved", "relay_conflict", "sync", "tls"];
+const NOT_OF_ZEO4: &[&str] =
+    &["configured", "conflict_resolved", "conflict_to_a_thread", "relay_conflict", "sync", "tls"];
 
 /// Scenarios that are played with ours and servers of ZEO 4 only: ZEO 5 has no such authentication.
 const NOT_OF_ZEO5: &[&str] = &["digest"];
@@ -61,6 +63,7 @@ const WITH_A_PEER: &[&str] = &[
     "blobs_bounded",
     "blobs_one_cache",
     "blobs_shared",
+    "cache_trace",
     "commit",
     "configured",
     "relay",
@@ -77,13 +80,18 @@ const SCENARIOS: &[Scenario] = &[
     ("blobs_bounded", blobs::bounded),
     ("blobs_one_cache", blobs::one_cache),
     ("cache_file", cached::cache_file),
+    ("cache_corrected", cached::corrected),
+    ("cache_trace", cached::trace),
     ("blobs_shared", blobs::shared),
     ("blocked_reader", servers::blocked_reader),
     ("check_current", commit::check_current),
     ("commit", commit::commit),
+    ("commit_lock", together::commit_lock),
+    ("concurrent_updates", together::concurrent_updates),
     ("configured", configured::configured),
     ("conflict", commit::conflict),
     ("conflict_resolved", commit::conflict_resolved),
+    ("conflict_to_a_thread", threads::conflict_to_a_thread),
     ("copy", past::copy),
     ("digest", digest::digest),
     ("dropped", commit::dropped),
@@ -91,8 +99,10 @@ const SCENARIOS: &[Scenario] = &[
     ("fate_hidden", fate::hidden_fate),
     ("fate_late", fate::late_fate),
     ("fate_packed", fate::packed_fate),
+    ("from_a_thread", threads::from_a_thread),
     ("from_threads", threads::from_threads),
     ("iterate", past::iterate),
+    ("iterate_in_parallel", together::iterate_in_parallel),
     ("new_address", connecting::new_address),
     ("prefetch", reading::prefetch),
     ("read_only_fallback", servers::read_only_fallback),
@@ -103,11 +113,13 @@ const SCENARIOS: &[Scenario] = &[
     ("restart", servers::restart),
     ("several_servers", connecting::several_servers),
     ("sync", connecting::sync),
+    ("threads_store", together::threads_store),
     ("tls", tls::tls),
     ("tool_nagios", tools::nagios),
     ("tool_zeo_check", tools::zeo::check),
     ("tool_zeo_copy", tools::copy::copy),
     ("tool_zeo_copy_blobs", tools::copy::copy_blobs),
+    ("tool_zeo_copy_empty", tools::copy::copy_empty),
     ("tool_zeo_load", tools::zeo::load),
     ("tool_zeo_log", tools::zeo::log),
     ("tool_zeo_status", tools::zeo::status),

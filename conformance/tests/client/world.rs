@@ -213,14 +213,14 @@ impl World {
     }
 }
 
-/// A client of this server, with everything by default but shorter waits.
+/// A client of this server, with everything by default but shorter waits, and without a cache: loads ask the server.
 pub(crate) fn builder(server: &Server) -> Builder {
     at(server.address().into())
 }
 
 /// A client of whatever listens there.
 pub(crate) fn at(address: Address) -> Builder {
-    Builder::new(address).wait_timeout(SOON).disconnect_poll(Duration::from_millis(50))
+    Builder::new(address).no_cache().wait_timeout(SOON).disconnect_poll(Duration::from_millis(50))
 }
 
 /// Runs what is asynchronous; fails if it takes too long.

@@ -164,7 +164,7 @@ pub(crate) fn run<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
 
 /// A client of whatever listens there.
 pub(crate) fn builder(address: &str) -> Result<Builder> {
-    Ok(Builder::new(address.parse::<zeo_client::Address>()?).wait_timeout(SOON))
+    Ok(Builder::new(address.parse::<zeo_client::Address>()?).no_cache().wait_timeout(SOON))
 }
 
 /// Commits a new object of this length.

@@ -16,6 +16,8 @@ mod boot;
 mod disk;
 mod format;
 mod index;
+#[cfg(test)]
+mod python_tests;
 mod ring;
 mod scan;
 #[cfg(test)]

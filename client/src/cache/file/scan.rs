@@ -14,7 +14,8 @@ const WINDOW_LEN: usize = 64 * 1024;
 pub(super) struct Scanned {
     pub(super) index: Index,
     pub(super) last_tid: u64,
-    /// Where the next record goes: the first free block, which follows the newest record.
+    /// Where the next record goes: the first free block, which follows the newest record; in a file that has been
+    /// extended, the new space, before anything that is known goes.
     pub(super) at: u64,
 }
 
@@ -39,7 +40,7 @@ pub(super) fn scan(disk: &mut impl Disk, size: u64) -> io::Result<Scanned> {
     }
     let last_tid = last_tid.try_into().map(u64::from_be_bytes).unwrap_or_default();
     let mut index = Index::default();
-    let mut first_free = None;
+    let (mut first_free, mut last_free) = (None, None);
     let mut window = Window::default();
     let mut at = HEADER_LEN;
     while at < file_len.min(size) {
@@ -63,13 +64,14 @@ pub(super) fn scan(disk: &mut impl Disk, size: u64) -> io::Result<Scanned> {
         if !is_within || (len > BLOCK_LEN_MAX && matches!(block, Block::Free(_))) {
             write_free(disk, at, len.min(size - at))?;
         }
+        last_free = matches!(block, Block::Free(_)).then_some(at);
         at = if is_within { at + len } else { size };
     }
     if file_len > size {
         disk.set_len(size)?;
     } else if file_len < size {
         if at < size {
-            first_free.get_or_insert(at);
+            first_free = last_free.or(Some(at));
         }
         fill(disk, at, size)?;
     }

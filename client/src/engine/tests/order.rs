@@ -1,4 +1,4 @@
-//! C1 to C6, one test for each at least.
+//! C1 to C5, one test for each at least; what C6 has to do with failures.
 
 use zeo_codec::call::{Invalidations, Loaded, TxnId};
 use zeo_codec::{Limits, Method, Oid, Reply, Tid};
@@ -223,7 +223,7 @@ fn early_invalidations_wait_until_the_connection_is_verified() {
     assert_eq!(pair.last(), 23);
 }
 
-/// C6, and more: a cache that fails is not used any more, rather than believed without the invalidation that it lost.
+/// Beside C6: a cache that fails is not used any more, rather than believed without the invalidation that it lost.
 #[test]
 fn a_cache_that_fails_is_given_up() {
     let mut pair = Pair::ready(10);

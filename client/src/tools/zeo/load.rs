@@ -63,13 +63,19 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 
 fn load(arguments: &Arguments, client: &Client) -> Result<Revision, Failure> {
     let oid = arguments.oid;
+    let load_before = |before: Tid| match client.load_before(oid, before) {
+        Err(error) if error.is_no_such_object() => {
+            Err(Failure::from(format!("there is no object {oid}, or no more: {error}")))
+        }
+        found => Ok(found?),
+    };
     if let Some(serial) = arguments.serial {
         let before = serial.next().ok_or("there is no such transaction")?;
-        let found = client.load_before(oid, before)?.filter(|revision| revision.serial == serial);
+        let found = load_before(before)?.filter(|revision| revision.serial == serial);
         return found.ok_or_else(|| format!("transaction {serial} did not write object {oid}").into());
     }
     let before = arguments.before.unwrap_or(Tid::MAX);
-    let found = client.load_before(oid, before)?;
+    let found = load_before(before)?;
     found.ok_or_else(|| format!("object {oid} did not exist before transaction {before}").into())
 }
 

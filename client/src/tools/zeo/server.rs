@@ -108,6 +108,7 @@ impl Place {
             .storage(self.config.storage.clone())
             .access(access)
             .label("zeo")
+            .no_cache()
             .wait_timeout(timeout)
             .handshake_timeout(timeout.max(PAUSE))
             .disconnect_poll(PAUSE)

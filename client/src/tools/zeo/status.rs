@@ -7,6 +7,7 @@ use std::io::Write as _;
 
 use clap::Args;
 use serde_json::{Map, Value as Json};
+use zeo_codec::Tid;
 
 use super::Failure;
 use super::server::ServerOptions;
@@ -79,8 +80,11 @@ fn table(storages: &Storages) -> Vec<String> {
         let mut row = vec![Shown(name).to_string()];
         row.extend(COLUMNS.iter().map(|(_, key)| cell(status.get(key))));
         let last = cell(status.get("last-transaction"));
-        let time = parse_tid(&last).map(|tid| format!(" ({})", show_time(tid))).unwrap_or_default();
-        row.push(last + &time);
+        row.push(match parse_tid(&last) {
+            Ok(Tid::ZERO) => "none".to_owned(),
+            Ok(tid) => format!("{last} ({})", show_time(tid)),
+            Err(_) => last,
+        });
         rows.push(row);
     }
     let width = |column: usize| {
@@ -117,6 +121,7 @@ mod tests {
             "1": {"connections": 12, "waiting": 0, "loads": 1234567, "last-transaction": "040d241282222222"},
             "long name\n": {"connections": "\u{1b}[2J", "stores": null, "aborts": [1], "last-transaction": 7},
             "none": 7,
+            "zero": {"last-transaction": "0000000000000000"},
         }) else {
             panic!("no object")
         };
@@ -127,6 +132,7 @@ mod tests {
                 "1                   12        0       -  1234567       -        -       -          -         -  040d241282222222 (2026-11-20 10:26:30.500000Z)",
                 "long name\\n  \\u{1b}[2J        -       -        -       -        -     [1]          -         -  7",
                 "none                 -        -       -        -       -        -       -          -         -  -",
+                "zero                 -        -       -        -       -        -       -          -         -  none",
             ]
         );
     }

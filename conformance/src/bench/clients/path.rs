@@ -56,11 +56,11 @@ impl Path {
             }
             Self::Futures => {
                 let runtime = runtime()?;
-                let client = runtime.block_on(Builder::new(server).connect())?;
+                let client = runtime.block_on(Builder::new(server).no_cache().connect())?;
                 timed(oids.len(), || in_a_task(&runtime, load(client.clone(), oids.into())))
             }
             Self::Blocking => {
-                let client = Builder::new(server).connect_blocking()?;
+                let client = Builder::new(server).no_cache().connect_blocking()?;
                 timed(oids.len(), || load_blocking(&client, oids))
             }
         }

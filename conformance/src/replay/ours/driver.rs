@@ -167,6 +167,7 @@ impl<'p> Driver<'p> {
             // The one that is not let in has given up by then.
             .disconnect_poll(if is_refused { NEVER } else { POLL })
             .disconnect_poll_max(if is_refused { NEVER } else { POLL })
+            .no_cache()
             .drop_cache_rather_verify(self.scenario == "verify_dropped")
             .blobs(blobs);
         if let Some(label) = &label {

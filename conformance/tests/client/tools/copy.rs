@@ -166,3 +166,42 @@ pub(crate) fn copy_blobs(world: &World) -> Result {
     plain.stop()?;
     Ok(source.stop()?)
 }
+
+/// A transaction without records, which a data file can have, stops nothing; Python's servers do not keep it.
+pub(crate) fn copy_empty(world: &World) -> Result {
+    let copy = |args: &[&str]| said(world.tool("zeo")?.arg("copy").args(args));
+    let config = world.config();
+    let source = world.server(&config)?;
+    let client = builder(&source).connect_blocking()?;
+    revise(&client, 2)?;
+    let empty = client.last_transaction().next().ok_or("no next")?;
+    client.close();
+    source.stop()?;
+    // Protocol reference 14.1: the length is without itself at the end; no user, description and extension.
+    let mut bytes = std::fs::read(&config.storage_path)?;
+    let len = 23_u64.to_be_bytes();
+    bytes.extend([&empty.to_u64().to_be_bytes(), &len, &b" \0\0\0\0\0\0"[..], &len].concat());
+    std::fs::write(&config.storage_path, bytes)?;
+    let source = world.server(&config)?;
+    let client = builder(&source).connect_blocking()?;
+    revise(&client, 1)?;
+    let mut expected = everything(&client)?;
+    assert_eq!(expected.iter().map(|(info, _)| info.tid).nth(2), Some(empty));
+    let target = world.server(&ServerConfig { storage_path: world.path("Copy.fs"), ..world.config() })?;
+    let to = target.address().to_string();
+    let path = config.storage_path.display().to_string();
+    let from = source.address().to_string();
+    // Half of it, out of the file; then the rest.
+    for args in [&[&*path, &to, "--until", &empty.to_string()][..], &[&from, &to]] {
+        let done = copy(args)?;
+        assert_eq!(done.code, Some(0), "{done:?}");
+        assert_eq!(done.stderr.contains("left out"), world.is_zeo4(), "{done:?}");
+    }
+    let mut copied = everything(&builder(&target).connect_blocking()?)?;
+    for all in [&mut expected, &mut copied] {
+        all.retain(|(_, records)| !records.is_empty());
+    }
+    assert_eq!((copied.len(), copied), (3, expected));
+    target.stop()?;
+    Ok(source.stop()?)
+}

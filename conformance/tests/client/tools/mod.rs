@@ -17,27 +17,28 @@ use crate::world::{Error, Result, World, at, builder, record};
 /// Is the program of the first argument, for the others.
 pub(crate) fn run(mut args: impl Iterator<Item = OsString>) -> ExitCode {
     let Some(name) = args.next() else { return ExitCode::FAILURE };
-    let words = std::iter::once(name.clone()).chain(args);
+    let words = |args| std::iter::once(name.clone()).chain(args);
     match name.to_str() {
-        Some("zeopack") => zeo_client::tools::zeopack(words),
-        Some("zeo") => zeo_client::tools::zeo(words),
-        Some("zeo-nagios") => zeo_client::tools::zeo_nagios(words),
+        Some("zeopack") => zeo_client::tools::zeopack(words(args)),
+        Some("zeo") => zeo_client::tools::zeo(words(args)),
+        Some("traced") => crate::cached::traced(args),
+        Some("zeo-nagios") => zeo_client::tools::zeo_nagios(words(args)),
         _ => ExitCode::FAILURE,
     }
 }
 
 /// What a program has said.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Said {
-    code: Option<i32>,
+pub(crate) struct Said {
+    pub(crate) code: Option<i32>,
     /// What is on the standard output stream.
     bytes: Vec<u8>,
     /// The same as text.
-    stdout: String,
-    stderr: String,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
-fn said(command: &mut Command) -> Result<Said> {
+pub(crate) fn said(command: &mut Command) -> Result<Said> {
     let output = command.output()?;
     Ok(Said {
         code: output.status.code(),

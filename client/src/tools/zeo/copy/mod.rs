@@ -36,7 +36,8 @@ const TICK: Duration = Duration::from_millis(200);
 ///
 /// Transactions keep their ids, metadata and records, and blobs are copied with them. A copy that was broken off, or
 /// whose source has grown, goes on behind the target's last transaction, which has to be one of the source, too; anything
-/// else is refused. Nobody else may write to the target meanwhile.
+/// else is refused. Nobody else may write to the target meanwhile. Python's servers do not keep transactions without
+/// records.
 ///
 /// A data file may be in use, and is only read. To copy into a file, serve it: runzeo -f FILE -a ADDRESS.
 #[derive(Debug, Args)]
