@@ -74,7 +74,11 @@ impl Transaction<Begun> {
                 let Conflict { oid, committed, read } = conflict;
                 let states = (self.state_of(oid, read).await?, self.state_of(oid, committed).await?);
                 let unresolved = Unresolved { conflict, old: states.0, committed: states.1, new };
-                let resolved = resolve(&unresolved).ok_or(Error::Conflict(conflict))?;
+                let Some(resolved) = resolve(&unresolved) else {
+                    // The next transaction shall not read the same again.
+                    self.shared.look(|state| state.engine.forget(oid));
+                    return Err(Error::Conflict(conflict));
+                };
                 self.store_now(oid, committed, &resolved)?;
                 if let Some(running) = &mut self.running
                     && !running.resolved.contains(&oid)
