@@ -124,7 +124,7 @@ impl Transaction<Begun> {
         Ok(match runtime.block_on(transaction.vote_once())? {
             crate::Vote::Done(transaction) => Vote::Done(Transaction { transaction, runtime }),
             crate::Vote::Conflicts(transaction, conflicts) => {
-                Vote::Conflicts(Transaction { transaction, runtime }, conflicts)
+                Vote::Conflicts(Self { transaction, runtime }, conflicts)
             }
         })
     }
