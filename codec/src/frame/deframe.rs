@@ -23,13 +23,18 @@ pub struct Deframer {
     consumed_len: u64,
     limit_len: usize,
     mac_bit: MacBit,
+    /// The most that was pushed into this buffer: what it takes of memory.
+    pushed_len_max: usize,
 }
+
+/// Memory that a buffer keeps for what is pushed next.
+const KEPT_LEN: usize = 64 * 1024;
 
 impl Deframer {
     /// Accepts payloads of at most `limit_len` bytes.
     #[must_use]
     pub fn new(limit_len: usize, mac_bit: MacBit) -> Self {
-        Self { buffer: BytesMut::new(), consumed_len: 0, limit_len, mac_bit }
+        Self { buffer: BytesMut::new(), consumed_len: 0, limit_len, mac_bit, pushed_len_max: 0 }
     }
 
     /// Changes the limit for the frames that have not been handed out yet.
@@ -42,9 +47,19 @@ impl Deframer {
         self.mac_bit = mac_bit;
     }
 
-    /// Adds bytes of the stream.
+    /// Adds bytes of the stream. What this takes of memory is given back when little of it is left; a driver that uses the
+    /// [`buffer`](Self::buffer) sees to that itself.
     pub fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
+        self.pushed_len_max = self.pushed_len_max.max(self.buffer.len());
+    }
+
+    /// Gives back what a large message needed, which may have been the last one.
+    fn shrink(&mut self) {
+        if self.pushed_len_max > KEPT_LEN && self.buffer.len() <= KEPT_LEN / 16 {
+            self.buffer = BytesMut::from(&*self.buffer);
+            self.pushed_len_max = self.buffer.len();
+        }
     }
 
     /// The buffer, for a driver that reads from its socket straight into it. Only append.
@@ -69,6 +84,7 @@ impl Deframer {
         let len = len.min(self.buffer.len());
         self.buffer.advance(len);
         self.consumed_len = self.consumed_len.saturating_add(len as u64);
+        self.shrink();
     }
 
     /// How many bytes are missing until the frame at the front is complete, if that can be told and it is
@@ -115,6 +131,7 @@ impl Deframer {
         self.buffer.advance(header_len);
         let payload: Bytes = self.buffer.split_to(payload_len).freeze();
         self.consumed_len = self.consumed_len.saturating_add(frame_len as u64);
+        self.shrink();
         Ok(Some(Frame { mac, payload }))
     }
 }
@@ -147,6 +164,23 @@ mod tests {
         let mut deframer = Deframer::new(1000, MacBit::IsLength);
         deframer.push(&stream);
         assert!(deframer.next_frame().is_err());
+    }
+
+    #[test]
+    fn memory_is_given_back_when_little_is_left() {
+        const LEN: usize = 1 << 20;
+        let mut deframer = Deframer::new(2 * LEN, MacBit::IsLength);
+        let keeps = |deframer: &mut Deframer| deframer.buffer().try_reclaim(LEN / 2);
+        deframer.push(&[7; LEN]);
+        deframer.discard(LEN - 3);
+        assert!(!keeps(&mut deframer), "what was passed over");
+        assert_eq!(deframer.buffered(), [7; 3]);
+        deframer.discard(3);
+        deframer.push(&(LEN as u32).to_be_bytes());
+        deframer.push(&[0; LEN + 2]);
+        drop(deframer.next_frame().unwrap().unwrap());
+        assert!(!keeps(&mut deframer), "a message that is gone");
+        assert_eq!(deframer.buffered(), [0; 2]);
     }
 
     #[test]
