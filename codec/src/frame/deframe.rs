@@ -176,7 +176,7 @@ mod tests {
         assert!(!keeps(&mut deframer), "what was passed over");
         assert_eq!(deframer.buffered(), [7; 3]);
         deframer.discard(3);
-        deframer.push(&(LEN as u32).to_be_bytes());
+        deframer.push(&u32::try_from(LEN).unwrap().to_be_bytes());
         deframer.push(&[0; LEN + 2]);
         drop(deframer.next_frame().unwrap().unwrap());
         assert!(!keeps(&mut deframer), "a message that is gone");
