@@ -151,7 +151,7 @@ pub fn serve(capture: &Path, listener: &TcpListener, patience: Duration) -> Resu
 /// The same, with a script that tells what it wants to be done to the server: that is not done before.
 ///
 /// # Errors
-/// As for [`serve`].
+/// As for [`serve()`].
 pub(crate) fn serve_script(
     capture: &Path,
     listener: &TcpListener,
