@@ -12,7 +12,8 @@ use clap::Args;
 
 use super::Outcome;
 use crate::scenarios::stage::Cast;
-use crate::scenarios::{Pair, Scenario, all, capture_path, fits, fixtures_dir};
+use crate::scenarios::{Pair, Scenario, all, capture_path, fixtures_dir};
+use crate::suite::expected::fits;
 
 /// Has real Python peers play all scenarios, and records what they say.
 #[derive(Debug, Args)]

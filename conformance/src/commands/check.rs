@@ -11,8 +11,9 @@ use clap::Args;
 
 use super::Outcome;
 use crate::check::{Plan, Target, html, json, junit, pairs, run as check};
-use crate::scenarios::{Pair, all, fits, fixtures_dir};
+use crate::scenarios::{Pair, all, fixtures_dir};
 use crate::server::ServerCommand;
+use crate::suite::expected::fits;
 
 /// Plays all captured clients to a server, and reports which scenarios went as with Python's.
 ///

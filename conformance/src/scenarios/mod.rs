@@ -17,15 +17,6 @@ mod table;
 pub use pair::{Pair, Program, UnknownPair};
 pub use table::{Scenario, all};
 
-/// Whether a name is like a pattern, in which each `*` stands for anything.
-#[must_use]
-pub fn fits(pattern: &str, name: &str) -> bool {
-    let Some((start, rest)) = pattern.split_once('*') else { return pattern == name };
-    let Some(name) = name.strip_prefix(start) else { return false };
-    let mut places = name.char_indices().map(|(at, _)| at).chain([name.len()]);
-    places.any(|at| name.get(at..).is_some_and(|name| fits(rest, name)))
-}
-
 /// The directory in which the captures of this repository lie.
 #[must_use]
 pub fn fixtures_dir() -> std::path::PathBuf {
@@ -36,23 +27,4 @@ pub fn fixtures_dir() -> std::path::PathBuf {
 #[must_use]
 pub fn capture_path(pair: Pair, scenario: &str) -> std::path::PathBuf {
     std::path::Path::new(&pair.to_string()).join(format!("{scenario}.zeocap.gz"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::fits;
-
-    #[test]
-    fn a_star_stands_for_anything() {
-        for (pattern, name, is_like) in [
-            ("6.2-*", "6.2-5.4.1-pickle", true),
-            ("*-pickle", "6.2-5.4.1-pickle", true),
-            ("6.2-*-msgpack", "6.2-5.4.1-pickle", false),
-            ("*", "", true),
-            ("verify_*", "verify", false),
-            ("commit", "commits", false),
-        ] {
-            assert_eq!(fits(pattern, name), is_like, "{pattern} {name}");
-        }
-    }
 }

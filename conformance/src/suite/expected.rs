@@ -142,6 +142,7 @@ mod tests {
             ("a*b*c", "a-b-b-c", true),
             ("a*b*c", "a-c-b", false),
             ("*", "", true),
+            ("6.2-*-msgpack", "6.2-5.4.1-pickle", false),
         ] {
             assert_eq!(fits(pattern, text), expected, "{pattern} {text}");
         }

@@ -4,11 +4,13 @@ mod auth;
 mod blob;
 mod closing;
 mod commit;
+mod methods;
 mod old;
 mod pack;
 mod past;
 mod read;
 mod relay;
+mod say;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,16 +21,18 @@ use zeo_codec::call::{Register, UndoInfo, UndoLog};
 use zeo_codec::session::{Incoming, Message, ServerSession};
 use zeo_codec::{
     Call, Dialect, EncodeError, Envelope, Expected, Generation, Limits, MessageError, Method, MsgId, Oid,
-    RemoteError, Reply, ShapeError, Value,
+    Reply, ShapeError, Value,
 };
 
 use blob::Download;
 pub use closing::Closing;
+use methods::uses_iterator;
+use say::{finished, send, send_error, send_size, size_info};
 
 use super::error::CallError;
 use super::iterators::Iterators;
 use super::job::{Answered, AskJob, Job};
-use super::journal::{Commit, Cursor, Event, Lag};
+use super::journal::{Cursor, Event, Lag};
 use super::load::ReadAhead;
 use super::mailbox::{Mail, Mailbox};
 use super::pack::PackCancel;
@@ -38,7 +42,6 @@ use super::served::Served;
 use super::transaction::{Stage, Transaction};
 use super::{Engine, PeerId};
 use crate::limits::Limit;
-use crate::storage::View;
 
 /// What became of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -251,42 +254,6 @@ impl Peer {
         }
     }
 
-    /// Before `register` nothing else is allowed, afterwards what a ZEO 5 server has
-    /// (StorageServer.py:registered_methods, ZEO 6.2), or what an older client may call.
-    fn allows(&self, method: Method) -> bool {
-        use Method as M;
-        if self.dialect.generation != Generation::Zeo5 {
-            return self.allows_old(method);
-        }
-        if self.attached.is_none() {
-            return method == M::Register;
-        }
-        !method.is_from_server()
-            && !matches!(
-                method,
-                M::Register
-                    | M::GetAuthProtocol
-                    | M::AuthGetChallenge
-                    | M::AuthResponse
-                    | M::GetExtensionMethods
-                    | M::Verify
-                    | M::ZeoVerify
-                    | M::EndZeoVerify
-                    | M::Load
-                    | M::LoadEx
-                    | M::Undo
-                    | M::GetSerial
-                    | M::ZeoLoad
-                    | M::ModifiedInVersion
-                    | M::Versions
-                    | M::VersionEmpty
-                    | M::CommitVersion
-                    | M::AbortVersion
-                    | M::GetSizeInfo
-                    | M::AnswerToTheUltimateQuestion
-            )
-    }
-
     fn execute(
         &mut self,
         call: Call<'_>,
@@ -391,16 +358,6 @@ impl Peer {
                 Err(Closing::OneWayFailed { method: method.name(), reason })
             }
         }
-    }
-
-    /// Whether as much is under way for the client as it may have.
-    fn limit_before(&self, method: Method) -> Option<Limit> {
-        let options = &self.engine.options;
-        if takes_long(method) && self.asking_count >= options.question_count {
-            return Some(Limit::Questions);
-        }
-        (method == Method::SendBlob && self.downloads.len() >= options.download_count)
-            .then_some(Limit::Downloads)
     }
 
     fn attached(&self) -> Result<&Attached, CallError> {
@@ -600,14 +557,6 @@ const fn unregistered() -> CallError {
     CallError::NotSupported("unregistered")
 }
 
-/// Whether the driver runs it as a [`Job`] beside the connection's other messages.
-const fn takes_long(method: Method) -> bool {
-    matches!(
-        method,
-        Method::UndoLog | Method::UndoInfo | Method::History | Method::IteratorStart | Method::Pack
-    )
-}
-
 /// Whether a value is data. Classes, calls and references are symbols here, but whoever gets them back might take them
 /// for more; Python's server refuses them when it decodes the message (`marshal.py:server_find_global`, ZEO 6.2).
 fn is_data(value: &Value<'_>) -> bool {
@@ -626,67 +575,6 @@ fn is_data(value: &Value<'_>) -> bool {
         // What the codec may come to know later.
         _ => false,
     }
-}
-
-/// Whether it moves or makes an iterator.
-const fn uses_iterator(method: Method) -> bool {
-    matches!(
-        method,
-        Method::IteratorStart
-            | Method::IteratorNext
-            | Method::IteratorRecordStart
-            | Method::IteratorRecordNext
-            | Method::IteratorGc
-    )
-}
-
-/// Tells the committer that its transaction is committed: `info`, then the reply (protocol reference 8).
-fn finished(
-    commit: &Commit,
-    served: &Served,
-    transaction: &mut Option<Transaction>,
-    session: &mut ServerSession,
-) -> Result<(), Closing> {
-    served.stats.active_transactions.subtract();
-    let stage = transaction.take().map(|transaction| transaction.stage);
-    send_size(&*commit.view, session)?;
-    match stage.and_then(Stage::into_finish_reply_to) {
-        Some(id) => send(session, &id, &Reply::Tid(commit.tid)),
-        None => Ok(()),
-    }
-}
-
-/// The size of the storage, as `info` tells it.
-fn size_info(view: &dyn View) -> Value<'static> {
-    Value::Dict(vec![
-        ("length".into(), view.object_count().into()),
-        ("size".into(), view.size_bytes().into()),
-    ])
-}
-
-/// Sends `info`: the size of the storage.
-fn send_size(view: &dyn View, session: &mut ServerSession) -> Result<(), Closing> {
-    let info = zeo_codec::call::Info { changes: python2::value(size_info(view), session.dialect()) };
-    session.notify(Method::Info, &info).map_err(|EncodeError| Closing::UnusableId)
-}
-
-/// Writes a reply; what cannot be expressed becomes Python's error for that (protocol reference 5).
-fn send(session: &mut ServerSession, id: &MsgId<'_>, reply: &Reply<'_>) -> Result<(), Closing> {
-    session.reply(id, reply).or_else(|EncodeError| send_unencodable(session, id))
-}
-
-fn send_error(session: &mut ServerSession, id: &MsgId<'_>, error: &CallError) -> Result<(), Closing> {
-    let error = error.to_remote(session.dialect());
-    session.reply_error(id, &error).or_else(|EncodeError| send_unencodable(session, id))
-}
-
-fn send_unencodable(session: &mut ServerSession, id: &MsgId<'_>) -> Result<(), Closing> {
-    let error = unencodable(session.dialect());
-    session.reply_error(id, &error).map_err(|EncodeError| Closing::UnusableId)
-}
-
-fn unencodable(dialect: &Dialect) -> RemoteError<'static> {
-    CallError::Unencodable.to_remote(dialect)
 }
 
 /// The system's time, for lock times and tids.

@@ -20,6 +20,8 @@
 //! piece has to change threads. Pieces to be sent are asked for when everything before them is written: a client
 //! gets them as fast as it reads, and what it asks for meanwhile is answered between two of them.
 
+mod end;
+
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
@@ -31,15 +33,16 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
-use zeo_codec::frame::FrameError;
+use zeo_codec::Limits;
 use zeo_codec::handshake::{Protocol, Version};
-use zeo_codec::session::{Message, ServerEvent, ServerSession, SessionError};
-use zeo_codec::{DecodeErrorKind, Limits};
+use zeo_codec::session::{Message, ServerEvent, ServerSession};
+
+use end::End;
 
 use super::blocking::block;
 use super::gates::Gates;
-use crate::engine::{Closing, CommitJob, Engine, Flow, Job, Peer};
-use crate::limits::{Limit, LimitOptions};
+use crate::engine::{CommitJob, Engine, Flow, Job, Peer};
+use crate::limits::LimitOptions;
 
 /// What the listener tells every connection.
 ///
@@ -105,47 +108,6 @@ const TURN_LEN: u32 = 64;
 const WRITE_LEN: usize = 1024 * 1024;
 /// How often pieces of blobs are produced before others get their turn.
 const SEND_ROUNDS: u32 = 8;
-
-/// Why a connection ended.
-#[derive(Debug, thiserror::Error)]
-enum End {
-    #[error("{0}")]
-    Session(#[from] SessionError),
-    #[error("{0}")]
-    Engine(#[from] Closing),
-    #[error("{0}")]
-    Io(#[from] io::Error),
-    #[error("the client reads nothing")]
-    WriteTimeout,
-    #[error("the commit panicked; whether it is on the disk is unknown")]
-    CommitPanicked,
-}
-
-impl End {
-    /// The limit that was reached, if that is why.
-    fn limit(&self, peer: &Peer) -> Option<Limit> {
-        let is_registered = peer.is_registered();
-        match self {
-            Self::Session(SessionError::Frame(FrameError::TooLong { .. })) if is_registered => {
-                Some(Limit::Frame)
-            }
-            Self::Session(SessionError::Frame(FrameError::TooLong { .. })) => Some(Limit::EarlyFrame),
-            Self::Session(SessionError::HandshakeTimeout | SessionError::RegistrationTimeout) => {
-                Some(Limit::Handshake)
-            }
-            Self::Session(SessionError::Undecodable(error)) | Self::Engine(Closing::Undecodable(error)) => {
-                matches!(error.kind, DecodeErrorKind::TooDeep | DecodeErrorKind::TooManyValues)
-                    .then_some(Limit::Message)
-            }
-            Self::Engine(Closing::TooSlow(_)) => Some(Limit::UnreadCommits),
-            Self::Engine(Closing::TooMuchUnread(_)) => Some(Limit::UnreadObjects),
-            Self::Engine(Closing::TransactionTimeout(_)) => Some(Limit::Transaction),
-            Self::WriteTimeout if peer.holds_commit_lock() => Some(Limit::HolderUnread),
-            Self::WriteTimeout => Some(Limit::Unread),
-            Self::Session(_) | Self::Engine(_) | Self::Io(_) | Self::CommitPanicked => None,
-        }
-    }
-}
 
 /// Serves a connection to its end, with nobody beside it.
 pub async fn serve<S>(stream: S, address: String, engine: Arc<Engine>, options: ConnectionOptions)

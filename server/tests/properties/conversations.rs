@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::run;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeo_codec::call::{
@@ -313,15 +314,6 @@ impl Client {
             self.call(&Call::TpcBegin(begin), Asked::Other);
         }
         self.transaction.as_mut().filter(|transaction| transaction.stage == Stage::Open)
-    }
-}
-
-fn run(job: Job) {
-    match job {
-        Job::Commit(job) => job.run(),
-        Job::Ask(job) => job.run(),
-        Job::Pack(job) => job.run(),
-        Job::Sync(job) => job.run(),
     }
 }
 

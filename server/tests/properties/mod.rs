@@ -100,6 +100,7 @@ fn drain(session: &mut ServerSession, peer: &mut Peer, packs: &mut VecDeque<Job>
     }
 }
 
+/// Does what a driver would do elsewhere.
 fn run(job: Job) {
     match job {
         Job::Commit(job) => job.run(),

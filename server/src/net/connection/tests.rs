@@ -12,6 +12,7 @@ use zeo_codec::{Call, Method, Oid, Tid, Value};
 
 use super::*;
 use crate::engine::EngineOptions;
+use crate::limits::Limit;
 use crate::net::gates::Gates;
 use crate::storage::memory::MemoryStorage;
 
