@@ -541,7 +541,8 @@ impl Drop for Peer {
         if self.is_verifying {
             served.stats.verifying.subtract();
         }
-        if let Some(transaction) = &self.transaction {
+        // With it goes the commit lock: whoever sees that the connection is gone may see that too.
+        if let Some(transaction) = self.transaction.take() {
             served.stats.active_transactions.subtract();
             if !matches!(transaction.stage, Stage::Finishing { .. }) {
                 served.stats.aborts.add();
