@@ -1,8 +1,7 @@
 //! One connection, and which call a reply belongs to. How it begins is in [`register`](super::register).
 
-use std::collections::HashMap;
-
 use bytes::Bytes;
+use hashbrown::HashMap;
 use zeo_codec::call::{InvalidateTransaction, LoadBefore, TransactionRef, TxnId};
 use zeo_codec::digest::SessionKey;
 use zeo_codec::handshake::Version;
@@ -11,7 +10,7 @@ use zeo_codec::{Call, Limits, Method, MsgId, Oid, Tid};
 
 use super::Changes;
 use super::arriving::Arriving;
-use super::older::Load;
+use super::older::{Load, Tokens};
 use crate::credentials::Credentials;
 use crate::error::{ConnectionError, Error, ServerError};
 
@@ -217,12 +216,17 @@ impl<T> Link<T> {
             return Ok(());
         }
         self.send_load(oid, before)?;
-        self.loads.insert((oid, before), Load::new(vec![token]));
+        self.loads.insert((oid, before), Load::new(Tokens::from([token])));
         Ok(())
     }
 
     /// Asks once more for a revision whose answer is of no use. Those who wait go on waiting, if need be for the end.
-    pub(super) fn load_again(&mut self, oid: Oid, before: Tid, tokens: Vec<T>) -> Result<(), SessionError> {
+    pub(super) fn load_again(
+        &mut self,
+        oid: Oid,
+        before: Tid,
+        tokens: Tokens<T>,
+    ) -> Result<(), SessionError> {
         self.loads.insert((oid, before), Load::new(tokens));
         self.send_load(oid, before)
     }

@@ -48,7 +48,7 @@ use crate::cache::{Cache, Revision};
 use crate::error::{ConnectionError, Error, ServerError};
 use feed::Feed;
 use link::{Happened, Waiting};
-use older::Load;
+use older::{Load, Tokens};
 
 /// The result of a call.
 #[derive(Debug, Clone, PartialEq)]
@@ -316,11 +316,15 @@ impl<T> Engine<T> {
             Ok(_) => Ok(Answer::Loaded(None)),
             Err(error) => Err(ServerError::from(error).into()),
         };
-        self.done.extend(load.tokens.into_iter().map(|token| (token, outcome.clone())));
+        let mut tokens = load.tokens;
+        // Mostly there is but one, and nothing to share.
+        let Some(last) = tokens.pop() else { return Ok(()) };
+        self.done.extend(tokens.into_iter().map(|token| (token, outcome.clone())));
+        self.done.push_back((last, outcome));
         Ok(())
     }
 
-    fn load_again(&mut self, oid: Oid, before: Tid, tokens: Vec<T>) -> Result<(), ConnectionError> {
+    fn load_again(&mut self, oid: Oid, before: Tid, tokens: Tokens<T>) -> Result<(), ConnectionError> {
         let Some(link) = &mut self.link else { return Ok(()) };
         Ok(link.load_again(oid, before, tokens)?)
     }
@@ -437,7 +441,7 @@ impl<T> Engine<T> {
         error
     }
 
-    fn fail_loads(&mut self, tokens: Vec<T>, error: ConnectionError) -> ConnectionError {
+    fn fail_loads(&mut self, tokens: Tokens<T>, error: ConnectionError) -> ConnectionError {
         if let Some(link) = &mut self.link {
             link.put_back(tokens.into_iter().map(Waiting::Call));
         }

@@ -7,6 +7,7 @@
 
 use std::collections::HashSet;
 
+use smallvec::SmallVec;
 use zeo_codec::call::{TpcBegin, Verify};
 use zeo_codec::pickle::PickleFlavor;
 use zeo_codec::session::Message;
@@ -17,18 +18,21 @@ use super::{Engine, Invalidation};
 use crate::cache::Revision;
 use crate::error::{ConnectionError, ServerError};
 
+/// Who waits for a load; mostly one.
+pub(super) type Tokens<T> = SmallVec<[T; 1]>;
+
 /// A load that is in flight.
 #[derive(Debug)]
 pub(super) struct Load<T> {
     /// Who waits for it.
-    pub(super) tokens: Vec<T>,
+    pub(super) tokens: Tokens<T>,
     /// Transactions that changed the object since the server was asked, as far as the server may have executed the load
     /// before them.
     changes: Vec<Tid>,
 }
 
 impl<T> Load<T> {
-    pub(super) const fn new(tokens: Vec<T>) -> Self {
+    pub(super) const fn new(tokens: Tokens<T>) -> Self {
         Self { tokens, changes: Vec::new() }
     }
 

@@ -1,8 +1,9 @@
 //! Which method a reply belongs to.
 
-use alloc::collections::BTreeMap;
-use alloc::collections::btree_map::Entry;
 use alloc::vec::Vec;
+
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 
 use crate::call::Method;
 use crate::emit::Emit;
@@ -14,7 +15,7 @@ use crate::{Oid, Tid};
 /// The calls of one connection that wait for their replies, bounded in number and in the length of their ids.
 #[derive(Debug)]
 pub struct PendingCalls {
-    calls: BTreeMap<Key, Waiting>,
+    calls: HashMap<Key, Waiting>,
     count: usize,
     count_max: usize,
     id_bytes_max: usize,
@@ -34,7 +35,7 @@ pub enum NotNoted {
     },
 }
 
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 enum Key {
     Int(i64),
     Load(Oid, Tid),
@@ -52,9 +53,9 @@ struct Waiting {
 impl PendingCalls {
     /// Within the bounds for calls and ids.
     #[must_use]
-    pub const fn new(limits: &Limits) -> Self {
+    pub fn new(limits: &Limits) -> Self {
         let Limits { pending_count: count_max, id_bytes: id_bytes_max, .. } = *limits;
-        Self { calls: BTreeMap::new(), count: 0, count_max, id_bytes_max }
+        Self { calls: HashMap::new(), count: 0, count_max, id_bytes_max }
     }
 
     /// Number of calls that wait.
