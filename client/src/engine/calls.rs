@@ -72,7 +72,7 @@ impl<T> Engine<T> {
         self.with_cache(|cache| cache.load_before(oid, before)).flatten()
     }
 
-    /// Writes what waits in the cache for more. Best when callers have been told of it.
+    /// Writes what waits in the cache for more.
     pub fn flush_cache(&mut self) {
         self.with_cache(|cache| cache.flush());
     }

@@ -7,13 +7,16 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, Sleep, interval, sleep};
 
 use super::{OUTPUT_LEN_MAX, Shared, State};
 use crate::error::ConnectionError;
 
 /// How often the server hears from the client (protocol reference 3.1).
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// How long the newest records may stay out of the cache's file: written one by one, they would cost as much again as
+/// their loads. What could make the file untrue does not wait.
+const FLUSH_AFTER: Duration = Duration::from_millis(20);
 /// Room that is made for reading, at least.
 const READ_LEN_MIN: usize = 64 * 1024;
 /// Room that is made for reading while a large frame arrives, at most.
@@ -27,10 +30,17 @@ pub(super) async fn drive(shared: Arc<Shared>, generation: u64) {
     keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // The first tick is at once.
     keep_alive.tick().await;
+    let mut flush = Flush { at: Box::pin(sleep(FLUSH_AFTER)), is_due: false };
     loop {
         tokio::select! {
             biased;
-            () = std::future::poll_fn(|context| shared.poll_connection(generation, context)) => return,
+            () = std::future::poll_fn(|context| {
+                let gone = shared.poll_connection(generation, &mut flush, context);
+                if flush.poll(context).is_ready() || gone.is_ready() {
+                    shared.look(|state| state.engine.flush_cache());
+                }
+                gone
+            }) => return,
             () = shared.bell.notified() => {}
             _ = keep_alive.tick() => shared.act(|state| {
                 if state.engine.generation() == generation {
@@ -41,9 +51,35 @@ pub(super) async fn drive(shared: Arc<Shared>, generation: u64) {
     }
 }
 
+/// Whether something waits to be written into the cache's file, and when that is done.
+struct Flush {
+    at: Pin<Box<Sleep>>,
+    is_due: bool,
+}
+
+impl Flush {
+    /// Something waits from now on, if not already.
+    fn set(&mut self) {
+        if !self.is_due {
+            self.is_due = true;
+            self.at.as_mut().reset(Instant::now() + FLUSH_AFTER);
+        }
+    }
+
+    /// Ready once when it is time.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if !self.is_due {
+            return Poll::Pending;
+        }
+        ready!(self.at.as_mut().poll(context));
+        self.is_due = false;
+        Poll::Ready(())
+    }
+}
+
 impl Shared {
     /// Goes on until the socket has to be waited for; ready when the connection is gone.
-    fn poll_connection(&self, generation: u64, context: &mut Context<'_>) -> Poll<()> {
+    fn poll_connection(&self, generation: u64, flush: &mut Flush, context: &mut Context<'_>) -> Poll<()> {
         let mut state = self.state();
         loop {
             if state.engine.generation() != generation {
@@ -74,7 +110,7 @@ impl Shared {
             match handled {
                 Ok(()) => {
                     self.settle(&mut state);
-                    state.engine.flush_cache();
+                    flush.set();
                 }
                 Err(why) => {
                     tracing::warn!("connection lost: {why}");

@@ -86,17 +86,16 @@ impl Block {
 pub(super) fn free(len: u64) -> Vec<u8> {
     match (len, u32::try_from(len)) {
         (1..=4, _) => len.to_string().into_bytes(),
-        (_, Ok(len)) => status(b'f', len),
+        (_, Ok(len)) => status(b'f', len).into(),
         // Not met: whoever makes room looks at blocks that are shorter.
-        (_, Err(_)) => status(b'f', u32::MAX),
+        (_, Err(_)) => status(b'f', u32::MAX).into(),
     }
 }
 
 /// The beginning of a block of five bytes or more.
-pub(super) fn status(status: u8, len: u32) -> Vec<u8> {
-    let mut bytes = vec![status];
-    bytes.extend_from_slice(&len.to_be_bytes());
-    bytes
+pub(super) fn status(status: u8, len: u32) -> [u8; 5] {
+    let [first, second, third, fourth] = len.to_be_bytes();
+    [status, first, second, third, fourth]
 }
 
 /// The file is not what was written.

@@ -3,7 +3,9 @@
 //! The map of current revisions takes at most 39 bytes an object (16, and one of the table's, at its lowest load of
 //! 7/16 just after it has grown), 19 at its highest. Others are few, as a client rarely reads the past.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+
+use hashbrown::HashMap;
 
 use super::format::Head;
 
