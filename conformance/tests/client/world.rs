@@ -2,7 +2,9 @@
 
 use std::cell::Cell;
 use std::fmt::Write as _;
+use std::fs::Permissions;
 use std::future::Future;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -154,6 +156,18 @@ impl World {
         let mut command = Command::new(std::env::current_exe()?);
         command.args([TOOL_ARGUMENT, name]).current_dir(self.dir.path()).stdin(Stdio::null());
         Ok(command)
+    }
+
+    /// The program of a server: Python's, or this one, started again.
+    pub(crate) fn runzeo(&self) -> Result<PathBuf> {
+        if !matches!(self.subject, Subject::Ours) {
+            return Ok(self.peer.runzeo());
+        }
+        let path = self.path("runzeo");
+        let exe = std::env::current_exe()?;
+        std::fs::write(&path, format!("#!/bin/sh\nexec '{}' {SERVE_ARGUMENT} \"$@\"\n", exe.display()))?;
+        std::fs::set_permissions(&path, Permissions::from_mode(0o755))?;
+        Ok(path)
     }
 
     /// A program that comes with Python's ZEO.

@@ -88,7 +88,24 @@ pub(crate) fn copy(world: &World) -> Result {
     assert_eq!((rest.code, &*rest.stderr), (Some(0), ""), "{rest:?}");
     assert_eq!(everything(&builder(&from_file).connect_blocking()?)?, expected);
 
-    // Somebody has written to the copy; another database; a file.
+    // Into a file that is not there yet, and on.
+    let runzeo = world.runzeo()?.display().to_string();
+    let own_file = world.path("own file.fs").display().to_string();
+    let into = |from: &str, more: &[&str]| {
+        let args = [&[from, &own_file, "--runzeo", &runzeo], more].concat();
+        copy(&args)
+    };
+    let first = into(&from, &["--until", &half])?;
+    assert!(first.stdout.starts_with("copied 5 transactions, 5 records"), "{first:?}");
+    let rest = into(&path, &[])?;
+    assert_eq!((rest.code, &*rest.stderr), (Some(0), ""), "{rest:?}");
+    let served = world.server(&own("own file.fs"))?;
+    assert_eq!(everything(&builder(&served).connect_blocking()?)?, expected);
+    let locked = into(&from, &[])?;
+    assert!(locked.code == Some(1) && locked.stderr.contains("its server has ended"), "{locked:?}");
+    served.stop()?;
+
+    // Somebody has written to the copy; another database; no server for a file.
     let refused = |args: &[&str], expected: &str| -> Result<Said> {
         let said = copy(args)?;
         assert!(said.code == Some(1) && said.stderr.contains(expected), "{said:?}");
@@ -99,8 +116,7 @@ pub(crate) fn copy(world: &World) -> Result {
     refused(&[&from, &to], "none of the source")?;
     refused(&[&path, &to], "none of the source")?;
     assert_eq!(everything(&copied)?, before);
-    let written = refused(&[&from, &path], "only a server writes those")?;
-    assert!(written.stderr.contains("runzeo -f "), "{written:?}");
+    refused(&[&from, "./new.fs", "--runzeo", "./no-such-program"], "cannot be started")?;
     refused(&["./nothing.fs", &to_from_file], "No such file")?;
     // The same tid, but not the same transaction.
     let other = world.server(&own("Other.fs"))?;
@@ -140,12 +156,20 @@ pub(crate) fn copy_blobs(world: &World) -> Result {
     let from = source.address().to_string();
     let file = world.path("Data.fs").display().to_string();
     let blobs = world.path("Data.fs.blobs").display().to_string();
-    for (name, args) in [("Copy.fs", &[&*from][..]), ("FromFile.fs", &[&file, "--blob-dir", &blobs])] {
+    let own_file = world.path("Own.fs").display().to_string();
+    let own_blobs = world.path("Own.fs.blobs").display().to_string();
+    let runzeo = world.runzeo()?.display().to_string();
+    let into = &[&*from, &own_file, "--to-blob-dir", &own_blobs, "--runzeo", &runzeo];
+    assert_eq!(copy(into)?.code, Some(0));
+    let ways = [("Copy.fs", &[&*from][..]), ("FromFile.fs", &[&file, "--blob-dir", &blobs]), ("Own.fs", &[])];
+    for (name, args) in ways {
         let target = world.server(&with_blobs(name))?;
         let to = target.address().to_string();
-        let done = copy(&[args, &["--", &to]].concat())?;
-        assert_eq!((done.code, &*done.stderr), (Some(0), ""), "{done:?}");
-        assert!(done.stdout.contains(" 2 blobs"), "{done:?}");
+        if !args.is_empty() {
+            let done = copy(&[args, &["--", &to]].concat())?;
+            assert_eq!((done.code, &*done.stderr), (Some(0), ""), "{done:?}");
+            assert!(done.stdout.contains(" 2 blobs"), "{done:?}");
+        }
         let own = BlobOptions::new(world.path(&format!("{name}.own")));
         let copied = builder(&target).blobs(own).connect_blocking()?;
         assert_eq!(everything(&copied)?, expected);

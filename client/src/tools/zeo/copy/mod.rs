@@ -1,7 +1,7 @@
 //! `zeo copy`: all transactions of one database, under their own tids, into another.
 //!
-//! What is read from is a [`Source`]: another server, or a data file. What is written to is a server, always: the locks,
-//! indexes and crash rules of a data file are a server's business, and `runzeo -f FILE` is one.
+//! What is read from is a [`Source`]: another server, or a data file. What is written to is a server, always; for a data
+//! file one is started, see [`served`].
 //!
 //! A copy that was broken off is gone on with behind the target's last transaction. A server either has a transaction or
 //! has it not, so that nothing has to be remembered for it; but before anything is written that last transaction is
@@ -10,6 +10,7 @@
 mod ends;
 mod file;
 mod remote;
+mod served;
 mod target;
 
 use std::io::Write as _;
@@ -22,30 +23,32 @@ use zeo_codec::call::{RecordInfo, TransactionInfo};
 use zeo_codec::{Oid, Tid};
 
 use super::Failure;
-use super::server::seconds;
+use super::server::{Place, seconds};
 use crate::Blob;
 use crate::tools::text::{Shown, complain};
 use crate::tools::time::{parse_tid, show_time};
 use ends::End;
+use served::Served;
 use target::{Copied, Target};
 
 /// How often the bar is drawn again.
 const TICK: Duration = Duration::from_millis(200);
 
-/// Copy all transactions from a server or a data file to a server.
+/// Copy all transactions from a server or a data file to another.
 ///
 /// Transactions keep their ids, metadata and records, and blobs are copied with them. A copy that was broken off, or
 /// whose source has grown, goes on behind the target's last transaction, which has to be one of the source, too; anything
 /// else is refused. Nobody else may write to the target meanwhile. Python's servers do not keep transactions without
 /// records.
 ///
-/// A data file may be in use, and is only read. To copy into a file, serve it: runzeo -f FILE -a ADDRESS.
+/// A data file that is copied from may be in use, and is only read. One that is copied to, or is made, is written by a server
+/// of its own, runzeo, which runs as long as the copy does: nobody else may have it.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// Where from: HOST:PORT, PORT, the path of a socket, a Data.fs, or a configuration file with a section clientstorage
     from: String,
 
-    /// Where to: the same, but no Data.fs
+    /// Where to: the same
     to: String,
 
     /// Which storage of the server that is copied from
@@ -60,9 +63,17 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "TID", value_parser = parse_tid)]
     until: Option<Tid>,
 
-    /// Where the blobs of a Data.fs lie
+    /// Where the blobs of a Data.fs lie that is copied from
     #[arg(long, value_name = "DIRECTORY")]
     blob_dir: Option<PathBuf>,
+
+    /// Where the blobs of a Data.fs go that is copied to
+    #[arg(long, value_name = "DIRECTORY")]
+    to_blob_dir: Option<PathBuf>,
+
+    /// The server for a Data.fs that is copied to [default: the one beside this program, or in PATH]
+    #[arg(long, value_name = "PROGRAM")]
+    runzeo: Option<PathBuf>,
 
     /// Copy the records of blobs only
     #[arg(long, conflicts_with = "blob_dir")]
@@ -106,17 +117,26 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     // Whatever is wrong with the target is told before anything is asked of the source.
     let to = End::parse(&arguments.to, &arguments.to_storage, arguments.timeout)?;
     let from = End::parse(&arguments.from, &arguments.from_storage, arguments.timeout)?;
-    let (place, timeout) = match to {
-        End::Server(place) => (place, arguments.timeout),
+    let timeout = arguments.timeout;
+    let (place, served) = match to {
+        End::Server(_) if arguments.to_blob_dir.is_some() => {
+            return Err("--to-blob-dir is for data files: a server has its blobs itself".into());
+        }
+        End::Server(place) => (place, None),
         End::File(path) => {
-            return Err(format!(
-                "{0} is a data file, and only a server writes those: \"runzeo -f {0} -a 127.0.0.1:8101\", and copy to 127.0.0.1:8101",
-                path.display()
-            )
-            .into());
+            let blob_dir = arguments.to_blob_dir.as_deref();
+            let served = Served::start(&path, blob_dir, arguments.runzeo.as_deref(), timeout)?;
+            (served.place().into(), Some(served))
         }
     };
-    let mut target = Target::connect(&place, timeout)?;
+    // The client goes before its server.
+    copy_to(&place, from, arguments)?;
+    served.map_or(Ok(()), Served::stop)
+}
+
+fn copy_to(place: &Place, from: End, arguments: &Arguments) -> Result<(), Failure> {
+    let timeout = arguments.timeout;
+    let mut target = Target::connect(place, timeout)?;
     let last = target.last_transaction();
     let start = Some(last).filter(|last| *last != Tid::ZERO);
     let mut source: Box<dyn Source> = match from {

@@ -170,7 +170,7 @@ impl Target {
     ) -> Result<(), Failure> {
         if !self.has_blobs {
             return Err(format!(
-                "object {oid} has a blob, and the target keeps none: give it a blob-dir, or copy the record alone by --without-blobs"
+                "object {oid} has a blob, and the target keeps none: give it a blob-dir (a file: --to-blob-dir), or copy the record alone by --without-blobs"
             )
             .into());
         }
