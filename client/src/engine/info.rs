@@ -22,11 +22,11 @@ pub struct ServerInfo {
 impl ServerInfo {
     pub(super) fn from_reply(reply: &Reply<'_>) -> Self {
         let Reply::Value(info) = reply else { return Self::default() };
-        let text = |name| info.get(name).and_then(Value::as_text).unwrap_or_default().to_owned();
+        let name = |name| info.get(name).and_then(text).unwrap_or_default().to_owned();
         let truth = |name| info.get(name).and_then(Value::as_int).is_some_and(|number| number != 0);
         let interfaces = info.get("interfaces").and_then(Value::as_sequence).unwrap_or_default();
         let mut found = Self {
-            name: text("name"),
+            name: name("name"),
             supports_undo: truth("supportsUndo"),
             supports_record_iternext: truth("supports_record_iternext"),
             interfaces: interfaces.iter().filter_map(interface).collect(),
@@ -53,5 +53,33 @@ impl ServerInfo {
 
 fn interface(pair: &Value<'_>) -> Option<(String, String)> {
     let [module, name] = pair.as_sequence()? else { return None };
-    Some((module.as_text()?.to_owned(), name.as_text()?.to_owned()))
+    Some((text(module)?.to_owned(), text(name)?.to_owned()))
+}
+
+/// Text, or the bytes that a server on Python 2 makes of it in msgpack.
+fn text<'v>(value: &'v Value<'_>) -> Option<&'v str> {
+    value.as_text().or_else(|| std::str::from_utf8(value.as_bytes()?).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As 5.4.1 on Python 2 answers in msgpack: `str` is bytes there.
+    #[test]
+    fn names_may_be_bytes() {
+        let bytes = |text: &'static str| Value::Bytes(text.as_bytes().into());
+        let info = Reply::Value(Value::Dict(vec![
+            (bytes("name"), bytes("Data.fs")),
+            (bytes("length"), 7_u64.into()),
+            (bytes("supportsUndo"), true.into()),
+            (
+                bytes("interfaces"),
+                Value::List(vec![Value::List(vec![bytes("ZODB.interfaces"), bytes("IBlobStorage")])]),
+            ),
+        ]));
+        let info = ServerInfo::from_reply(&info);
+        assert_eq!((&*info.name, info.object_count, info.supports_undo), ("Data.fs", 7, true));
+        assert!(info.provides("IBlobStorage"));
+    }
 }

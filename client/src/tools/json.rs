@@ -16,7 +16,12 @@ pub(super) fn json(value: &Value<'_>) -> Json {
         Value::List(items) | Value::Tuple(items) => items.iter().map(json).collect(),
         Value::Dict(pairs) => {
             let pair = |(key, value): &(Value<'_>, Value<'_>)| {
-                (key.as_text().map_or_else(|| key.to_string(), str::to_owned), json(value))
+                let name = match (key.as_text(), key.as_bytes()) {
+                    (Some(text), _) => text.to_owned(),
+                    (None, Some(bytes)) => String::from_utf8_lossy(bytes).into_owned(),
+                    (None, None) => key.to_string(),
+                };
+                (name, json(value))
             };
             Json::Object(pairs.iter().map(pair).collect())
         }
@@ -33,10 +38,12 @@ mod tests {
         let value = Value::Dict(vec![
             ("list".into(), Value::List(vec![Value::Int(1), Value::Int(1 << 80), Value::Float(f64::NAN)])),
             (Value::Int(7), Value::Bytes(b"\xffz".into())),
+            // As Python 2 has names in msgpack.
+            (Value::Bytes(b"name".into()), Value::None),
         ]);
         assert_eq!(
             json(&value),
-            serde_json::json!({"list": [1, "1208925819614629174706176", null], "7": "\u{fffd}z"})
+            serde_json::json!({"list": [1, "1208925819614629174706176", null], "7": "\u{fffd}z", "name": null})
         );
     }
 }

@@ -57,7 +57,7 @@ const NOT_OF_ZEO4: &[&str] =
 /// Scenarios that are played with ours and servers of ZEO 4 only: ZEO 5 has no such authentication.
 const NOT_OF_ZEO5: &[&str] = &["digest"];
 
-/// Scenarios with a client or a tool in Python beside, which is not made for Python 2, or speaks another way there.
+/// Scenarios with a client, a tool or a script in Python beside, which is not made for Python 2, or speaks another way there.
 const WITH_A_PEER: &[&str] = &[
     "blobs",
     "blobs_bounded",
@@ -68,7 +68,9 @@ const WITH_A_PEER: &[&str] = &[
     "configured",
     "relay",
     "restart",
+    "tls",
     "tool_nagios",
+    "tool_zeo_status",
     "tool_zeopack",
 ];
 
@@ -148,16 +150,22 @@ fn main() -> ExitCode {
     for subject in Subject::ALL {
         for framing in Framing::ALL {
             let is_first = match subject {
-                Subject::Ours | Subject::Zeo4(OldVersion::Zeo431) => true,
+                Subject::Ours | Subject::Old(OldVersion::Zeo431) => true,
                 Subject::Python(version) => version == PeerVersion::Zeo62 && framing == Framing::Pickle,
-                Subject::Zeo4(_) => false,
+                Subject::Old(_) => false,
             };
             let can_be = |name| match subject {
                 // With msgpack our server speaks the protocol of ZEO 5 alone.
                 Subject::Ours => framing == Framing::Pickle || !NOT_OF_ZEO5.contains(name),
                 Subject::Python(_) => !NOT_OF_ZEO5.contains(name),
-                Subject::Zeo4(_) if framing != Framing::Pickle || NOT_OF_ZEO4.contains(name) => false,
-                Subject::Zeo4(version) => !version.is_python2() || !WITH_A_PEER.contains(name),
+                Subject::Old(version) => {
+                    let is_spoken = if version.is_zeo4() {
+                        framing == Framing::Pickle && !NOT_OF_ZEO4.contains(name)
+                    } else {
+                        !NOT_OF_ZEO5.contains(name)
+                    };
+                    is_spoken && (!version.is_python2() || !WITH_A_PEER.contains(name))
+                }
             };
             let wanted = |name| can_be(name) && (is_all || is_first || EVERYWHERE.contains(name));
             for (name, run) in SCENARIOS.iter().filter(|(name, _)| wanted(name)) {

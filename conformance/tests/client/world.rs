@@ -36,25 +36,26 @@ pub(crate) enum Subject {
     Ours,
     /// Python's, of this version.
     Python(PeerVersion),
-    /// Python's, of ZEO 4.
-    Zeo4(OldVersion),
+    /// Python's, of ZEO 4, or on Python 2.
+    Old(OldVersion),
 }
 
 impl Subject {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Ours,
         Self::Python(PeerVersion::Zeo62),
         Self::Python(PeerVersion::Zeo541),
         Self::Python(PeerVersion::Zeo523),
-        Self::Zeo4(OldVersion::Zeo431),
-        Self::Zeo4(OldVersion::Zeo431Python2),
+        Self::Old(OldVersion::Zeo541Python2),
+        Self::Old(OldVersion::Zeo431),
+        Self::Old(OldVersion::Zeo431Python2),
     ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Ours => "ours",
             Self::Python(version) => version.name(),
-            Self::Zeo4(version) => version.name(),
+            Self::Old(version) => version.name(),
         }
     }
 }
@@ -76,7 +77,7 @@ impl World {
         let peer = match subject {
             Subject::Ours => Peer::ensure(PeerVersion::Zeo62),
             Subject::Python(version) => Peer::ensure(version),
-            Subject::Zeo4(version) => Peer::ensure_old(version),
+            Subject::Old(version) => Peer::ensure_old(version),
         };
         let peer = peer.map_err(|error| error.to_string())?;
         let exe = std::env::current_exe().map_err(|error| error.to_string())?;
@@ -84,7 +85,7 @@ impl World {
         let own_command = ServerCommand { template, ready: Ready::Line, is_python: false };
         let server_command = match subject {
             Subject::Ours => own_command.clone(),
-            Subject::Python(_) | Subject::Zeo4(_) => {
+            Subject::Python(_) | Subject::Old(_) => {
                 let template = vec![peer.runzeo().into(), "-C".into(), "{config}".into()];
                 ServerCommand { template, ready: Ready::Greeting, is_python: true }
             }
@@ -95,7 +96,7 @@ impl World {
 
     /// Whether the server is Python's, of ZEO 4.
     pub(crate) fn is_zeo4(&self) -> bool {
-        matches!(self.subject, Subject::Zeo4(_))
+        matches!(self.subject, Subject::Old(version) if version.is_zeo4())
     }
 
     /// What the server greets with.
