@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use tokio::runtime::Runtime;
 use zeo_codec::call::{CurrentRecord, RecordInfo};
 use zeo_codec::{Call, Oid, Reply, Tid, Value};
 
+use super::runtime::Runtime;
 use super::{Client, Transaction};
 use crate::address::Address;
 use crate::blob::Blob;

@@ -5,17 +5,17 @@
 //! which it would block.
 
 mod methods;
+mod runtime;
 mod transaction;
 
 use std::sync::Arc;
-
-use tokio::runtime::Runtime;
 
 pub use methods::{Invalidations, Prefetch, RecordIteration, TransactionIterator};
 pub use transaction::{Transaction, Vote};
 
 use crate::builder::Builder;
 use crate::error::Error;
+use runtime::Runtime;
 
 /// A client of a storage, for threads. Clones are the same client; the last one to go closes it.
 ///
@@ -60,9 +60,7 @@ impl Builder {
     /// # Panics
     /// Inside of async code.
     pub fn start_blocking(self) -> Result<Client, Error> {
-        let mut runtime = tokio::runtime::Builder::new_multi_thread();
-        runtime.worker_threads(1).thread_name("zeo-client").enable_io().enable_time();
-        let runtime = runtime.build().map_err(|error| Error::Options(format!("no thread: {error}")))?;
+        let runtime = Runtime::start()?;
         let client = runtime.block_on(async { self.start() })?;
         Ok(Client { client, runtime: Arc::new(runtime) })
     }

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::runtime::Runtime;
 use zeo_codec::{Oid, Tid};
 
+use super::runtime::Runtime;
 use crate::error::{Conflict, Error};
 use crate::transaction::{Begun, Unresolved, Voted};
 
