@@ -8,6 +8,11 @@ def main():
     with open(args.file) as file:
         storage = ZODB.config.storageFromFile(file)
     try:
+        if hasattr(storage, "server_sync"):
+            own = {"server_sync": bool(storage.server_sync), "wait_timeout": storage._server.timeout}
+        else:  # ZEO 4
+            manager = storage._rpc_mgr
+            own = {"polls": [manager.tmin, manager.tmax]}
         common.step(
             "opened",
             addresses=["%s:%s" % address for address in storage._addr],
@@ -19,10 +24,9 @@ def main():
             shared=bool(storage.shared_blob_dir),
             blob_cache_size=storage._blob_cache_size,
             blob_cache_check=storage._blob_cache_size_check,
-            read_only=bool(storage.is_read_only()),
-            server_sync=bool(storage.server_sync),
-            wait_timeout=storage._server.timeout,
+            read_only=bool(storage.isReadOnly()),
             label=storage._client_label,
+            **own
         )
     finally:
         storage.close()

@@ -5,7 +5,7 @@ use zeo_client::{Access, ClientConfig};
 
 use crate::world::{Result, World, run};
 
-/// Both read every key of `<clientstorage>`, and connect; then `<zeoclient>`, ZEO 4's.
+/// Both read every key of `<clientstorage>`, and connect; then `<zeoclient>`, ZEO 4's, which is all that ZEO 4 has.
 pub(crate) fn configured(world: &World) -> Result {
     let server = world.server(&world.config())?;
     let address = server.address();
@@ -26,7 +26,7 @@ pub(crate) fn configured(world: &World) -> Result {
             var.display()
         ),
     ];
-    for (number, text) in sections.iter().enumerate() {
+    for (number, text) in sections.iter().enumerate().skip(usize::from(world.is_zeo4())) {
         let file = world.path(&format!("client-{number}.conf"));
         std::fs::write(&file, text)?;
         let said = world.script_step("client_config", &["--file", &file.display().to_string()], "opened")?;
@@ -34,7 +34,7 @@ pub(crate) fn configured(world: &World) -> Result {
         let blobs = config.blobs.clone().ok_or("no blob directory")?;
         let len_max = blobs.len_max.ok_or("no bound")?;
         let addresses: Vec<String> = config.addresses.iter().map(ToString::to_string).collect();
-        let ours = json!({
+        let mut ours = json!({
             "step": "opened",
             "addresses": addresses,
             "storage": config.storage,
@@ -46,10 +46,15 @@ pub(crate) fn configured(world: &World) -> Result {
             "blob_cache_size": len_max,
             "blob_cache_check": len_max * u64::from(blobs.check_percent) / 100,
             "read_only": config.access == Access::ReadOnly,
-            "server_sync": config.server_sync,
-            "wait_timeout": config.wait_timeout.as_secs(),
             "label": config.label,
         });
+        if world.is_zeo4() {
+            let polls = [config.disconnect_poll, config.disconnect_poll_max];
+            ours["polls"] = json!(polls.map(|poll| poll.map(|poll| poll.as_secs())));
+        } else {
+            ours["server_sync"] = json!(config.server_sync);
+            ours["wait_timeout"] = json!(config.wait_timeout.as_secs());
+        }
         assert_eq!(said, ours, "{text}");
         run(async {
             let client = config.builder().connect().await?;

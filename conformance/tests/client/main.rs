@@ -50,9 +50,8 @@ type Scenario = (&'static str, fn(&World) -> Result);
 const EVERYWHERE: &[&str] = &["blobs", "commit", "conflict", "iterate", "reading", "relay", "undo"];
 
 /// Scenarios that are not played with servers of ZEO 4, which leave no conflicts to their clients, and have no TLS, no
-/// `<clientstorage>`, and no order between an answer and the announcement of what was committed before.
-const NOT_OF_ZEO4: &[&str] =
-    &["configured", "conflict_resolved", "conflict_to_a_thread", "relay_conflict", "sync", "tls"];
+/// `<clientstorage>` to serve, and no order between an answer and the announcement of what was committed before.
+const NOT_OF_ZEO4: &[&str] = &["conflict_resolved", "conflict_to_a_thread", "relay_conflict", "sync", "tls"];
 
 /// Scenarios that are played with ours and servers of ZEO 4 only: ZEO 5 has no such authentication.
 const NOT_OF_ZEO5: &[&str] = &["digest"];
