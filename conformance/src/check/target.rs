@@ -1,17 +1,16 @@
 //! The server that is checked: one that is started for each capture, or one that runs.
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use zeo_client::{Builder, Tid};
-
 use super::Verdict;
 use super::spoken::Spoken;
 use crate::capture::file;
 use crate::replay::start::{start_and_play, with_server};
-use crate::replay::{Needs, Plan, Report, play};
+use crate::replay::{Needs, Plan, Report, is_empty, play};
 use crate::server::ServerCommand;
 
 /// How long a server may take to come back after it was reset.
@@ -55,17 +54,17 @@ impl Target {
     }
 
     pub(super) fn play(&self, capture: &Path, patience: Duration) -> Verdict {
+        let failed = |error: &dyn Display| Verdict::Failed(format!("{}: {error}", capture.display()));
         match self {
             Self::Started(server) => match start_and_play(capture, server, patience) {
                 Ok(Ok(report)) => verdict(report),
                 Ok(Err(reason)) => Verdict::NotPlayed(reason.to_owned()),
-                Err(error) => Verdict::Failed(error.to_string()),
+                Err(error) => failed(&error),
             },
             Self::Running { address, reset } => match prepare(capture, *address, reset.as_deref()) {
-                Ok(Ok(())) => play(capture, *address, patience)
-                    .map_or_else(|error| Verdict::Failed(error.to_string()), verdict),
+                Ok(Ok(())) => play(capture, *address, patience).map_or_else(|error| failed(&error), verdict),
                 Ok(Err(reason)) => Verdict::NotPlayed(reason),
-                Err(error) => Verdict::Failed(error.to_string()),
+                Err(error) => failed(&error),
             },
         }
     }
@@ -126,10 +125,4 @@ fn prepare(
         }
         std::thread::park_timeout(LOOK_INTERVAL);
     }
-}
-
-fn is_empty(address: SocketAddr) -> Result<bool, zeo_client::Error> {
-    let client = Builder::new(address).label("zeo-conformance").no_cache().connect_blocking()?;
-    let info = client.server_info();
-    Ok(client.last_transaction() == Tid::ZERO && info.object_count == 0)
 }
