@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use zeo_codec::session::Direction;
-use zeo_conformance::capture::{Endpoints, Event, Metadata, Record, file};
+use zeo_conformance::capture::{Event, Metadata, Record, file};
 
 use crate::world::{Result, World};
 
@@ -85,7 +85,7 @@ fn capture(path: &Path, is_opened: bool, bytes: &[u8]) -> Result {
     let mut writer = file::create(path, &Metadata::default())?;
     let mut write = |event| writer.write(&Record { time: Duration::ZERO, connection: 1, event });
     if is_opened {
-        write(Event::Opened(Box::new(Endpoints::default())))?;
+        write(Event::Opened(Box::default()))?;
     }
     for chunk in bytes.chunks(64 * 1024) {
         write(Event::Bytes { direction: Direction::FromClient, bytes: chunk.into() })?;

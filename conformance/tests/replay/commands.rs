@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use libtest_mimic::{Failed, Trial};
+use zeo_conformance::capture::{Metadata, file};
 use zeo_conformance::server::{Server, Startup};
 
 use crate::{SERVE_ARGUMENT, capture, ours};
@@ -15,6 +16,7 @@ const TRIALS: &[(&str, Run)] = &[
     ("a_damaged_capture_does_not_end_the_others", a_damaged_capture_does_not_end_the_others),
     ("errors_name_what_they_are_about", errors_name_what_they_are_about),
     ("a_server_is_reached_by_name_and_not_overwritten", a_server_is_reached_by_name_and_not_overwritten),
+    ("a_capture_that_says_nothing_of_itself_is_played", a_capture_that_says_nothing_of_itself_is_played),
     ("our_server_is_part_of_the_program", our_server_is_part_of_the_program),
     ("what_is_on_purpose_is_no_failure_of_ours", what_is_on_purpose_is_no_failure_of_ours),
 ];
@@ -128,6 +130,23 @@ fn a_server_is_reached_by_name_and_not_overwritten() -> Result<(), Failed> {
     let reason = "    2 not played: the storage is not empty, and --reset does not say how it is emptied\n";
     assert!(checked.out.starts_with(&format!("nothing could be played\n{reason}")), "{}", checked.out);
     assert!(!checked.is_good);
+    Ok(())
+}
+
+/// As the recorder makes them, which is not told what is spoken.
+fn a_capture_that_says_nothing_of_itself_is_played() -> Result<(), Failed> {
+    let dir = tempfile::tempdir()?;
+    for pair in ["6.2-6.2-msgpack", "6.2-6.2-pickle"] {
+        let path = dir.path().join(format!("{pair}.zeocap"));
+        let mut reader = file::open(&capture(pair, "commit"))?;
+        let mut writer = file::create(&path, &Metadata::default())?;
+        while let Some(record) = reader.next_record()? {
+            writer.write(&record)?;
+        }
+        writer.finish()?.close()?;
+        let said = conformance(&["replay", &shown(&path)])?;
+        assert!(said.is_good && said.out.contains(": the same ("), "{pair}: {}{}", said.out, said.complaint);
+    }
     Ok(())
 }
 
