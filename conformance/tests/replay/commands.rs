@@ -103,6 +103,12 @@ fn errors_name_what_they_are_about() -> Result<(), Failed> {
     let said = conformance(&[&["check", "--server", &server][..], &args].concat())?;
     let path = shown(&dir.path().join("6.2-6.2-pickle/commit.zeocap.gz"));
     assert!(said.out.contains(&format!("6.2-6.2-pickle: {path}: ")) && !said.is_good, "{}", said.out);
+    // One that is damaged further on, too; what is wrong with a server is not about a capture.
+    let whole = fs::read(capture("6.2-6.2-pickle", "commit"))?;
+    fs::create_dir(dir.path().join("6.2-6.2-pickle"))?;
+    fs::write(&path, whole.get(..whole.len() / 2).unwrap_or_default())?;
+    let said = conformance(&[&["check", "--server", &server][..], &args].concat())?;
+    assert!(said.out.contains(&format!("6.2-6.2-pickle: {path}: offset ")), "{}", said.out);
     Ok(())
 }
 
