@@ -158,6 +158,8 @@ struct Program {
 fn the_command_writes_files_that_can_be_parsed() {
     let dir = tempfile::tempdir().unwrap();
     let [json, junit] = ["a.json", "a.xml"].map(|name| dir.path().join(name).display().to_string());
+    // What was there before goes, all of it.
+    std::fs::write(&json, "}".repeat(1 << 20)).unwrap();
     let mut words =
         vec!["check", "--server", "/no/such/program {config}", "--json", &json, "--junit", &junit];
     words.extend(["--pair", "6.2-6.2-pickle", "--scenario", "commit", "--scenario", "abort"]);
