@@ -1,4 +1,5 @@
-//! The property of the fuzz target of the same name, on stable: over a whole conversation, cut and damaged.
+//! The property of the fuzz target of the same name, on stable: over a whole conversation, cut and damaged, and over inputs of
+//! the fuzzer (`corpus/client_session/`).
 
 #![allow(clippy::indexing_slicing, reason = "a test fails by panicking")]
 
@@ -73,6 +74,22 @@ fn a_conversation_in_disorder_leaves_nothing_behind() {
     }
 }
 
+/// The committed inputs.
+fn corpus() -> Vec<std::path::PathBuf> {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/client_session");
+    let entries = std::fs::read_dir(directory).expect("the corpus");
+    entries.map(|entry| entry.expect("an input").path()).collect()
+}
+
+#[test]
+fn what_was_found_before_holds() {
+    let paths = corpus();
+    assert!(!paths.is_empty());
+    for path in paths {
+        client_session(&std::fs::read(path).expect("an input"));
+    }
+}
+
 /// `ZEO_FUZZ_SEEDS=directory cargo test -p zeo-client --test client_session write_seeds -- --ignored` writes the seeds
 /// where cargo-fuzz looks for them.
 #[test]
@@ -83,5 +100,8 @@ fn write_seeds() {
     std::fs::create_dir_all(&directory).expect("a directory for the seeds");
     for (name, input) in conversations() {
         std::fs::write(directory.join(name), input).expect("a seed");
+    }
+    for path in corpus() {
+        std::fs::copy(&path, directory.join(path.file_name().expect("a name"))).expect("a seed");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::Read;
+use std::io::{self, ErrorKind, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
@@ -20,6 +20,9 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 const SECOND_SIGNAL: Duration = Duration::from_secs(3);
 /// How often a server that lost the race for its port is started again.
 const START_ATTEMPTS: u32 = 5;
+
+/// The subcommand of `zeo-conformance` that is our server, with the command line of `runzeo` behind it.
+pub const RUNZEO: &str = "runzeo";
 
 /// How a server tells that it is ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,15 +59,33 @@ impl ServerCommand {
         Self { template, ready: Ready::Greeting, is_python: false }
     }
 
-    /// The server of an option: these words, or the `runzeo` beside the program that runs.
+    /// The server of this project as a part of the program `zeo-conformance`, which calls this: the program itself, with
+    /// [`RUNZEO`] as its first argument.
     ///
     /// # Errors
     /// If the program does not know where it is.
-    pub fn chosen(words: Option<&str>) -> std::io::Result<Self> {
+    pub fn ours() -> io::Result<Self> {
+        let template = vec![std::env::current_exe()?.into(), RUNZEO.into(), "-C".into(), "{config}".into()];
+        Ok(Self { template, ready: Ready::Line, is_python: false })
+    }
+
+    /// The server of an option: these words, or the `runzeo` beside the program that runs.
+    ///
+    /// # Errors
+    /// If there is no `runzeo`: says where it was looked for, and how to make it.
+    pub fn chosen(words: Option<&str>) -> io::Result<Self> {
         match words {
             Some(words) => Ok(Self::from_words(words)),
             None => {
                 let runzeo = std::env::current_exe()?.with_file_name("runzeo");
+                if !runzeo.is_file() {
+                    let path = runzeo.display();
+                    let help = "cargo build --bin runzeo makes it, with --release if this program was; or --server names a server";
+                    return Err(io::Error::new(
+                        ErrorKind::NotFound,
+                        format!("{path}: there is no server: {help}"),
+                    ));
+                }
                 let template = vec![runzeo.into(), "-C".into(), "{config}".into()];
                 Ok(Self { template, ready: Ready::Line, is_python: false })
             }

@@ -1,4 +1,5 @@
-//! The properties of the fuzz targets on stable: over captures and packets of this repository, and over these damaged.
+//! The properties of the fuzz targets on stable: over captures and packets of this repository, over these damaged, and over
+//! the inputs that were found or made for them (`corpus/<target>/`).
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
@@ -54,6 +55,21 @@ fn as_packets(capture: &Path) -> Vec<u8> {
     writer.finish().unwrap()
 }
 
+/// The committed inputs of a target.
+fn corpus(target: &str) -> Vec<Vec<u8>> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(target);
+    directory.read_dir().unwrap().map(|entry| std::fs::read(entry.unwrap().path()).unwrap()).collect()
+}
+
+#[test]
+fn what_was_found_before_holds() {
+    for (target, property) in properties::ALL {
+        let inputs = corpus(target);
+        assert!(!inputs.is_empty(), "{target}");
+        inputs.iter().for_each(|input| property(input));
+    }
+}
+
 #[test]
 fn whole_and_cut() {
     for (target, property) in properties::ALL {
@@ -94,7 +110,7 @@ fn write_seeds() {
     for (target, _) in properties::ALL {
         let directory = root.join(target);
         std::fs::create_dir_all(&directory).unwrap();
-        for (index, seed) in seeds(target).iter().enumerate() {
+        for (index, seed) in seeds(target).iter().chain(&corpus(target)).enumerate() {
             std::fs::write(directory.join(format!("seed-{index:03}")), seed).unwrap();
         }
     }

@@ -169,6 +169,16 @@ impl Observer {
         }
     }
 
+    /// While the next message is searched for in this direction: how many bytes were passed over so far. What is
+    /// [buffered](Self::buffered_len) comes on top of it.
+    #[must_use]
+    pub const fn searched_len(&self, direction: Direction) -> Option<u64> {
+        match direction {
+            Direction::FromClient => self.client.searched_len,
+            Direction::FromServer => self.server.searched_len,
+        }
+    }
+
     const fn half(&mut self, direction: Direction) -> &mut Half {
         match direction {
             Direction::FromClient => &mut self.client,

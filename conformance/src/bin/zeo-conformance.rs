@@ -1,10 +1,12 @@
 //! Records, shows and compares what ZEO peers say to each other; `conformance/README.md` has the commands.
 
+use std::ffi::OsString;
 use std::io::{ErrorKind, stdout};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use zeo_conformance::commands;
+use zeo_conformance::server::RUNZEO;
 
 /// Tools for whoever must know what ZEO peers say to each other.
 #[derive(Debug, Parser)]
@@ -20,8 +22,15 @@ enum Command {
     Check(commands::check::Arguments),
     Convert(commands::convert::Arguments),
     Info(commands::info::Arguments),
+    Matrix(commands::matrix::Arguments),
     Record(Box<commands::record::Arguments>),
     Replay(commands::replay::Arguments),
+    /// Our server, which `check` and `replay` start so: it has nothing to be built beside, and can be killed.
+    #[command(name = RUNZEO, hide = true, disable_help_flag = true)]
+    Runzeo {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     Sniff(Box<commands::sniff::Arguments>),
 }
 
@@ -31,8 +40,12 @@ fn main() -> ExitCode {
         Command::Check(arguments) => commands::check::run(&arguments, &mut stdout().lock()),
         Command::Convert(arguments) => commands::convert::run(&arguments),
         Command::Info(arguments) => commands::info::run(&arguments, &mut stdout().lock()),
+        Command::Matrix(arguments) => commands::matrix::run(&arguments, &mut stdout().lock()),
         Command::Record(arguments) => commands::record::run(*arguments),
         Command::Replay(arguments) => commands::replay::run(&arguments, &mut stdout().lock()),
+        Command::Runzeo { arguments } => {
+            return zeo_server::process::run(std::iter::once(RUNZEO.into()).chain(arguments));
+        }
         Command::Sniff(arguments) => commands::sniff::run(&arguments, stdout().lock()),
     };
     match outcome {

@@ -56,7 +56,18 @@ pub fn read(source: impl Read + Send + 'static) -> Result<FileReader, CaptureErr
 /// # Errors
 /// Those of the file system.
 pub fn create(path: &Path, metadata: &Metadata) -> io::Result<FileWriter> {
-    let file = File::create(path)?;
+    begin(File::create(path)?, path, metadata)
+}
+
+/// The same, if there is no such file.
+///
+/// # Errors
+/// Those of the file system; [`io::ErrorKind::AlreadyExists`] if there is one.
+pub fn create_new(path: &Path, metadata: &Metadata) -> io::Result<FileWriter> {
+    begin(File::create_new(path)?, path, metadata)
+}
+
+fn begin(file: File, path: &Path, metadata: &Metadata) -> io::Result<FileWriter> {
     let is_compressed = path.extension().is_some_and(|extension| extension == "gz");
     let sink = match is_compressed {
         true => Sink::Gzip(Box::new(BufWriter::with_capacity(

@@ -1,5 +1,7 @@
 //! Who spoke, and how the capture was made. JSON, so that anybody can read it and newer programs can add to it.
 
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -55,6 +57,31 @@ pub struct PeerInfo {
     pub python: String,
 }
 
+/// As on a command line: `NAME [VERSION] [zodb=VERSION] [python=VERSION]`.
+impl FromStr for PeerInfo {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut peer = Self::default();
+        for word in text.split_whitespace() {
+            let (field, value) = match word.split_once('=') {
+                Some(("name", value)) => (&mut peer.name, value),
+                Some(("version", value)) => (&mut peer.version, value),
+                Some(("zodb", value)) => (&mut peer.zodb, value),
+                Some(("python", value)) => (&mut peer.python, value),
+                Some((key, _)) => return Err(format!("{key:?} is none of name, version, zodb, python")),
+                None if peer.name.is_empty() => (&mut peer.name, word),
+                None => (&mut peer.version, word),
+            };
+            if !field.is_empty() {
+                return Err(format!("{word:?} says once more what {field:?} says"));
+            }
+            *field = value.to_owned();
+        }
+        if peer.name.is_empty() { Err("a peer has a name".to_owned()) } else { Ok(peer) }
+    }
+}
+
 /// The ends of one connection.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -71,4 +98,27 @@ pub struct Endpoints {
     /// Whatever else was said; kept as it came.
     #[serde(flatten)]
     pub other: Map<String, Value>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_are_told_in_words() {
+        let zeo = PeerInfo { name: "ZEO".to_owned(), version: "6.2".to_owned(), ..PeerInfo::default() };
+        assert_eq!("ZEO 6.2".parse(), Ok(zeo.clone()));
+        assert_eq!("version=6.2 name=ZEO".parse(), Ok(zeo.clone()));
+        let more = PeerInfo { zodb: "6.4".to_owned(), python: "3.13.1".to_owned(), ..zeo };
+        assert_eq!("ZEO 6.2 zodb=6.4 python=3.13.1".parse(), Ok(more));
+        for (text, complaint) in [
+            ("", "a name"),
+            ("zodb=6.4", "a name"),
+            ("ZEO 6.2 5.4", "once more"),
+            ("ZEO os=linux", "\"os\" is none of"),
+        ] {
+            let error = text.parse::<PeerInfo>().unwrap_err();
+            assert!(error.contains(complaint), "{text}: {error}");
+        }
+    }
 }

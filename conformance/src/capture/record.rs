@@ -104,6 +104,15 @@ impl Event<'_> {
 }
 
 impl Record<'_> {
+    /// How many bytes of a stream it holds.
+    #[must_use]
+    pub fn byte_count(&self) -> u64 {
+        match &self.event {
+            Event::Bytes { bytes, .. } => bytes.len() as u64,
+            _ => 0,
+        }
+    }
+
     /// The same, on its own.
     #[must_use]
     pub fn into_owned(self) -> Record<'static> {

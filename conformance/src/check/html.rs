@@ -1,13 +1,13 @@
 //! The matrix as a page: one file, without scripts. Each cell that is not the same opens on what differs.
 
 use super::{Matrix, Verdict};
-use crate::replay::Explained;
+use crate::replay::{Difference, Explained};
 use crate::scenarios::Pair;
 
 const STYLE: &str = "body{font:15px/1.4 sans-serif;margin:2em;color:#222}table{border-collapse:collapse}\
 th,td{border:1px solid #ccc;padding:.2em .4em;text-align:center;vertical-align:top}th.name,td.name{text-align:left}\
 thead th{font-size:12px;writing-mode:vertical-rl;transform:rotate(180deg)}thead th.name{writing-mode:initial;transform:none}\
-.same{background:#cfc}.differs{background:#fbb}.not{background:#eee}.failed{background:#fd8}\
+.same{background:#cfc}.differs{background:#fbb}.purpose{background:#ffc}.not{background:#eee}.failed{background:#fd8}\
 summary{cursor:pointer}details[open]{text-align:left}pre{text-align:left;background:#fff;padding:.5em;max-width:60em;overflow:auto}";
 
 /// The page.
@@ -21,12 +21,13 @@ pub fn page(matrix: &Matrix) -> String {
     }
     let mut html = format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>ZEO conformance</title><style>{STYLE}</style>\
-         </head><body>\n<h1>ZEO conformance</h1>\n<p>Server: <code>{}</code></p>\n<p>{} the same, {} differ, {} not \
-         played, {} failed. Columns are pairs of peers whose talk was captured: client, server, framing.</p>\n<table>\
+         </head><body>\n<h1>ZEO conformance</h1>\n<p>Server: <code>{}</code></p>\n<p>{} the same, {} differ, {} do on \
+         purpose, {} not played, {} failed. Columns are pairs of peers whose talk was captured: client, server, framing.</p>\n<table>\
          <thead><tr><th class=\"name\">scenario</th>",
         escape(&matrix.server),
         matrix.count("same"),
         matrix.count("differs"),
+        matrix.count("on purpose"),
         matrix.count("not played"),
         matrix.count("failed"),
     );
@@ -61,21 +62,23 @@ fn shown(verdict: &Verdict) -> String {
             return format!("<td class=\"same\" title=\"{count} messages\">&#10003;</td>");
         }
         Verdict::Differs(_) => ("differs", "&#10007;"),
+        Verdict::Intended { .. } => ("purpose", "&#8776;"),
         Verdict::NotPlayed(_) => ("not", "&ndash;"),
         Verdict::Failed(_) => ("failed", "!"),
     };
     let details = match verdict {
-        Verdict::Differs(differences) => differences
-            .iter()
-            .map(|difference| Explained(difference).to_string())
-            .collect::<Vec<_>>()
-            .join("\n"),
+        Verdict::Differs(differences) => explained(differences),
+        Verdict::Intended { why, differences } => format!("on purpose: {why}\n{}", explained(differences)),
         other => other.details(),
     };
     format!(
         "<td class=\"{class}\"><details><summary>{sign}</summary><pre>{}</pre></details></td>",
         escape(&details)
     )
+}
+
+fn explained(differences: &[Difference]) -> String {
+    differences.iter().map(|difference| Explained(difference).to_string()).collect::<Vec<_>>().join("\n")
 }
 
 fn escape(text: &str) -> String {

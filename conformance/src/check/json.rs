@@ -3,9 +3,10 @@
 use serde_json::{Value, json};
 
 use super::{Matrix, Verdict};
+use crate::replay::Difference;
 
 /// An object: `server`, and `results`, a list of objects with `scenario`, `about`, `pair`, `verdict` (`same`, `differs`,
-/// `not played`, `failed`), and `compared`, `differences` or `reason`; and `left_out`, a list of objects with `pair` and
+/// `on purpose`, `not played`, `failed`), and `compared`, `differences` or `reason`, `on purpose` both of these; and `left_out`, a list of objects with `pair` and
 /// `reason`.
 #[must_use]
 pub fn value(matrix: &Matrix) -> Value {
@@ -18,27 +19,16 @@ pub fn value(matrix: &Matrix) -> Value {
                 "pair": pair.to_string(),
                 "verdict": verdict.name(),
             });
-            let (key, details) = match verdict {
-                Verdict::Same(count) => ("compared", json!(count)),
-                Verdict::Differs(differences) => {
-                    let all: Vec<Value> = differences
-                        .iter()
-                        .map(|difference| {
-                            json!({
-                                "connection": difference.connection,
-                                "message": difference.number,
-                                "field": difference.field,
-                                "expected": difference.expected,
-                                "got": difference.got,
-                            })
-                        })
-                        .collect();
-                    ("differences", all.into())
+            let details = match verdict {
+                Verdict::Same(count) => vec![("compared", json!(count))],
+                Verdict::Differs(differences) => vec![("differences", listed(differences))],
+                Verdict::Intended { why, differences } => {
+                    vec![("reason", json!(why)), ("differences", listed(differences))]
                 }
-                Verdict::NotPlayed(reason) | Verdict::Failed(reason) => ("reason", json!(reason)),
+                Verdict::NotPlayed(reason) | Verdict::Failed(reason) => vec![("reason", json!(reason))],
             };
             if let Some(object) = result.as_object_mut() {
-                object.insert(key.to_owned(), details);
+                object.extend(details.into_iter().map(|(key, value)| (key.to_owned(), value)));
             }
             result
         })
@@ -49,4 +39,17 @@ pub fn value(matrix: &Matrix) -> Value {
         .map(|(pair, reason)| json!({ "pair": pair.to_string(), "reason": reason }))
         .collect();
     json!({ "server": matrix.server, "results": results, "left_out": left_out })
+}
+
+fn listed(differences: &[Difference]) -> Value {
+    let listed = |difference: &Difference| {
+        json!({
+            "connection": difference.connection,
+            "message": difference.number,
+            "field": difference.field,
+            "expected": difference.expected,
+            "got": difference.got,
+        })
+    };
+    differences.iter().map(listed).collect()
 }

@@ -2,14 +2,18 @@
 //!
 //! - [`run`]: every capture that is wanted, each to a server of its own;
 //! - [`Matrix`]: the verdicts, and [`Matrix::text`] for a terminal;
-//! - [`json`], [`junit`], [`html`]: the same for programs, for continuous integration, and as a page.
+//! - [`json`], [`junit`], [`html`]: the same for programs, for continuous integration, and as a page;
+//! - [`table`]: several servers side by side.
 
 pub mod html;
 pub mod json;
 pub mod junit;
+mod known;
 mod spoken;
+pub mod table;
 mod target;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -19,6 +23,7 @@ use std::time::Duration;
 use crate::replay::Difference;
 use crate::scenarios::{Pair, Scenario, capture_path};
 
+pub use known::Exception;
 pub use target::Target;
 
 /// What is to be played.
@@ -26,6 +31,8 @@ pub use target::Target;
 pub struct Plan {
     /// The server.
     pub server: Target,
+    /// It is ours: what it does otherwise on purpose is known.
+    pub is_ours: bool,
     /// The directory of all captures: `PAIR/SCENARIO.zeocap.gz`.
     pub captures: PathBuf,
     /// Of these pairs.
@@ -45,6 +52,13 @@ pub enum Verdict {
     Same(usize),
     /// Something was not.
     Differs(Vec<Difference>),
+    /// Something was not, on purpose, and nothing else.
+    Intended {
+        /// Why.
+        why: &'static str,
+        /// What.
+        differences: Vec<Difference>,
+    },
     /// It cannot be played, since.
     NotPlayed(String),
     /// The capture or the server could not be used.
@@ -52,12 +66,16 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// The names of all, as [`name`](Self::name) gives them.
+    const NAMES: [&str; 5] = ["same", "differs", "on purpose", "not played", "failed"];
+
     /// In a word.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Same(_) => "same",
             Self::Differs(_) => "differs",
+            Self::Intended { .. } => "on purpose",
             Self::NotPlayed(_) => "not played",
             Self::Failed(_) => "failed",
         }
@@ -68,12 +86,15 @@ impl Verdict {
     pub fn details(&self) -> String {
         match self {
             Self::Same(count) => format!("{count} messages compared"),
-            Self::Differs(differences) => {
-                differences.iter().map(Difference::to_string).collect::<Vec<_>>().join("\n")
-            }
+            Self::Differs(differences) => joined(differences),
+            Self::Intended { why, differences } => format!("on purpose: {why}\n{}", joined(differences)),
             Self::NotPlayed(reason) | Self::Failed(reason) => reason.clone(),
         }
     }
+}
+
+fn joined(differences: &[Difference]) -> String {
+    differences.iter().map(Difference::to_string).collect::<Vec<_>>().join("\n")
 }
 
 /// The verdicts on one scenario.
@@ -126,9 +147,13 @@ pub fn run(plan: &Plan) -> Matrix {
         for _ in 0..jobs {
             scope.spawn(|| {
                 while let Some((scenario, pair)) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let verdict = plan
-                        .server
-                        .play(&plan.captures.join(capture_path(*pair, scenario.name)), plan.patience);
+                    let capture = plan.captures.join(capture_path(*pair, scenario.name));
+                    let verdict = match plan.server.play(&capture, plan.patience) {
+                        Verdict::Differs(differences) if plan.is_ours => {
+                            judged(scenario.name, *pair, differences)
+                        }
+                        verdict => verdict,
+                    };
                     verdicts.lock().unwrap_or_else(PoisonError::into_inner).push((
                         scenario.name,
                         *pair,
@@ -152,6 +177,14 @@ pub fn run(plan: &Plan) -> Matrix {
     Matrix { server: plan.server.name(), rows, left_out }
 }
 
+/// The verdict on what our server does otherwise.
+fn judged(scenario: &str, pair: Pair, differences: Vec<Difference>) -> Verdict {
+    match Exception::find(scenario, pair).filter(|exception| exception.explains(&differences)) {
+        Some(exception) => Verdict::Intended { why: exception.why, differences },
+        None => Verdict::Differs(differences),
+    }
+}
+
 impl Matrix {
     /// Number of the verdicts with this name.
     #[must_use]
@@ -159,45 +192,66 @@ impl Matrix {
         self.rows.iter().flat_map(|row| &row.cells).filter(|(_, verdict)| verdict.name() == name).count()
     }
 
-    /// Whether all that was played was the same.
+    /// Whether something was played, and all of it was the same, or is not on purpose.
     #[must_use]
     pub fn is_good(&self) -> bool {
-        self.count("differs") + self.count("failed") == 0
+        self.is_any_played() && self.count("differs") + self.count("failed") == 0
     }
 
-    /// A line for each scenario, with how often each verdict was given, and what differed first.
+    fn is_any_played(&self) -> bool {
+        self.rows.iter().flat_map(|row| &row.cells).any(|(_, verdict)| verdict.name() != "not played")
+    }
+
+    /// A line for each scenario, with how often each verdict was given, and what differed first. Where nothing could be
+    /// played, only why not.
     #[must_use]
     pub fn text(&self) -> String {
+        let mut text = if self.is_any_played() { self.lines() } else { self.reasons() };
+        let [same, differs, intended, not_played, failed] = Verdict::NAMES.map(|name| self.count(name));
+        let intended = if intended > 0 { format!("{intended} differ on purpose, ") } else { String::new() };
+        text.push_str(&format!(
+            "{same} the same, {differs} differ, {intended}{not_played} not played, {failed} failed\n"
+        ));
+        for (pair, reason) in &self.left_out {
+            text.push_str(&format!("{pair} does not apply: {reason}\n"));
+        }
+        text
+    }
+
+    fn lines(&self) -> String {
         let mut text = String::new();
         for Row { scenario, cells } in &self.rows {
-            let counts: Vec<String> = ["same", "differs", "not played", "failed"]
+            let counts: Vec<String> = Verdict::NAMES
                 .iter()
                 .map(|name| (name, cells.iter().filter(|(_, verdict)| verdict.name() == *name).count()))
                 .filter(|(_, count)| *count > 0)
                 .map(|(name, count)| format!("{count} {name}"))
                 .collect();
             text.push_str(&format!("{:<26}{}\n", scenario.name, counts.join(", ")));
-            let told = ["failed", "differs", "not played"]
+            let told = ["failed", "differs", "on purpose", "not played"]
                 .iter()
                 .find_map(|name| cells.iter().find(|(_, verdict)| verdict.name() == *name));
             if let Some((pair, verdict)) = told {
                 let details = match verdict {
                     Verdict::Differs(differences) => differences.first().map(Difference::to_string),
+                    Verdict::Intended { why, .. } => Some((*why).to_owned()),
                     other => Some(other.details()),
                 };
                 let details = details.unwrap_or_default().replace('\n', "\n    ");
                 text.push_str(&format!("    {pair}: {details}\n"));
             }
         }
-        let [same, differs, not_played, failed] =
-            ["same", "differs", "not played", "failed"].map(|name| self.count(name));
-        text.push_str(&format!(
-            "{same} the same, {differs} differ, {not_played} not played, {failed} failed\n"
-        ));
-        for (pair, reason) in &self.left_out {
-            text.push_str(&format!("{pair} does not apply: {reason}\n"));
-        }
         text
+    }
+
+    /// Why nothing was played, each reason once.
+    fn reasons(&self) -> String {
+        let mut counts = BTreeMap::<String, usize>::new();
+        for (_, verdict) in self.rows.iter().flat_map(|row| &row.cells) {
+            *counts.entry(verdict.details()).or_default() += 1;
+        }
+        let lines = counts.iter().map(|(reason, count)| format!("    {count} not played: {reason}\n"));
+        ["nothing could be played\n".to_owned()].into_iter().chain(lines).collect()
     }
 }
 

@@ -1,17 +1,16 @@
 //! The server that is checked: one that is started for each capture, or one that runs.
 
+use std::error::Error;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use zeo_client::{Builder, Tid};
-
 use super::Verdict;
 use super::spoken::Spoken;
-use crate::capture::file;
+use crate::capture::{CaptureError, file};
 use crate::replay::start::{start_and_play, with_server};
-use crate::replay::{Needs, Plan, Report, play};
+use crate::replay::{Needs, Plan, ReplayError, Report, is_empty, play};
 use crate::server::ServerCommand;
 
 /// How long a server may take to come back after it was reset.
@@ -47,7 +46,7 @@ impl Target {
     }
 
     /// What it speaks.
-    pub(super) fn spoken(&self) -> Result<Spoken, Box<dyn std::error::Error>> {
+    pub(super) fn spoken(&self) -> Result<Spoken, Box<dyn Error>> {
         match self {
             Self::Started(server) => with_server(server, Spoken::ask),
             Self::Running { address, .. } => Ok(Spoken::ask(*address)?),
@@ -55,20 +54,28 @@ impl Target {
     }
 
     pub(super) fn play(&self, capture: &Path, patience: Duration) -> Verdict {
+        let failed = |error: &(dyn Error + 'static)| Verdict::Failed(told(capture, error));
         match self {
             Self::Started(server) => match start_and_play(capture, server, patience) {
                 Ok(Ok(report)) => verdict(report),
                 Ok(Err(reason)) => Verdict::NotPlayed(reason.to_owned()),
-                Err(error) => Verdict::Failed(error.to_string()),
+                Err(error) => failed(&*error),
             },
             Self::Running { address, reset } => match prepare(capture, *address, reset.as_deref()) {
-                Ok(Ok(())) => play(capture, *address, patience)
-                    .map_or_else(|error| Verdict::Failed(error.to_string()), verdict),
+                Ok(Ok(())) => play(capture, *address, patience).map_or_else(|error| failed(&error), verdict),
                 Ok(Err(reason)) => Verdict::NotPlayed(reason),
-                Err(error) => Verdict::Failed(error.to_string()),
+                Err(error) => failed(&*error),
             },
         }
     }
+}
+
+/// What went wrong; where it is the capture, with its name.
+fn told(capture: &Path, error: &(dyn Error + 'static)) -> String {
+    let replay_error = error.downcast_ref::<ReplayError>();
+    let is_captures = error.is::<CaptureError>()
+        || matches!(replay_error, Some(ReplayError::Capture(_) | ReplayError::Unsayable { .. }));
+    if is_captures { format!("{}: {error}", capture.display()) } else { error.to_string() }
 }
 
 fn verdict(report: Report) -> Verdict {
@@ -84,7 +91,7 @@ fn prepare(
     capture: &Path,
     address: SocketAddr,
     reset: Option<&str>,
-) -> Result<Result<(), String>, Box<dyn std::error::Error>> {
+) -> Result<Result<(), String>, Box<dyn Error>> {
     let metadata = file::open(capture)?.metadata().clone();
     let Needs { lines, is_restarted } = match Plan::read(capture)?.needs() {
         Ok(needs) => needs,
@@ -126,10 +133,4 @@ fn prepare(
         }
         std::thread::park_timeout(LOOK_INTERVAL);
     }
-}
-
-fn is_empty(address: SocketAddr) -> Result<bool, zeo_client::Error> {
-    let client = Builder::new(address).label("zeo-conformance").no_cache().connect_blocking()?;
-    let info = client.server_info();
-    Ok(client.last_transaction() == Tid::ZERO && info.object_count == 0)
 }

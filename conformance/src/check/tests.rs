@@ -158,6 +158,8 @@ struct Program {
 fn the_command_writes_files_that_can_be_parsed() {
     let dir = tempfile::tempdir().unwrap();
     let [json, junit] = ["a.json", "a.xml"].map(|name| dir.path().join(name).display().to_string());
+    // What was there before goes, all of it.
+    std::fs::write(&json, "}".repeat(1 << 20)).unwrap();
     let mut words =
         vec!["check", "--server", "/no/such/program {config}", "--json", &json, "--junit", &junit];
     words.extend(["--pair", "6.2-6.2-pickle", "--scenario", "commit", "--scenario", "abort"]);
@@ -181,6 +183,63 @@ fn the_command_writes_files_that_can_be_parsed() {
     }
     let scenario = all().iter().find(|scenario| scenario.name == "commit").unwrap();
     assert_eq!((&results[0]["about"], results[0]["compared"].is_null()), (&scenario.about.into(), true));
+}
+
+/// What our server does otherwise, as it is told in all forms.
+#[test]
+fn what_is_on_purpose_is_told_with_its_reason_and_no_failure() {
+    let pair: Pair = "6.2-6.2-pickle".parse().unwrap();
+    let conflict = all().iter().find(|scenario| scenario.name == "conflict").unwrap();
+    let difference = |expected: &str| Difference {
+        connection: 1,
+        number: Some(20),
+        field: "result".into(),
+        expected: expected.into(),
+        got: "6: vote -> [{}]".into(),
+        bytes: (Bytes::from_static(b"one"), Bytes::from_static(b"other")),
+    };
+    let matrix = |differences| {
+        let cells = vec![(pair, judged("conflict", pair, differences))];
+        Matrix { server: "ours".into(), rows: vec![Row { scenario: conflict, cells }], left_out: Vec::new() }
+    };
+    let known = difference("6: vote -> error");
+    let good = matrix(vec![known.clone()]);
+    assert!(good.is_good());
+    let why = "a conflict that it cannot resolve goes to the client";
+    let text = good.text();
+    assert!(text.contains("1 on purpose\n") && text.contains(why), "{text}");
+    assert!(text.contains("0 the same, 0 differ, 1 differ on purpose, 0 not played, 0 failed"), "{text}");
+    let result = &json::value(&good)["results"][0];
+    assert_eq!(
+        (&result["verdict"], &result["differences"][0]["message"]),
+        (&"on purpose".into(), &20.into())
+    );
+    assert!(result["reason"].as_str().unwrap().starts_with(why), "{result}");
+    let xml = junit::xml(&good).unwrap();
+    assert_eq!(cases(&xml)[0][3], "success");
+    assert!(xml.contains(why), "{xml}");
+    let html = html::page(&good);
+    assert!(html.contains("<td class=\"purpose\">") && html.contains(why), "{html}");
+    for others in [vec![known.clone(), known], vec![difference("7: tpc_finish -> error")]] {
+        let bad = matrix(others);
+        assert!(!bad.is_good() && bad.text().contains("1 differs"), "{}", bad.text());
+    }
+}
+
+#[test]
+fn where_nothing_can_be_played_each_reason_is_told_once() {
+    let Matrix { server, mut rows, left_out } = matrix();
+    for (_, verdict) in rows.iter_mut().flat_map(|row| &mut row.cells) {
+        *verdict = Verdict::NotPlayed("the storage is not empty".into());
+    }
+    let matrix = Matrix { server, rows, left_out };
+    assert!(!matrix.is_good());
+    let expected = "nothing could be played\n    4 not played: the storage is not empty\n\
+                    0 the same, 0 differ, 4 not played, 0 failed\n\
+                    4.3.1-4.3.1-pickle does not apply: it speaks <Z5>, not Z4\n";
+    assert_eq!(matrix.text(), expected);
+    let none = Matrix { rows: Vec::new(), ..matrix };
+    assert!(!none.is_good(), "nothing was played either");
 }
 
 #[test]

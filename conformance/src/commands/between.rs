@@ -1,6 +1,6 @@
 //! What a proxy between clients and a server is told, whatever it does with what they say.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,7 +12,9 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use crate::capture::Metadata;
 use crate::record::address::Address;
 use crate::record::fault::{Armed, Fault};
+use crate::record::live::Teller;
 use crate::record::proxy::Proxy;
+use crate::record::recording::{Existing, Recording};
 use crate::record::tls::{self, Identity};
 
 /// TLS on either side.
@@ -58,6 +60,7 @@ impl Tls {
             is_by_threads: faults.is_empty(),
             server_wait: Duration::ZERO,
             faults: Armed::new(faults),
+            complain: |number, error| eprintln!("connection {number}: {error}"),
         })
     }
 
@@ -82,6 +85,23 @@ impl Tls {
         };
         Metadata { transport: transport.to_owned(), recorder: recorder(), ..Metadata::default() }
     }
+}
+
+/// Begins to record, if there is a path; to a file that is there already only if it `may_replace` it.
+///
+/// # Errors
+/// If the file cannot be created: names it, and says how it is replaced.
+pub fn begin_recording(
+    path: Option<&Path>,
+    may_replace: bool,
+    metadata: Metadata,
+    teller: Option<Teller>,
+) -> io::Result<Recording> {
+    let existing = if may_replace { Existing::Replaced } else { Existing::Kept };
+    Recording::begin(path, existing, metadata, teller).map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => io::Error::new(error.kind(), format!("{error}; --force replaces it")),
+        _ => error,
+    })
 }
 
 /// SIGINT and SIGTERM, from now on.

@@ -8,8 +8,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::Outcome;
 use super::between::recorder;
+use super::{Outcome, about};
 use crate::capture::Metadata;
 use crate::capture::file::{self, EXTENSION, FileWriter};
 use crate::packets::{Options, PacketWriter};
@@ -44,10 +44,7 @@ impl Target {
         }
         let is_capture = is_named(EXTENSION) || path.to_string_lossy().ends_with(&format!(".{EXTENSION}.gz"));
         if !is_capture {
-            return Err(io::Error::other(format!(
-                "{}: the name has to end with .pcapng or .zeocap",
-                path.display()
-            )));
+            return Err(io::Error::other("the name has to end with .pcapng or .zeocap"));
         }
         let made_by = format!("converted by {}", recorder());
         let metadata = match metadata.recorder.as_str() {
@@ -86,11 +83,11 @@ pub fn run(arguments: &Arguments) -> Outcome {
         })
     });
     if let Some(target) = target.into_inner() {
-        target.finish()?;
+        target.finish().map_err(|error| about(to.display(), error))?;
     }
     match read {
         Ok(()) => Ok(ExitCode::SUCCESS),
-        Err(InputError::Take(error)) => Err(error.into()),
-        Err(error) => Err(format!("{}: {error}", from.display()).into()),
+        Err(InputError::Take(error)) => Err(about(to.display(), error)),
+        Err(error) => Err(about(from.display(), error)),
     }
 }

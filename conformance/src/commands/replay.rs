@@ -1,19 +1,21 @@
 //! `zeo-conformance replay`: plays captured clients to a live server, or captured servers to live clients, and compares
 //! what these say.
 
+use std::error::Error;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
 
-use super::Outcome;
+use super::place::Place;
+use super::{Outcome, started};
 use crate::capture::file;
 use crate::replay::ours::{Played, can_be_ours, play_ours};
 use crate::replay::start::start_and_play;
-use crate::replay::{Explained, Report, play, serve};
+use crate::replay::{Explained, Report, is_empty, play, serve};
 use crate::scenarios::Program;
 use crate::scenarios::guest::{can_be_guests, entertain};
 use crate::server::ServerCommand;
@@ -21,22 +23,25 @@ use crate::server::ServerCommand;
 /// Plays the clients of captures to a server, and compares what it says with what was said then.
 ///
 /// With --listen or --client it is the other way round: plays the server of captures to clients, and compares what these
-/// say. The status is a failure if anything differs.
+/// say. The status is a failure if anything differs, a capture or a server cannot be used, or nothing could be played.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// Captures.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// A running server, HOST:PORT, whose storage is as that of the capture was: mostly empty.
+    /// A running server, HOST:PORT, whose storage 1 is empty: what the clients of the capture write is written there.
     #[arg(long, value_name = "ADDRESS", conflicts_with = "server")]
-    to: Option<SocketAddr>,
-    /// Starts this server anew for each capture: words with {config} where the path of the configuration goes [default:
-    /// runzeo beside this program].
+    to: Option<Place>,
+    /// The storage of --to may have something in it: it is as that of the capture was.
+    #[arg(long, requires = "to")]
+    not_empty: bool,
+    /// Starts this server anew for each capture: words with {config} where the path of the configuration goes [default: ours,
+    /// which is part of this program].
     #[arg(long, value_name = "COMMAND")]
     server: Option<String>,
     /// Plays the server here, HOST:PORT, to any client that does what those of the capture did.
     #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["server", "to"])]
-    listen: Option<SocketAddr>,
+    listen: Option<Place>,
     /// Plays the server to Python's client of this version, such as 6.2, which runs the scenario's script; or to `ours`,
     /// which is made to do what the captured one did.
     #[arg(long, value_name = "VERSION", conflicts_with_all = ["server", "to", "listen"], value_parser = guests)]
@@ -56,52 +61,47 @@ enum Guests {
     Python(Program),
 }
 
+/// Who plays against the captures.
+enum Other {
+    Started(ServerCommand),
+    Running { address: SocketAddr, is_empty: bool },
+    Listener(TcpListener),
+    Guests(Guests),
+}
+
 /// Runs the command.
 ///
 /// # Errors
-/// If a capture cannot be read, or a server not be started or reached.
+/// If a server is not there; those of `out`. What is wrong with one capture is told, and the others are played.
 pub fn run(arguments: &Arguments, out: &mut impl Write) -> Outcome {
-    let command = ServerCommand::chosen(arguments.server.as_deref())?;
+    let mut other = arguments.other()?;
     let patience = Duration::from_secs(arguments.patience);
-    let mut is_same = true;
+    let (mut is_same, mut is_any_played) = (true, false);
     for path in &arguments.files {
-        let report = match arguments {
-            Arguments { to: Some(address), .. } => Ok(play(path, *address, patience)?),
-            Arguments { listen: Some(address), .. } => {
-                let listener = TcpListener::bind(address)?;
-                writeln!(out, "{}: ready: listening on {}", path.display(), listener.local_addr()?)?;
-                out.flush()?;
-                Ok(serve(path, &listener, patience)?)
+        let name = path.display();
+        if let Other::Listener(listener) = &other {
+            writeln!(out, "{name}: ready: listening on {}", listener.local_addr()?)?;
+            out.flush()?;
+        }
+        let Played { report, excuses } = match other.play(path, patience) {
+            Ok(Ok(played)) => played,
+            Ok(Err(reason)) => {
+                writeln!(out, "{name}: not played: {reason}")?;
+                continue;
             }
-            Arguments { client: Some(Guests::Ours), .. } => match can_be_ours(file::open(path)?.metadata()) {
-                Ok(()) => {
-                    let Played { report, excuses } = play_ours(path, patience)?;
-                    for excuse in excuses {
-                        writeln!(out, "{}: as it should, {excuse}", path.display())?;
-                    }
-                    Ok(report)
-                }
-                Err(reason) => Err(reason),
-            },
-            Arguments { client: Some(Guests::Python(program)), .. } => {
-                let scenario = file::open(path)?.metadata().scenario.clone();
-                match can_be_guests(&scenario, *program) {
-                    Ok(()) => Ok(entertain(&program.ensure()?, &scenario, path, patience)?),
-                    Err(reason) => Err(reason),
-                }
-            }
-            _ => start_and_play(path, &command, patience)?,
-        };
-        let report = match report {
-            Ok(report) => report,
-            Err(reason) => {
-                writeln!(out, "{}: not played: {reason}", path.display())?;
+            Err(error) => {
+                is_same = false;
+                writeln!(out, "{name}: failed: {error}")?;
                 continue;
             }
         };
+        is_any_played = true;
+        for excuse in excuses {
+            writeln!(out, "{name}: as it should, {excuse}")?;
+        }
         let Report { said_count, compared_count, differences } = &report;
         let verdict = if differences.is_empty() { "the same" } else { "differs" };
-        writeln!(out, "{}: {verdict} ({said_count} said, {compared_count} compared)", path.display())?;
+        writeln!(out, "{name}: {verdict} ({said_count} said, {compared_count} compared)")?;
         for difference in differences {
             is_same = false;
             if arguments.explain {
@@ -111,7 +111,52 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Outcome {
             }
         }
     }
-    Ok(if is_same { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if is_same && is_any_played { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+impl Arguments {
+    fn other(&self) -> Result<Other, Box<dyn Error>> {
+        Ok(match self {
+            Self { to: Some(place), not_empty, .. } => {
+                Other::Running { address: place.reach()?, is_empty: !not_empty }
+            }
+            Self { listen: Some(place), .. } => Other::Listener(place.bind()?),
+            Self { client: Some(guests), .. } => Other::Guests(*guests),
+            Self { server, .. } => Other::Started(started(server.as_deref())?),
+        })
+    }
+}
+
+impl Other {
+    /// Plays a capture, or says why it cannot be played.
+    fn play(&mut self, path: &Path, patience: Duration) -> Result<Result<Played, String>, Box<dyn Error>> {
+        let report = match self {
+            Self::Started(command) => match start_and_play(path, command, patience)? {
+                Ok(report) => report,
+                Err(reason) => return Ok(Err(reason.to_owned())),
+            },
+            Self::Running { address, is_empty: true } if !is_empty(*address)? => {
+                let what = "is not empty; --not-empty plays to it all the same, and writes there";
+                return Err(format!("the storage at {address} {what}").into());
+            }
+            Self::Running { address, .. } => play(path, *address, patience)?,
+            Self::Listener(listener) => serve(path, listener, patience)?,
+            Self::Guests(Guests::Ours) => {
+                return match can_be_ours(file::open(path)?.metadata()) {
+                    Ok(()) => Ok(Ok(play_ours(path, patience)?)),
+                    Err(reason) => Ok(Err(reason.to_owned())),
+                };
+            }
+            Self::Guests(Guests::Python(program)) => {
+                let scenario = file::open(path)?.metadata().scenario.clone();
+                match can_be_guests(&scenario, *program) {
+                    Ok(()) => entertain(&program.ensure()?, &scenario, path, patience)?,
+                    Err(reason) => return Ok(Err(reason.to_owned())),
+                }
+            }
+        };
+        Ok(Ok(Played { report, excuses: Vec::new() }))
+    }
 }
 
 fn guests(name: &str) -> Result<Guests, String> {

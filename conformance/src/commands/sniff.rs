@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use zeo_codec::{Oid, Tid};
+use clap::builder::PossibleValuesParser;
+use zeo_codec::{Method, Oid, Tid};
 
 use super::Outcome;
 use crate::packets::Options;
@@ -16,7 +17,7 @@ use crate::sniff::input::{self, InputError, Reading};
 use crate::sniff::text::Lines;
 use zeo_server::auth::{DatabaseError, PasswordDatabase};
 
-use crate::sniff::{Bounds, Filter, Message, Sniffer, Stats, json};
+use crate::sniff::{Bounds, Filter, Kind, Message, Sniffer, Stats, json};
 
 /// Prints what peers say to each other, one line a message.
 #[derive(Debug, Args)]
@@ -42,7 +43,7 @@ pub struct Arguments {
 #[derive(Debug, Clone, Args)]
 pub struct View {
     /// Only these methods, by their Python names, with commas; replies have the methods of their calls.
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = methods(), hide_possible_values = true)]
     method: Vec<String>,
     /// Only messages about this object, in hexadecimal. May be repeated.
     #[arg(long, value_name = "OID", value_parser = parse_id)]
@@ -71,6 +72,11 @@ pub struct View {
     /// The password file of a server of ZEO 4 (see zeopasswd): the MACs of sessions that its users begin are checked.
     #[arg(long, value_name = "FILE")]
     passwords: Option<PathBuf>,
+}
+
+/// The names of all methods: an unknown one would show nothing. clap names them where it is given another one.
+fn methods() -> PossibleValuesParser {
+    PossibleValuesParser::new(Method::ALL.iter().map(|method| method.name()))
 }
 
 /// Shows messages as it was asked to.
@@ -163,7 +169,25 @@ impl<W: Write> Screen<W> {
     }
 }
 
-/// Runs the command. The status is a failure if a file cannot be read to its end.
+/// What was found in a file.
+#[derive(Debug, Default)]
+struct Found {
+    byte_count: u64,
+    has_messages: bool,
+}
+
+impl Found {
+    fn see(&mut self, message: &Message<'_>) {
+        self.has_messages |= message.seen.is_some() && message.kind != Kind::Undecodable;
+    }
+
+    /// Something was said, and nothing of it is ZEO.
+    const fn is_all_alien(&self) -> bool {
+        self.byte_count > 0 && !self.has_messages
+    }
+}
+
+/// Runs the command. The status is a failure if a file cannot be read to its end, or nothing in it is ZEO.
 ///
 /// # Errors
 /// Those of `output`; live those of the sockets, keys and the capture, too.
@@ -181,13 +205,31 @@ pub fn run(arguments: &Arguments, output: impl Write) -> Outcome {
     let reading = Reading { is_followed: arguments.follow, options };
     for path in &arguments.files {
         let mut sniffer = arguments.view.sniffer()?;
+        let mut found = Found::default();
         let read = input::open(path, arguments.follow).map_err(InputError::Open).and_then(|source| {
             input::read(source, &reading, &mut |_| Ok(()), &mut |record| {
-                sniffer.hear(record, &mut |message| screen.show(message))?;
+                found.byte_count += record.byte_count();
+                sniffer.hear(record, &mut |message| {
+                    found.see(message);
+                    screen.show(message)
+                })?;
                 if arguments.follow { screen.flush() } else { Ok(()) }
             })
         });
+        if !matches!(read, Err(InputError::Take(_))) {
+            sniffer.finish(&mut |message| screen.show(message))?;
+        }
         match read {
+            Ok(()) if found.is_all_alien() => {
+                screen.flush()?;
+                let what = "belongs to a message of ZEO";
+                eprintln!(
+                    "{}: offset 0: none of the {} bytes that were said {what}",
+                    path.display(),
+                    found.byte_count
+                );
+                status = ExitCode::FAILURE;
+            }
             Ok(()) => {}
             Err(InputError::Take(error)) => return Err(error.into()),
             Err(error) => {

@@ -11,6 +11,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_rustls::TlsStream;
 
+use super::named;
+
 /// An address of ZEO: `HOST:PORT`, or the path of a Unix socket, which has a slash in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
@@ -85,12 +87,15 @@ impl Listener {
     /// Listens.
     ///
     /// # Errors
-    /// Those of the system.
+    /// Those of the system, with the address.
     pub async fn bind(address: &Address) -> io::Result<Self> {
-        match address {
-            Address::Tcp(address) => Ok(Self::Tcp(TcpListener::bind(address).await?)),
-            Address::Unix(path) => Ok(Self::Unix(UnixListener::bind(path)?, path.clone())),
-        }
+        let listener = match address {
+            Address::Tcp(address) => TcpListener::bind(address).await.map(Self::Tcp),
+            Address::Unix(path) => {
+                UnixListener::bind(path).map(|listener| Self::Unix(listener, path.clone()))
+            }
+        };
+        listener.map_err(|error| named(address, error))
     }
 
     /// Where it listens, with the port that the system chose.

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use zeo_codec::Method;
 use zeo_codec::session::Direction;
 
 /// One fault. All but [`Delay`](Self::Delay) happen once, on the connection that comes to them first.
@@ -55,7 +56,7 @@ pub enum Pick {
     /// By its number, from 1; the greeting is the first.
     Number(u64),
     /// The first call of this method, or the first reply to one.
-    Method(String),
+    Method(Method),
 }
 
 impl Fault {
@@ -92,16 +93,20 @@ impl FromStr for Fault {
             other => return Err(format!("{other:?} is neither client nor server")),
         };
         let number = || what.parse().map_err(|_| format!("{what:?} is not a number"));
-        let message = || match what.parse() {
-            Ok(number) => Pick::Number(number),
-            Err(_) => Pick::Method(what.to_owned()),
+        let from_one = || match number()? {
+            0 => Err("messages and reads are counted from 1".to_owned()),
+            number => Ok(number),
+        };
+        let message = || match what.starts_with(|first: char| first.is_ascii_digit()) {
+            true => from_one().map(Pick::Number),
+            false => method(what).map(Pick::Method),
         };
         match kind {
             "cut" => Ok(Self::Cut { direction, after_len: number()? }),
-            "drop" => Ok(Self::Drop { direction, message: message(), is_delivered: false }),
-            "drop-after" => Ok(Self::Drop { direction, message: message(), is_delivered: true }),
-            "swap" => Ok(Self::Swap { direction, message: message() }),
-            "swap-chunks" => Ok(Self::SwapChunks { direction, chunk: number()? }),
+            "drop" => Ok(Self::Drop { direction, message: message()?, is_delivered: false }),
+            "drop-after" => Ok(Self::Drop { direction, message: message()?, is_delivered: true }),
+            "swap" => Ok(Self::Swap { direction, message: message()? }),
+            "swap-chunks" => Ok(Self::SwapChunks { direction, chunk: from_one()? }),
             "delay" => {
                 let milliseconds = what.strip_suffix("ms").and_then(|number| number.parse().ok());
                 let milliseconds = milliseconds.ok_or_else(|| format!("{what:?} is not like 20ms"))?;
@@ -110,6 +115,14 @@ impl FromStr for Fault {
             other => Err(format!("no fault is called {other:?}")),
         }
     }
+}
+
+/// A method by its name in Python.
+fn method(name: &str) -> Result<Method, String> {
+    Method::from_name(name.as_bytes()).ok_or_else(|| {
+        let all: Vec<&str> = Method::ALL.iter().map(|method| method.name()).collect();
+        format!("no method is called {name:?}; there are {}", all.join(", "))
+    })
 }
 
 impl fmt::Display for Fault {
@@ -133,7 +146,7 @@ impl fmt::Display for Pick {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Number(number) => number.fmt(f),
-            Self::Method(name) => f.write_str(name),
+            Self::Method(method) => f.write_str(method.name()),
         }
     }
 }
@@ -218,8 +231,14 @@ mod tests {
             ("cut client:vote", "\"vote\" is not a number"),
             ("delay client:20", "\"20\" is not like 20ms"),
             ("kill client:20", "no fault is called \"kill\""),
+            ("drop client:0", "messages and reads are counted from 1"),
+            ("swap-chunks server:0", "messages and reads are counted from 1"),
+            ("drop client:7th", "\"7th\" is not a number"),
         ] {
             assert_eq!(text.parse::<Fault>(), Err(error.to_owned()));
         }
+        let unknown = "swap client:nonesuch".parse::<Fault>().unwrap_err();
+        assert!(unknown.starts_with("no method is called \"nonesuch\"; there are "), "{unknown}");
+        assert!(unknown.contains(" vote,") && unknown.contains(" tpc_finish,"), "{unknown}");
     }
 }

@@ -20,3 +20,8 @@ pub mod recording;
 pub mod shaper;
 mod threads;
 pub mod tls;
+
+/// An error with what it is about in front: an address, or a file.
+fn named(what: impl std::fmt::Display, error: std::io::Error) -> std::io::Error {
+    std::io::Error::new(error.kind(), format!("{what}: {error}"))
+}

@@ -19,6 +19,7 @@ use zeo_codec::session::Direction;
 
 use super::address::{Address, Listener, Stream};
 use super::fault::Armed;
+use super::named;
 use super::recording::Recording;
 use super::shaper::{Shaper, SharedObserver, Step, shared_observer};
 use super::threads::{self, Pair};
@@ -48,6 +49,8 @@ pub struct Proxy {
     pub is_by_threads: bool,
     /// How long a server is waited for that cannot be reached when a client comes.
     pub server_wait: Duration,
+    /// Told of connections, by their numbers, that could not be made.
+    pub complain: fn(u32, &io::Error),
 }
 
 impl std::fmt::Debug for Proxy {
@@ -131,13 +134,13 @@ impl Connection {
                 let is_plain = ![&client, &server].iter().any(|stream| matches!(stream, Stream::Tls(_)));
                 if self.proxy.is_by_threads && is_plain {
                     if let Err(error) = self.pass_both_by_threads(client, server).await {
-                        self.note(&error);
+                        self.fail(&error);
                     }
                 } else {
                     self.pass_both(client, server).await;
                 }
             }
-            Err(error) => self.note(&error),
+            Err(error) => self.fail(&error),
         }
         self.recording.close(self.number);
     }
@@ -148,8 +151,13 @@ impl Connection {
         }
     }
 
-    fn note(&self, error: &io::Error) {
+    /// The peers do not come together: it ends for both.
+    fn fail(&self, error: &io::Error) {
+        (self.proxy.complain)(self.number, error);
         self.write(Event::Note(Cow::Owned(error.to_string())));
+        for direction in [Direction::FromServer, Direction::FromClient] {
+            self.write(Event::Ended { direction, end: End::Other("not connected".into()) });
+        }
     }
 
     async fn connect(&self, client: Stream) -> io::Result<(Stream, Stream)> {
@@ -161,7 +169,9 @@ impl Connection {
             }
             (_, client) => client,
         };
-        let server = self.reach_server().await.map_err(|error| named("connecting to the server", error))?;
+        let server = self.reach_server().await.map_err(|error| {
+            named(format_args!("connecting to the server at {}", self.proxy.server), error)
+        })?;
         let server = match (&self.proxy.server_tls, server) {
             (Some((connector, name)), Stream::Tcp(stream)) => {
                 let stream = connector.connect(name.clone(), stream).await;
@@ -307,10 +317,6 @@ impl Connection {
 async fn write_all(to: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<()> {
     to.write_all(bytes).await?;
     to.flush().await
-}
-
-fn named(what: &str, error: io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{what}: {error}"))
 }
 
 /// A proxy with a thread of its own.

@@ -2,17 +2,27 @@
 //! whoever listens.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use super::live::Teller;
+use super::named;
 use crate::capture::file::{self, FileWriter};
 use crate::capture::{Event, Metadata, Record};
 
 /// In a path: where the number of the connection goes.
 const CONNECTION: &str = "{connection}";
+
+/// What becomes of a file that is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// It stays, and nothing is recorded.
+    Kept,
+    /// The recording takes its place.
+    Replaced,
+}
 
 /// A recording under way. All connections share it.
 #[derive(Debug)]
@@ -31,28 +41,35 @@ struct State {
 #[derive(Debug)]
 struct Files {
     path: PathBuf,
+    existing: Existing,
     metadata: Metadata,
     /// Of all connections as number 0, or of each that is open.
     writers: BTreeMap<u32, FileWriter>,
 }
 
 impl Recording {
-    /// Begins to record to `path`; if it contains `{connection}`, to one file for each connection. Time 0 is now.
+    /// Begins to record to `path`, in place of what is there; if it contains `{connection}`, to one file for each connection.
+    /// Time 0 is now.
     ///
     /// # Errors
     /// If the file cannot be created.
     pub fn create(path: &Path, metadata: Metadata) -> io::Result<Self> {
-        Self::begin(Some(path), metadata, None)
+        Self::begin(Some(path), Existing::Replaced, metadata, None)
     }
 
     /// The same, told to somebody, too, or without a file.
     ///
     /// # Errors
-    /// If the file cannot be created.
-    pub fn begin(path: Option<&Path>, metadata: Metadata, teller: Option<Teller>) -> io::Result<Self> {
+    /// If the file cannot be created, or is there and to be kept; of files of connections that of the first is looked for.
+    pub fn begin(
+        path: Option<&Path>,
+        existing: Existing,
+        metadata: Metadata,
+        teller: Option<Teller>,
+    ) -> io::Result<Self> {
         let started = Instant::now();
         let metadata = Metadata { started: jiff::Timestamp::now().to_string(), ..metadata };
-        let files = path.map(|path| Files::create(path, metadata)).transpose()?;
+        let files = path.map(|path| Files::create(path, existing, metadata)).transpose()?;
         Ok(Self { started, state: Mutex::new(State { files, teller, error: None }) })
     }
 
@@ -105,26 +122,43 @@ impl Recording {
 }
 
 impl Files {
-    fn create(path: &Path, metadata: Metadata) -> io::Result<Self> {
-        let mut writers = BTreeMap::new();
+    fn create(path: &Path, existing: Existing, metadata: Metadata) -> io::Result<Self> {
+        let mut files = Self { path: path.to_owned(), existing, metadata, writers: BTreeMap::new() };
         if !path.to_string_lossy().contains(CONNECTION) {
-            writers.insert(0, file::create(path, &metadata)?);
+            let writer = files.open(path)?;
+            files.writers.insert(0, writer);
+        } else if existing == Existing::Kept {
+            // Before clients come, who would be told nothing.
+            let first = files.path_of(1);
+            if first.exists() {
+                let error = io::Error::new(ErrorKind::AlreadyExists, "there is a file already");
+                return Err(named(first.display(), error));
+            }
         }
-        Ok(Self { path: path.to_owned(), metadata, writers })
+        Ok(files)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<FileWriter> {
+        let opened = match self.existing {
+            Existing::Kept => file::create_new(path, &self.metadata),
+            Existing::Replaced => file::create(path, &self.metadata),
+        };
+        opened.map_err(|error| named(path.display(), error))
+    }
+
+    fn path_of(&self, connection: u32) -> PathBuf {
+        self.path.to_string_lossy().replace(CONNECTION, &connection.to_string()).into()
     }
 
     fn write(&mut self, record: &Record<'_>) -> io::Result<()> {
         if let Some(writer) = self.writers.get_mut(&0) {
             return writer.write(record);
         }
-        let writer = match self.writers.entry(record.connection) {
-            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::btree_map::Entry::Vacant(entry) => {
-                let path = self.path.to_string_lossy().replace(CONNECTION, &record.connection.to_string());
-                entry.insert(file::create(Path::new(&path), &self.metadata)?)
-            }
-        };
-        writer.write(record)
+        if !self.writers.contains_key(&record.connection) {
+            let writer = self.open(&self.path_of(record.connection))?;
+            self.writers.insert(record.connection, writer);
+        }
+        self.writers.get_mut(&record.connection).map_or(Ok(()), |writer| writer.write(record))
     }
 
     fn close(&mut self, connection: u32) -> io::Result<()> {

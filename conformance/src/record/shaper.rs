@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use zeo_codec::Limits;
 use zeo_codec::frame::{Deframer, Frame, MacBit};
 use zeo_codec::session::{Direction, Observed, Observer};
+use zeo_codec::{Limits, Method};
 
 use super::fault::{Armed, Fault, Pick};
 
@@ -141,7 +141,7 @@ impl Shaper {
         let count = messages.count;
         let is_picked = |pick: &Pick| match pick {
             Pick::Number(number) => *number == count,
-            Pick::Method(method) => name == Some(method.as_str()),
+            Pick::Method(method) => name == Some(*method),
         };
         let is_due = |fault: &Fault| match fault {
             Fault::Drop { message, .. } | Fault::Swap { message, .. } => is_picked(message),
@@ -203,11 +203,11 @@ impl Shaper {
 
 impl Messages {
     /// The method of the message: of a reply, that of its call.
-    fn name(&self, direction: Direction, bytes: &[u8]) -> Option<&'static str> {
+    fn name(&self, direction: Direction, bytes: &[u8]) -> Option<Method> {
         let mut observer = self.observer.lock().unwrap_or_else(PoisonError::into_inner);
         observer.receive(direction, bytes);
         match observer.poll_event(direction)? {
-            Observed::Call { method, .. } | Observed::Reply { method, .. } => Some(method?.name()),
+            Observed::Call { method, .. } | Observed::Reply { method, .. } => method,
             Observed::Hello(_)
             | Observed::KeepAlive
             | Observed::Undecodable { .. }

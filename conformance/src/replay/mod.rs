@@ -29,6 +29,7 @@
 
 mod compare;
 mod connection;
+mod empty;
 mod explain;
 mod fields;
 mod liberty;
@@ -56,6 +57,7 @@ use bytes::Bytes;
 use crate::capture::{CaptureError, ServerAct};
 use crate::process::ProcessError;
 
+pub use empty::is_empty;
 pub use explain::Explained;
 pub use needs::{Needs, can_be_played};
 pub use plan::Plan;

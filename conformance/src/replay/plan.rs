@@ -163,4 +163,10 @@ impl Plan {
             None => Ok(plan),
         }
     }
+
+    /// A server of the capture greeted with msgpack's letter.
+    pub(super) fn greets_in_msgpack(&self) -> bool {
+        let mut greetings = self.expected.values().filter_map(|courses| courses.replies.first());
+        greetings.any(|greeting| greeting.text.starts_with("\"M"))
+    }
 }

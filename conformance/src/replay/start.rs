@@ -33,7 +33,11 @@ pub fn start_and_play(
         Ok(needs) => needs.lines,
         Err(reason) => return Ok(Err(reason)),
     };
-    let is_msgpack = metadata.framing == "msgpack";
+    let is_msgpack = match metadata.framing.as_str() {
+        // A recorder need not know.
+        "" => plan.greets_in_msgpack(),
+        framing => framing == "msgpack",
+    };
     let play = |address, house: &mut House<'_>| live::play(&plan, address, patience, house);
     Ok(Ok(with_house(command, &lines, is_msgpack, play)?))
 }

@@ -135,6 +135,8 @@ impl<'a> Stage<'a> {
             // Faults are armed while it plays.
             is_by_threads: false,
             server_wait: SERVER_WAIT,
+            // It is in the capture, too.
+            complain: |_, _| {},
         };
         let listen = Address::Tcp("127.0.0.1:0".to_owned());
         let proxy = Background::start(proxy, listen, capture, metadata(cast, scenario))?;

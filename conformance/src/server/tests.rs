@@ -93,3 +93,12 @@ fn a_server_whose_port_was_taken_is_started_again() {
     let tries = fs::read_to_string(dir.path().join("tries")).unwrap();
     assert_eq!(tries.lines().count(), START_ATTEMPTS as usize);
 }
+
+/// Beside the tests there is none.
+#[test]
+fn a_missing_runzeo_is_named_with_where_it_was_looked_for() {
+    let runzeo = std::env::current_exe().unwrap().with_file_name("runzeo");
+    let error = ServerCommand::chosen(None).unwrap_err().to_string();
+    let expected = format!("{}: there is no server: cargo build --bin runzeo makes it", runzeo.display());
+    assert!(error.starts_with(&expected), "{error}");
+}

@@ -16,7 +16,7 @@ use super::pending::Pending;
 /// Takes messages. An error ends everything.
 pub type Show<'s> = dyn FnMut(&Message<'_>) -> std::io::Result<()> + 's;
 
-/// The first frame of either side is a greeting of a few bytes; what announces more is not ZEO.
+/// The first frame of either side is a greeting of a few bytes; what announces more, or nothing, is not ZEO.
 const GREETING_LEN_MAX: u32 = 1024;
 
 /// One connection.
@@ -198,17 +198,45 @@ impl Conversation {
         show: &mut Show<'_>,
     ) -> std::io::Result<()> {
         self.drain(time, show)?;
-        let buffered_len = self.observer.buffered_len(direction);
-        let stream = self.stream(direction);
-        stream.has_ended = true;
-        let (is_alien, offset) = (stream.is_alien, stream.offset);
-        if buffered_len > 0 && !is_alien {
-            let text = format!("the stream ends within a message, of which {buffered_len} bytes have come");
-            self.remark(time, direction, offset, &text, show)?;
-        }
+        self.leave(time, direction, show)?;
+        self.stream(direction).has_ended = true;
         let offset = self.stream(direction).received_len;
         let text = if how.is_empty() { "closed" } else { how };
         self.show_remark(time, Some(direction), Kind::Ended, offset, text, show)
+    }
+
+    /// Nothing more is known of it: what is left that was not understood is told.
+    ///
+    /// # Errors
+    /// Those of `show`.
+    pub fn finish(&mut self, time: Duration, show: &mut Show<'_>) -> std::io::Result<()> {
+        self.drain(time, show)?;
+        for direction in [Direction::FromClient, Direction::FromServer] {
+            if !self.stream(direction).has_ended {
+                self.leave(time, direction, show)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells what came last in this direction, if it is no message.
+    fn leave(&mut self, time: Duration, direction: Direction, show: &mut Show<'_>) -> std::io::Result<()> {
+        let buffered_len = self.observer.buffered_len(direction) as u64;
+        let searched_len = self.observer.searched_len(direction).map(|len| len.saturating_add(buffered_len));
+        let stream = self.stream(direction);
+        let (is_alien, offset) = (stream.is_alien, stream.offset);
+        if is_alien {
+            return Ok(());
+        }
+        let text = match searched_len {
+            Some(0) => return Ok(()),
+            Some(len) => format!("no message in the last {len} bytes"),
+            None if buffered_len == 0 => return Ok(()),
+            None => {
+                format!("the stream ends within a message, of which {buffered_len} bytes have come")
+            }
+        };
+        self.remark(time, direction, offset, &text, show)
     }
 
     /// Shows something that is no message.
@@ -282,6 +310,12 @@ impl Conversation {
         let kind = match &mut seen {
             Observed::Hello(_) => Kind::Hello,
             Observed::KeepAlive => Kind::KeepAlive,
+            // One every four bytes, where there are only zeros.
+            Observed::Undecodable { payload, .. } if payload.is_empty() => {
+                self.remark(time, direction, offset, "an empty frame, which is no message", show)?;
+                self.observer.skip(direction);
+                return Ok(());
+            }
             Observed::Undecodable { .. } => Kind::Undecodable,
             Observed::Lost(error) => {
                 let text = error.to_string();
@@ -420,7 +454,8 @@ impl Stream {
         start.extend(bytes.iter().take(16_usize.saturating_sub(start.len())));
         let Some(length) = start.first_chunk::<4>() else { return false };
         // The top bit announces a MAC, also for greetings (protocol reference 1).
-        self.is_alien = u32::from_be_bytes(*length) & !zeo_codec::frame::MAC_BIT > GREETING_LEN_MAX;
+        let len = u32::from_be_bytes(*length) & !zeo_codec::frame::MAC_BIT;
+        self.is_alien = len == 0 || len > GREETING_LEN_MAX;
         if !self.is_alien {
             self.start = None;
         }

@@ -37,6 +37,8 @@ pub struct Sniffer {
     /// Bytes of incomplete messages.
     buffered_len: usize,
     tick: u64,
+    /// Of the last record.
+    time: Duration,
     passwords: Option<Arc<PasswordDatabase>>,
 }
 
@@ -44,7 +46,14 @@ impl Sniffer {
     /// Nothing was heard yet.
     #[must_use]
     pub fn new(bounds: Bounds) -> Self {
-        Self { conversations: HashMap::new(), bounds, buffered_len: 0, tick: 0, passwords: None }
+        Self {
+            conversations: HashMap::new(),
+            bounds,
+            buffered_len: 0,
+            tick: 0,
+            time: Duration::ZERO,
+            passwords: None,
+        }
     }
 
     /// Checks the MACs of sessions of ZEO 4 that these users begin by digest authentication.
@@ -59,6 +68,7 @@ impl Sniffer {
     pub fn hear(&mut self, record: &Record<'_>, show: &mut Show<'_>) -> io::Result<()> {
         let (time, number) = (record.time, record.connection);
         self.tick += 1;
+        self.time = time;
         if let Event::Opened(endpoints) = &record.event {
             let mut conversation = Conversation::new(number, true, self.limits());
             if let Some(passwords) = &self.passwords {
@@ -96,6 +106,18 @@ impl Sniffer {
             }
         })?;
         self.stay_within_bounds(time, show)
+    }
+
+    /// The capture is over: what was not understood of connections that have not ended is told.
+    ///
+    /// # Errors
+    /// Those of `show`.
+    pub fn finish(&mut self, show: &mut Show<'_>) -> io::Result<()> {
+        let mut left: Vec<_> = self.conversations.drain().collect();
+        left.sort_by_key(|(number, _)| *number);
+        self.buffered_len = 0;
+        let time = self.time;
+        left.iter_mut().try_for_each(|(_, conversation)| conversation.finish(time, show))
     }
 
     fn limits(&self) -> Limits {

@@ -64,8 +64,23 @@ const EXCEPTIONS: &[Exception] = &[
     },
     Exception {
         name: "Z308: version arguments",
-        reason: "methods have one argument more there, which the codec does not type yet",
-        holds: |pair, scenario, _| pair.speaks_zeo4() && scenario == "z308",
+        reason: "these methods have one argument more there, which the codec does not type yet",
+        holds: |pair, scenario, problem| {
+            let name = problem.what.strip_suffix(" values but more were given");
+            let name = name.and_then(|what| what.split_once(": takes ")).map_or("", |(name, _)| name);
+            pair.speaks_zeo4()
+                && scenario == "z308"
+                && ["storea", "history", "zeoVerify", "verify"].contains(&name)
+        },
+    },
+    Exception {
+        name: "Z308: versions in invalidations",
+        reason: "each oid is in a pair with a version there, which the codec does not type yet",
+        holds: |pair, scenario, problem| {
+            pair.speaks_zeo4()
+                && scenario == "z308"
+                && problem.what == "invalidateTransaction: value 1 must be 8 bytes"
+        },
     },
 ];
 

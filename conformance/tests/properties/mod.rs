@@ -8,7 +8,7 @@ use std::io::Cursor;
 
 use zeo_conformance::capture::{Event, Reader, Record, Writer};
 use zeo_conformance::sniff::input::{self, InputError, Reading};
-use zeo_conformance::sniff::{Bounds, Filter, Sniffer, Stats, json};
+use zeo_conformance::sniff::{Bounds, Filter, Message, Sniffer, Stats, json};
 
 /// Small, so that they are met.
 const BOUNDS: Bounds = Bounds { message_bytes: 1 << 16, buffered_bytes: 1 << 17, connection_count: 4 };
@@ -50,23 +50,25 @@ pub fn capture_file(input: &[u8]) {
 /// Whatever it is, it is read to an end with bounded memory, and all that is shown of it can be shown.
 pub fn packets(input: &[u8]) {
     let mut sniffer = Sniffer::new(BOUNDS);
-    let (mut stats, mut shown, mut last_number) = (Stats::default(), Vec::new(), 0);
+    let (mut stats, mut shown) = (Stats::default(), Vec::new());
     let filter = Filter::default();
     let source = Box::new(Cursor::new(input.to_vec()));
+    let mut show = |message: &Message<'_>| {
+        assert!(filter.accepts(message));
+        stats.add(message);
+        shown.clear();
+        json::write(message, Some(16), &mut shown)?;
+        let value: serde_json::Value = serde_json::from_slice(&shown).unwrap();
+        assert!(value.is_object());
+        Ok(())
+    };
     let read = input::read(source, &Reading::default(), &mut |_| Ok(()), &mut |record| {
-        sniffer.hear(record, &mut |message| {
-            assert!(filter.accepts(message));
-            stats.add(message);
-            shown.clear();
-            json::write(message, Some(16), &mut shown)?;
-            let value: serde_json::Value = serde_json::from_slice(&shown).unwrap();
-            assert!(value.is_object());
-            last_number = message.connection;
-            Ok(())
-        })?;
+        sniffer.hear(record, &mut show)?;
         assert!(sniffer.buffered_len() <= BOUNDS.buffered_bytes, "{}", sniffer.buffered_len());
         Ok(())
     });
+    sniffer.finish(&mut show).unwrap();
+    assert_eq!(sniffer.buffered_len(), 0);
     assert!(!matches!(read, Err(InputError::Take(_))), "showing does not fail");
     let _ = (format!("{stats}"), stats.json());
 }

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod complaints;
 mod files;
 mod live;
 mod transports;
@@ -23,6 +24,11 @@ const TRIALS: &[(&str, Run)] = &[
     ("live::it_ends_when_nobody_reads_it_any_more", live::it_ends_when_nobody_reads_it),
     ("live::peers_do_not_wait_for_a_terminal_that_stands_still", live::peers_do_not_wait),
     ("live::arguments_that_do_not_go_together", live::arguments_that_do_not_go_together),
+    ("complaints::a_server_that_is_away", complaints::a_server_that_is_away),
+    ("complaints::a_capture_is_not_overwritten", complaints::a_capture_is_not_overwritten),
+    ("complaints::addresses_and_names", complaints::addresses_and_names),
+    ("complaints::what_is_not_zeo", complaints::what_is_not_zeo),
+    ("complaints::zeros_are_passed_over", complaints::zeros_are_passed_over),
     ("files::a_capture_is_followed", files::a_capture_is_followed),
     ("files::packets_are_followed", files::packets_are_followed),
     ("files::a_recording_is_followed", files::a_recording_is_followed),

@@ -70,10 +70,26 @@ impl World {
 
     /// What the program prints that ends by itself, and well.
     pub(crate) fn printed(&self, args: &[&str]) -> Result<String> {
-        let output = program(args).current_dir(self.0.path()).output()?;
-        let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
-        if output.status.success() { Ok(String::from_utf8(output.stdout)?) } else { Err(complaint.into()) }
+        let said = self.run(args)?;
+        if said.is_good { Ok(said.out) } else { Err(said.complaint.into()) }
     }
+
+    /// What the program says that ends by itself.
+    pub(crate) fn run(&self, args: &[&str]) -> Result<Said> {
+        let output = program(args).current_dir(self.0.path()).output()?;
+        Ok(Said {
+            out: String::from_utf8(output.stdout)?,
+            complaint: String::from_utf8_lossy(&output.stderr).into_owned(),
+            is_good: output.status.success(),
+        })
+    }
+}
+
+/// What a program said, and whether it ended well.
+pub(crate) struct Said {
+    pub(crate) out: String,
+    pub(crate) complaint: String,
+    pub(crate) is_good: bool,
 }
 
 pub(crate) fn program(args: &[&str]) -> Command {

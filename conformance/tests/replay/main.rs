@@ -1,11 +1,12 @@
 //! Captured clients of Python play to our server: it says what Python's server said, with the exceptions that are listed
-//! here. And captured servers play to the same version of Python's client, which shows that a played server is as good as a
+//! in `check::Exception`. And captured servers play to the same version of Python's client, which shows that a played server is as good as a
 //! real one.
 //!
 //! By default those of some pairs; with `ZEO_TEST_ALL` those of all.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod commands;
 mod ours;
 mod tampered;
 
@@ -17,8 +18,7 @@ use std::time::Duration;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use rustix::process::{Pid, Signal, kill_process_group};
-use zeo_conformance::check::{Plan, Target, run as check};
-use zeo_conformance::config::Framing;
+use zeo_conformance::check::{Exception, Plan, Target, run as check};
 use zeo_conformance::peers::Peer;
 use zeo_conformance::replay::start::start_and_play;
 use zeo_conformance::replay::{Explained, Plan as ReplayPlan, Report, can_be_played, play};
@@ -41,117 +41,6 @@ const USUAL: [&str; 4] =
 /// Of these the server is played in the everyday tests: each takes a second of Python.
 const USUAL_GUESTS: [&str; 6] = ["commit", "conflict", "blobs", "verify_quick", "restart", "disconnect_vote"];
 
-/// What our server does otherwise on purpose.
-struct Exception {
-    scenario: &'static str,
-    applies: fn(Pair) -> bool,
-    /// In which message that is seen first.
-    first: &'static str,
-    /// How much differs then, since the captured client goes on as if it had been told something else.
-    count: usize,
-    why: &'static str,
-}
-
-const fn exception(
-    scenario: &'static str,
-    applies: fn(Pair) -> bool,
-    first: &'static str,
-    count: usize,
-    why: &'static str,
-) -> Exception {
-    Exception { scenario, applies, first, count, why }
-}
-
-const EXCEPTIONS: &[Exception] = &[
-    exception(
-        "conflict",
-        is_zeo5,
-        ": vote -> ",
-        1,
-        "a conflict that it cannot resolve goes to the client, which can",
-    ),
-    exception(
-        "resolved",
-        is_zeo5,
-        ": vote -> ",
-        7,
-        "a conflict that needs the code of a class goes to the client, which has it",
-    ),
-    exception(
-        "resolved",
-        is_zeo4,
-        "serialnos(",
-        7,
-        "a conflict that needs the code of a class is one for a client that cannot resolve it",
-    ),
-    exception("abort", is_zeo4, ": tpc_finish -> ", 1, EMPTY),
-    exception("restore", is_new_client_of_zeo4, ": tpc_finish -> ", 1, EMPTY),
-    exception(
-        "metadata",
-        is_old_client_of_zeo4,
-        ": vote -> ",
-        32,
-        "text beyond ASCII in a description is stored",
-    ),
-    exception("metadata", is_python2_pickle, "info(", 9, EXTENSION),
-    exception("metadata", is_python2_msgpack, "info(", 5, EXTENSION),
-    exception("restore", is_python2, "info(", 6, EXTENSION),
-    exception("quota", is_zeo4, ": vote -> ", 2, "the quota is looked at in the vote, not at each object"),
-    exception(
-        "z308",
-        is_zeo4,
-        "invalidateVerify(",
-        1,
-        "the pair that clients of ZODB 3.8 read, where Python's server sends a pair in a pair",
-    ),
-    exception(
-        "verify_newer",
-        |_| true,
-        ": new_oids -> ",
-        1,
-        "a server that was started again does not give out once more what clients may have in hand",
-    ),
-    // In the other captures the client's next message came together with its greeting.
-    exception(
-        "refused",
-        |pair| pair.to_string() == "5.4.1-5.2.3-pickle",
-        "the server hangs up",
-        1,
-        "it speaks ZEO 4",
-    ),
-];
-
-const EMPTY: &str = "a transaction without objects is one, with a tid of its own, as since ZODB 5";
-const EXTENSION: &str = "extensions are pickled as Python 3 does, in other bytes";
-
-fn is_zeo4(pair: Pair) -> bool {
-    pair.server.is_zeo4()
-}
-
-fn is_zeo5(pair: Pair) -> bool {
-    !is_zeo4(pair)
-}
-
-fn is_new_client_of_zeo4(pair: Pair) -> bool {
-    is_zeo4(pair) && !pair.client.is_zeo4()
-}
-
-fn is_old_client_of_zeo4(pair: Pair) -> bool {
-    is_zeo4(pair) && pair.client.is_zeo4()
-}
-
-fn is_python2(pair: Pair) -> bool {
-    is_zeo5(pair) && pair.server.is_python2()
-}
-
-fn is_python2_pickle(pair: Pair) -> bool {
-    is_python2(pair) && pair.framing == Framing::Pickle
-}
-
-fn is_python2_msgpack(pair: Pair) -> bool {
-    is_python2(pair) && pair.framing == Framing::Msgpack
-}
-
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
     if args.next().is_some_and(|first| first == SERVE_ARGUMENT) {
@@ -164,6 +53,7 @@ fn main() -> ExitCode {
         Trial::test("replay::noticed::a_quota_that_is_not_kept", || noticed("quota", "quota 3000")),
         Trial::test("replay::noticed::blobs_that_are_not_taken", || noticed("blobs", "blob-dir blobs")),
     ];
+    trials.extend(commands::trials());
     trials.extend(tampered::trials());
     trials.extend(ours::trials(is_all));
     for pair in Pair::all() {
@@ -219,21 +109,12 @@ fn replayed(pair: Pair, scenario: &str) -> Result<(), Failed> {
     assert!(report.said_count > 0 && report.compared_count > 0, "nothing was played");
     let shown: String =
         report.differences.iter().map(|difference| Explained(difference).to_string()).collect();
-    let exception =
-        EXCEPTIONS.iter().find(|exception| exception.scenario == scenario && (exception.applies)(pair));
-    match (report.differences.first(), exception) {
-        (None, None) => Ok(()),
-        (Some(first), Some(Exception { first: seen, count, .. }))
-            if first.expected.contains(seen) && report.differences.len() == *count =>
-        {
-            Ok(())
-        }
-        (Some(_), Some(Exception { count, why, .. })) => {
-            let found = report.differences.len();
-            Err(format!("{found} differences, not the {count} because {why}:\n{shown}").into())
-        }
-        (None, Some(Exception { why, .. })) => Err(format!("the same, although {why}").into()),
-        (Some(_), _) => Err(shown.into()),
+    match (&*report.differences, Exception::find(scenario, pair)) {
+        ([], None) => Ok(()),
+        (differences, Some(exception)) if exception.explains(differences) => Ok(()),
+        ([], Some(Exception { why, .. })) => Err(format!("the same, although {why}").into()),
+        (_, Some(exception)) => Err(format!("not {exception:?}, but:\n{shown}").into()),
+        (_, None) => Err(shown.into()),
     }
 }
 
@@ -308,6 +189,7 @@ fn running() -> Result<(), Failed> {
     let check = |scenarios: &[&str], pair: &str, reset: Option<&str>| {
         let plan = Plan {
             server: Target::Running { address: server.address(), reset: reset.map(str::to_owned) },
+            is_ours: false,
             captures: fixtures_dir(),
             pairs: vec![pair.parse().unwrap()],
             scenarios: all().iter().filter(|scenario| scenarios.contains(&scenario.name)).collect(),

@@ -12,7 +12,7 @@ use zeo_conformance::replay::Explained;
 use zeo_conformance::replay::ours::{Played, can_be_ours, play_otherwise, play_ours};
 use zeo_conformance::scenarios::{Pair, all};
 
-use crate::{PATIENCE, capture, is_zeo4};
+use crate::{PATIENCE, capture};
 
 /// Of these all scenarios are played in the everyday tests.
 const USUAL: [&str; 2] = ["6.2-6.2-pickle", "4.3.1-4.3.1-pickle"];
@@ -184,4 +184,8 @@ fn noticed(name: &str, of: Direction, told: &'static str, change: fn() -> Change
         let is_told = shown.first().is_some_and(|first| first.contains(told));
         if is_told { Ok(()) } else { Err(format!("{shown:#?}").into()) }
     })
+}
+
+fn is_zeo4(pair: Pair) -> bool {
+    pair.server.is_zeo4()
 }

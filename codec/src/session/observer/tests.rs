@@ -100,6 +100,19 @@ fn a_conversation_is_joined_in_the_middle() {
 
 /// The messages of ZEO 4 before the authentication look like those of ZEO 5.
 #[test]
+fn what_was_passed_over_so_far_is_known_while_the_next_message_is_searched_for() {
+    let mut observer = Observer::joined(Limits::DEFAULT);
+    assert_eq!(observer.searched_len(FromClient), Some(0));
+    observer.receive(FromClient, &[1; 100]);
+    assert_eq!(observer.poll_event(FromClient), None);
+    let passed_len = observer.searched_len(FromClient).unwrap() + observer.buffered_len(FromClient) as u64;
+    assert_eq!((passed_len, observer.searched_len(FromServer)), (100, Some(0)));
+    observer.receive(FromClient, b"\0\0\0\x09\x94\x01\xc2\xa4ping\x90");
+    assert_eq!(observer.poll_event(FromClient), Some(Observed::Skipped(100)));
+    assert_eq!(observer.searched_len(FromClient), None);
+}
+
+#[test]
 fn a_conversation_is_joined_before_its_first_mac() {
     let reply = b"\0\0\0\x10(K\x01K\0U\x06.replyNt.";
     let mut with_mac = b"\x80\0\0\x10".to_vec();

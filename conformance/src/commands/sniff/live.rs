@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use super::{Screen, View};
 use crate::commands::Outcome;
-use crate::commands::between::{Signals, Tls};
+use crate::commands::between::{Signals, Tls, begin_recording};
 use crate::record::address::{self, Address};
 use crate::record::live::{Listener, queue};
 use crate::record::proxy::Proxy;
@@ -37,6 +37,9 @@ pub(super) struct Live {
     /// Writes a capture at the same time, as "record" does.
     #[arg(long, short, value_name = "FILE", requires = "listen")]
     output: Option<PathBuf>,
+    /// Replaces a capture that is there already.
+    #[arg(long, requires = "output")]
+    force: bool,
     /// TLS on either side.
     #[command(flatten)]
     tls: Tls,
@@ -62,7 +65,8 @@ pub(super) fn run(
     let proxy = arguments.tls.proxy(server.clone(), Vec::new())?;
     let (teller, listener) = queue(QUEUE_LEN);
     let metadata = arguments.tls.metadata(listen);
-    let recording = Recording::begin(arguments.output.as_deref(), metadata, Some(teller))?;
+    let output = arguments.output.as_deref();
+    let recording = begin_recording(output, arguments.force, metadata, Some(teller))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (shows, is_shown) = watch::channel(());
     let listen = listen.clone();
@@ -80,6 +84,7 @@ fn show<W: Write>(listener: Listener, sniffer: &mut Sniffer, screen: &mut Screen
     while let Some(record) = listener.next(|| screen.flush())? {
         sniffer.hear(&record, &mut |message| screen.show(message))?;
     }
+    sniffer.finish(&mut |message| screen.show(message))?;
     screen.finish()
 }
 

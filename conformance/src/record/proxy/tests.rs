@@ -54,6 +54,7 @@ fn proxy(server: &str) -> Proxy {
         is_by_message: false,
         is_by_threads: false,
         server_wait: Duration::ZERO,
+        complain: |_, _| {},
     }
 }
 
@@ -231,10 +232,9 @@ fn without_a_server_the_capture_says_so() {
     assert_eq!(client.read(&mut [0]).unwrap(), 0);
     running.stop().unwrap();
     let story = story(&target(&dir), 1).unwrap();
-    assert!(
-        matches!(&story[..], [_, ('N', note)] if note.starts_with("connecting to the server: ")),
-        "{story:?}"
-    );
+    let [_, (kind, note), ends @ ..] = &story[..] else { panic!("{story:?}") };
+    assert!(*kind == 'N' && note.starts_with("connecting to the server at "), "{story:?}");
+    assert_eq!(ends, [line('s', "not connected"), line('c', "not connected")]);
 }
 
 /// A certificate for itself, with its key, in one file.
