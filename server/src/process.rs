@@ -1,15 +1,16 @@
 //! The process around the server: storages opened, signals obeyed, files left and removed.
 
+mod hosted;
+mod open;
 mod pid_file;
 mod ready;
 
 use std::ffi::OsString;
 use std::fmt;
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
@@ -18,17 +19,14 @@ use zeo_codec::handshake::Protocol;
 
 use crate::auth::{DatabaseError, DigestScheme, PasswordDatabase, Scheme};
 use crate::cli;
-use crate::config::{self, AuthenticationOptions, Config, ServerOptions, StorageConfig, StorageKind};
+use crate::config::{AuthenticationOptions, Config, ServerOptions, StorageKind};
 use crate::engine::{Engine, EngineOptions, QueueLimits};
 use crate::logging::{self, LogHandle};
 use crate::net::{Bound, ConnectionOptions, Listener, Tls};
-use crate::storage::blob::{BlobDirectory, BlobDirectoryOptions, BlobStorage};
-use crate::storage::demo::DemoStorage;
-use crate::storage::file::{FileStorage, FileStorageOptions, create_folders, paths};
-use crate::storage::memory::MemoryStorage;
-use crate::storage::relay::RelayStorage;
 use crate::storage::{Storage, StorageError};
 use crate::zconfig::System;
+pub use hosted::{Hosted, NotHosted};
+use open::CannotOpen;
 use pid_file::PidFile;
 
 /// How often indexes are saved, so that a start after a crash has no more than this to read again.
@@ -115,21 +113,12 @@ fn complain(error: &dyn std::error::Error) {
 /// Why the server could not start, or not stop in order.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    #[error("{at}cannot open storage '{name}': {source}")]
-    Open { at: String, name: String, source: OpenError },
+    #[error("{0}")]
+    Open(#[from] CannotOpen),
     #[error("cannot listen on {address}: {source}")]
     Listen { address: String, source: std::io::Error },
     #[error("cannot start: {0}")]
     System(#[from] std::io::Error),
-    #[error("{0}")]
-    Storage(#[from] StorageError),
-}
-
-/// Why a storage cannot be opened.
-#[derive(Debug, thiserror::Error)]
-enum OpenError {
-    #[error("cannot create the directory {}: {source}", path.display())]
-    Directory { path: PathBuf, source: std::io::Error },
     #[error("{0}")]
     Storage(#[from] StorageError),
 }
@@ -140,20 +129,7 @@ fn serve(
     scheme: Option<Arc<dyn Scheme>>,
     log: &LogHandle,
 ) -> Result<ExitCode, Failure> {
-    let storages = config.storages.iter().map(open).collect::<Result<Vec<_>, _>>()?;
-    let described = Described(&storages, config.server.read_only).to_string();
-    tracing::info!(target: "ZEO.StorageServer", "StorageServer created {described}");
-    let options = EngineOptions {
-        read_only: config.server.read_only,
-        queue_limits: config
-            .server
-            .invalidation_queue_size
-            .map_or(QueueLimits::DEFAULT, QueueLimits::exactly),
-        invalidation_age: config.server.invalidation_age,
-        transaction_timeout: config.server.transaction_timeout,
-        ..EngineOptions::with_limits(&config.server.limits)
-    };
-    let engine = Engine::with_authentication(storages, options, &ctime(), scheme)?;
+    let engine = engine(config, scheme)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().event_interval(EVENT_INTERVAL).enable_all().build()?;
     let mut pid_file = None;
@@ -174,71 +150,22 @@ fn serve(
     result
 }
 
-fn open(config: &StorageConfig) -> Result<(String, Arc<dyn Storage>), Failure> {
-    let StorageConfig { name, kind, at } = config;
-    let pid = std::process::id();
-    tracing::info!(target: "ZEO.runzeo", "({pid}) opening storage '{name}' using {}", kind.opener());
-    match open_kind(kind) {
-        Ok(storage) => Ok((name.clone(), storage)),
-        Err(source) => {
-            let at = at.as_ref().map_or_else(String::new, |at| format!("{at}: "));
-            Err(Failure::Open { at, name: name.clone(), source })
-        }
-    }
-}
-
-/// Opens a storage, and those within it.
-fn open_kind(kind: &StorageKind) -> Result<Arc<dyn Storage>, OpenError> {
-    Ok(match kind {
-        StorageKind::Mapping { name } => Arc::new(MemoryStorage::new(name)),
-        StorageKind::File(file) => open_file(file)?,
-        StorageKind::Client { config, .. } => Arc::new(RelayStorage::open(config)?),
-        StorageKind::Blob { blob_dir, base } => {
-            let base = open_kind(base)?;
-            let options = BlobDirectoryOptions { create: false, read_only: base.is_read_only() };
-            Arc::new(BlobStorage::new(base, BlobDirectory::open(blob_dir, options)?)?)
-        }
-        StorageKind::Demo { name, base, changes } => {
-            let memory = || Arc::new(MemoryStorage::new(MemoryStorage::DEFAULT_NAME));
-            let base = match base {
-                Some(base) => open_kind(base)?,
-                None => memory(),
-            };
-            Arc::new(match changes {
-                Some(changes) => DemoStorage::new(name.as_deref(), base, open_kind(changes)?),
-                None => DemoStorage::temporary(name.as_deref(), base)?,
-            })
-        }
-    })
-}
-
-fn open_file(file: &config::FileStorageOptions) -> Result<Arc<dyn Storage>, OpenError> {
-    if file.create_directory
-        && let Some(directory) = file.path.parent()
-    {
-        create_folders(directory, paths::sync)
-            .map_err(|source| OpenError::Directory { path: directory.to_owned(), source })?;
-    }
-    let options = FileStorageOptions {
-        create: file.create,
-        read_only: file.read_only,
-        quota_bytes: file.quota_bytes,
-        keep_garbage: !file.pack_gc,
-        discard_old: !file.pack_keep_old,
+/// Opens the storages.
+fn engine(config: &Config, scheme: Option<Arc<dyn Scheme>>) -> Result<Arc<Engine>, Failure> {
+    let storages = open::all(&config.storages)?;
+    let described = Described(&storages, config.server.read_only).to_string();
+    tracing::info!(target: "ZEO.StorageServer", "StorageServer created {described}");
+    let options = EngineOptions {
+        read_only: config.server.read_only,
+        queue_limits: config
+            .server
+            .invalidation_queue_size
+            .map_or(QueueLimits::DEFAULT, QueueLimits::exactly),
+        invalidation_age: config.server.invalidation_age,
+        transaction_timeout: config.server.transaction_timeout,
+        ..EngineOptions::with_limits(&config.server.limits)
     };
-    // A file of which nobody knows anything can begin with small oids.
-    let is_new = file.create || !std::fs::metadata(&file.path).is_ok_and(|metadata| metadata.len() > 0);
-    let storage = Arc::new(FileStorage::open(&file.path, options)?);
-    if !is_new {
-        storage.skip_issued_oids(SystemTime::now());
-    }
-    Ok(match &file.blob_dir {
-        None => storage,
-        Some(blob_dir) => {
-            let options = BlobDirectoryOptions { create: file.create, read_only: file.read_only };
-            Arc::new(BlobStorage::new(storage, BlobDirectory::open(blob_dir, options)?)?.keeping_old())
-        }
-    })
+    Ok(Engine::with_authentication(storages, options, &ctime(), scheme)?)
 }
 
 /// The storages as Python's server logs them: `RW with storages: 1:RW:Data.fs`.

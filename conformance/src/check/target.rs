@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use super::Verdict;
 use super::spoken::Spoken;
 use crate::capture::{CaptureError, file};
+use crate::replay::provider::Provider;
 use crate::replay::start::{start_and_play, with_server};
 use crate::replay::{Needs, Plan, ReplayError, Report, is_empty, play};
-use crate::server::ServerCommand;
 
 /// How long a server may take to come back after it was reset.
 const RESET_LIMIT: Duration = Duration::from_secs(30);
@@ -22,7 +22,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub enum Target {
     /// One that is started for each capture, with what its scenario needs.
-    Started(ServerCommand),
+    Started(Provider),
     /// One that runs, and is what it is.
     Running {
         /// Its address.
@@ -37,10 +37,7 @@ impl Target {
     #[must_use]
     pub fn name(&self) -> String {
         match self {
-            Self::Started(server) => {
-                let words = server.template.iter().map(|word| word.to_string_lossy().into_owned());
-                words.collect::<Vec<_>>().join(" ")
-            }
+            Self::Started(provider) => provider.name(),
             Self::Running { address, .. } => address.to_string(),
         }
     }

@@ -10,8 +10,9 @@ use std::time::Duration;
 use clap::Args;
 
 use super::place::Place;
-use super::{Outcome, about, started};
+use super::{Outcome, about};
 use crate::check::{Plan, Target, html as page, json as values, junit as cases, pairs, run as check};
+use crate::replay::provider::Provider;
 use crate::scenarios::{Pair, all, fixtures_dir};
 use crate::suite::expected::fits;
 
@@ -27,7 +28,7 @@ pub struct Arguments {
     /// one scenario is played if the storage is empty.
     #[arg(long, value_name = "COMMAND", requires = "address")]
     reset: Option<String>,
-    /// The server: words with {config} where the path of the configuration goes [default: ours, which is part of this program].
+    /// The server: words with {config} where the path of the configuration goes [default: ours, inside of this program].
     #[arg(long, value_name = "COMMAND", conflicts_with = "address")]
     server: Option<String>,
     /// The server is that of this project: what it does otherwise than Python's on purpose is told with its reason, and no
@@ -127,7 +128,7 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Outcome {
     let (json, junit, html) = (json?, junit?, html?);
     let server = match &arguments.address {
         Some(place) => Target::Running { address: place.reach()?, reset: arguments.reset.clone() },
-        None => Target::Started(started(arguments.server.as_deref())?),
+        None => Target::Started(Provider::chosen(arguments.server.as_deref())?),
     };
     let matrix = check(&Plan {
         server,

@@ -16,17 +16,10 @@ use std::error::Error;
 use std::fmt::Display;
 use std::process::ExitCode;
 
-use crate::server::ServerCommand;
-
 /// How a command ends: with a status, or an error that the program prints.
 pub type Outcome = Result<ExitCode, Box<dyn Error>>;
 
 /// An error with what it is about in front: a file, or an address.
 fn about(what: impl Display, error: impl Display) -> Box<dyn Error> {
     format!("{what}: {error}").into()
-}
-
-/// The server to start, by an option: these words, or ours.
-fn started(words: Option<&str>) -> std::io::Result<ServerCommand> {
-    words.map_or_else(ServerCommand::ours, |words| Ok(ServerCommand::from_words(words)))
 }

@@ -10,15 +10,15 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::Outcome;
 use super::place::Place;
-use super::{Outcome, started};
 use crate::capture::file;
 use crate::replay::ours::{Played, can_be_ours, play_ours};
+use crate::replay::provider::Provider;
 use crate::replay::start::start_and_play;
 use crate::replay::{Explained, Report, is_empty, play, serve};
 use crate::scenarios::Program;
 use crate::scenarios::guest::{can_be_guests, entertain};
-use crate::server::ServerCommand;
 
 /// Plays the clients of captures to a server, and compares what it says with what was said then.
 ///
@@ -36,7 +36,7 @@ pub struct Arguments {
     #[arg(long, requires = "to")]
     not_empty: bool,
     /// Starts this server anew for each capture: words with {config} where the path of the configuration goes [default: ours,
-    /// which is part of this program].
+    /// inside of this program].
     #[arg(long, value_name = "COMMAND")]
     server: Option<String>,
     /// Plays the server here, HOST:PORT, to any client that does what those of the capture did.
@@ -63,7 +63,7 @@ enum Guests {
 
 /// Who plays against the captures.
 enum Other {
-    Started(ServerCommand),
+    Started(Provider),
     Running { address: SocketAddr, is_empty: bool },
     Listener(TcpListener),
     Guests(Guests),
@@ -122,7 +122,7 @@ impl Arguments {
             }
             Self { listen: Some(place), .. } => Other::Listener(place.bind()?),
             Self { client: Some(guests), .. } => Other::Guests(*guests),
-            Self { server, .. } => Other::Started(started(server.as_deref())?),
+            Self { server, .. } => Other::Started(Provider::chosen(server.as_deref())?),
         })
     }
 }

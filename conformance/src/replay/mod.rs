@@ -38,6 +38,7 @@ mod needs;
 mod order;
 pub mod ours;
 mod plan;
+pub mod provider;
 mod serve;
 mod shared;
 pub mod start;

@@ -6,12 +6,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::live::{self, Host};
+use super::needs::Needs;
+use super::provider::{Provider, Running};
 use super::shared::SharedFile;
 use super::{Plan, ReplayError, Report};
 use crate::capture::{ServerAct, ServerLines, file};
 use crate::process::ProcessError;
 use crate::server::data::{DATA_FILE, keep, restore};
-use crate::server::{Server, ServerCommand, Startup};
 
 const NAME: &str = "server";
 /// As the scenarios have it.
@@ -24,13 +25,13 @@ const BLOBS: &str = "blobs";
 /// If the capture cannot be read, or the server not be started or reached.
 pub fn start_and_play(
     path: &Path,
-    command: &ServerCommand,
+    provider: &Provider,
     patience: Duration,
 ) -> Result<Result<Report, &'static str>, Box<dyn std::error::Error>> {
     let metadata = file::open(path)?.metadata().clone();
     let plan = Plan::read(path)?;
-    let lines = match plan.needs() {
-        Ok(needs) => needs.lines,
+    let needs = match plan.needs() {
+        Ok(needs) => needs,
         Err(reason) => return Ok(Err(reason)),
     };
     let is_msgpack = match metadata.framing.as_str() {
@@ -39,7 +40,7 @@ pub fn start_and_play(
         framing => framing == "msgpack",
     };
     let play = |address, house: &mut House<'_>| live::play(&plan, address, patience, house);
-    Ok(Ok(with_house(command, &lines, is_msgpack, play)?))
+    Ok(Ok(with_house(provider, &needs, is_msgpack, play)?))
 }
 
 /// Starts a server with an empty storage `1` in a directory of its own, and does something with it.
@@ -47,32 +48,35 @@ pub fn start_and_play(
 /// # Errors
 /// If the server cannot be started or ended, and those of `act`.
 pub(crate) fn with_server<T, E: Into<Box<dyn std::error::Error>>>(
-    command: &ServerCommand,
+    provider: &Provider,
     act: impl FnOnce(SocketAddr) -> Result<T, E>,
 ) -> Result<T, Box<dyn std::error::Error>> {
-    with_house(command, &ServerLines::default(), false, |address, _| act(address))
+    let needs = Needs { lines: ServerLines::default(), is_restarted: false };
+    with_house(provider, &needs, false, |address, _| act(address))
 }
 
 fn with_house<T, E: Into<Box<dyn std::error::Error>>>(
-    command: &ServerCommand,
-    lines: &ServerLines,
+    provider: &Provider,
+    needs: &Needs,
     is_msgpack: bool,
     act: impl FnOnce(SocketAddr, &mut House<'_>) -> Result<T, E>,
 ) -> Result<T, Box<dyn std::error::Error>> {
     let dir = tempfile::TempDir::with_prefix("zeo-replay-")?;
-    let mut house = House { command, dir: dir.path(), is_msgpack, server: None };
-    let address = house.start(lines)?;
+    let mut house =
+        House { provider, dir: dir.path(), is_msgpack, is_restarted: needs.is_restarted, server: None };
+    let address = house.start(&needs.lines)?;
     let outcome = act(address, &mut house).map_err(Into::into)?;
-    house.server.map_or(Ok(()), Server::stop)?;
+    house.server.map_or(Ok(()), Running::stop)?;
     Ok(outcome)
 }
 
 /// A server that is started and ended as the capture says.
 struct House<'a> {
-    command: &'a ServerCommand,
+    provider: &'a Provider,
     dir: &'a Path,
     is_msgpack: bool,
-    server: Option<Server>,
+    is_restarted: bool,
+    server: Option<Running>,
 }
 
 impl House<'_> {
@@ -86,8 +90,7 @@ impl House<'_> {
                 "<zeo>\n  address 127.0.0.1:{port}\n{msgpack}{zeo}</zeo>\n\n<filestorage 1>\n  path {DATA_FILE}\n{storage}</filestorage>\n",
             )
         };
-        let startup = Startup { text: &text, port: None, greeting: None };
-        let server = Server::start_with(NAME, self.command, &startup, self.dir)?;
+        let server = self.provider.start(NAME, &text, self.is_restarted, self.dir)?;
         Ok(self.server.insert(server).address())
     }
 }
@@ -96,8 +99,8 @@ impl Host for House<'_> {
     fn act(&mut self, act: &ServerAct) -> Result<Option<SocketAddr>, ReplayError> {
         match act {
             ServerAct::Start(lines) => return Ok(Some(self.start(lines)?)),
-            ServerAct::Stop => self.server.take().map_or(Ok(()), Server::stop)?,
-            ServerAct::Kill => self.server.take().map_or((), Server::kill),
+            ServerAct::Stop => self.server.take().map_or(Ok(()), Running::stop)?,
+            ServerAct::Kill => self.server.take().map_or((), Running::kill),
             ServerAct::Keep => keep(self.dir)?,
             ServerAct::Restore => restore(self.dir)?,
         }

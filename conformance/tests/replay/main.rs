@@ -20,6 +20,7 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use rustix::process::{Pid, Signal, kill_process_group};
 use zeo_conformance::check::{Exception, Plan, Target, run as check};
 use zeo_conformance::peers::Peer;
+use zeo_conformance::replay::provider::Provider;
 use zeo_conformance::replay::start::start_and_play;
 use zeo_conformance::replay::{Explained, Plan as ReplayPlan, Report, can_be_played, play};
 use zeo_conformance::scenarios::guest::{can_be_guests, entertain};
@@ -105,7 +106,9 @@ fn capture(pair: &str, scenario: &str) -> PathBuf {
 
 fn replayed(pair: Pair, scenario: &str) -> Result<(), Failed> {
     let path = capture(&pair.to_string(), scenario);
-    let report = start_and_play(&path, &ours()?, PATIENCE).map_err(|error| error.to_string())??;
+    // Inside of this program, unless it has to be killed.
+    let provider = Provider::Inside(ours()?);
+    let report = start_and_play(&path, &provider, PATIENCE).map_err(|error| error.to_string())??;
     assert!(report.said_count > 0 && report.compared_count > 0, "nothing was played");
     let shown: String =
         report.differences.iter().map(|difference| Explained(difference).to_string()).collect();

@@ -265,6 +265,8 @@ pub struct FileStorageOptions {
     /// Whether the directory of `path` is to be made where it is missing. Only so for the default storage
     /// of a server without configuration; there is no key for it.
     pub create_directory: bool,
+    /// What the storage calls itself; its path unless told. There is no key for it.
+    pub name: Option<String>,
 }
 
 impl FileStorageOptions {
@@ -279,6 +281,7 @@ impl FileStorageOptions {
             pack_gc: true,
             pack_keep_old: true,
             create_directory: false,
+            name: None,
         }
     }
 }

@@ -93,12 +93,20 @@ impl FileStorage {
     /// in a way that no interrupted commit explains, or no FileStorage; [`StorageError::Io`].
     pub fn open(path: impl AsRef<Path>, options: FileStorageOptions) -> Result<Self, StorageError> {
         let path = path.as_ref();
+        Self::open_as(path, path.display().to_string(), options)
+    }
+
+    /// The same, for a storage that calls itself by another name than its path.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_as(path: &Path, name: String, options: FileStorageOptions) -> Result<Self, StorageError> {
         if options.create && options.read_only {
             // As Python does, see FileStorage.__init__.
             return Err(StorageError::ReadOnly);
         }
         let (disk, lock) = open_files(path, options)?;
-        let storage = Self::start(Arc::new(disk), path.display().to_string(), Some(path), options, lock)?;
+        let storage = Self::start(Arc::new(disk), name, Some(path), options, lock)?;
         if let IndexUse::Rebuilt(_) = storage.report.index
             && !options.read_only
             && let Err(error) = storage.save_index()
