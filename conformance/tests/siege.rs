@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use zeo_conformance::server::{Ready, ServerCommand};
-use zeo_conformance::siege::{Plan, run};
+use zeo_conformance::siege::{Plan, run, together};
 
 /// The first argument that makes this program the server.
 const SERVE_ARGUMENT: &str = "--serve";
@@ -36,15 +36,42 @@ fn main() -> ExitCode {
         ("storm", Plan { storm_count: 2_000, ..none }),
     ];
     let trial = |(name, plan)| Trial::test(format!("siege::{name}"), move || siege(plan));
-    libtest_mimic::run(&Arguments::from_args(), parts.into_iter().map(trial).collect()).exit_code()
+    let mut trials: Vec<Trial> = parts.into_iter().map(trial).collect();
+    trials.push(Trial::test("siege::together", together));
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+/// With what README recommends to operators of hosts with the GNU C library, which otherwise keeps large blocks that were
+/// freed.
+fn server() -> Result<ServerCommand, Failed> {
+    let program = std::env::current_exe()?;
+    let mut template =
+        vec!["env".into(), "MALLOC_MMAP_THRESHOLD_=131072".into(), "MALLOC_ARENA_MAX=2".into()];
+    template.extend([program.into(), SERVE_ARGUMENT.into(), "-C".into(), "{config}".into()]);
+    Ok(ServerCommand { template, ready: Ready::Line, is_python: false })
+}
+
+/// All kinds of strangers for some seconds: what the client that behaves has to wait depends on the machine, what the server
+/// keeps does not.
+fn together() -> Result<(), Failed> {
+    let dir = tempfile::TempDir::with_prefix("zeo-siege-")?;
+    let outcome = together::run(&together::Plan {
+        server: server()?,
+        dir: dir.path().to_owned(),
+        alone: Duration::from_secs(1),
+        siege: Duration::from_secs(10),
+    })?;
+    let findings = outcome.kept();
+    assert!(findings.is_empty(), "{outcome}\n{findings:?}");
+    let [before, most, _] = outcome.descriptors;
+    assert!(most > before + 100, "they were there: {outcome}");
+    assert!(outcome.waits.iter().all(|waits| waits.loads.count > 0 && waits.commits.count > 0), "{outcome}");
+    Ok(())
 }
 
 fn siege(plan: Plan) -> Result<(), Failed> {
-    let program = std::env::current_exe()?;
-    let template = vec![program.into(), SERVE_ARGUMENT.into(), "-C".into(), "{config}".into()];
-    let server = ServerCommand { template, ..plan.server };
     let dir = tempfile::TempDir::with_prefix("zeo-siege-")?;
-    let parts = run(&Plan { server, dir: dir.path().to_owned(), ..plan })?;
+    let parts = run(&Plan { server: server()?, dir: dir.path().to_owned(), ..plan })?;
     let [part] = parts.as_slice() else { panic!("one part: {parts:?}") };
     let findings = part.findings();
     assert!(findings.is_empty(), "{part}\n{findings:?}");

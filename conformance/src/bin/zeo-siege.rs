@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Parser;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use zeo_conformance::server::{Ready, ServerCommand};
-use zeo_conformance::siege::{Plan, run};
+use zeo_conformance::siege::{Plan, run, together};
 
 /// Says what clients that say nothing, little, or too much cost those who behave.
 #[derive(Debug, Parser)]
@@ -28,6 +28,10 @@ struct Options {
     /// Connections that come and go.
     #[arg(long, default_value_t = 100_000)]
     storm: usize,
+    /// Instead of all this: strangers of all kinds at once for so many seconds, and a client that loads and commits
+    /// meanwhile.
+    #[arg(long, value_name = "SECONDS", conflicts_with_all = ["silent", "slow", "readers", "commits", "storm", "handshake_timeout"])]
+    together: Option<u64>,
     /// `handshake-timeout` of the server, in seconds.
     #[arg(long, default_value_t = 10)]
     handshake_timeout: u64,
@@ -60,15 +64,24 @@ fn siege(options: &Options) -> Result<bool, Box<dyn std::error::Error>> {
     limits.current = limits.maximum;
     setrlimit(Resource::Nofile, limits)?;
     let guard = tempfile::TempDir::with_prefix("zeo-siege-")?;
+    let server = ServerCommand { ready: Ready::Line, ..ServerCommand::chosen(options.server.as_deref())? };
+    let dir = options.dir.clone().unwrap_or_else(|| guard.path().to_owned());
+    let measured = Duration::from_secs(options.measured);
+    if let Some(seconds) = options.together {
+        let siege = Duration::from_secs(seconds);
+        let outcome = together::run(&together::Plan { server, dir, alone: measured, siege })?;
+        println!("{outcome}");
+        return Ok(judge(&outcome.findings()));
+    }
     let plan = Plan {
-        server: ServerCommand { ready: Ready::Line, ..ServerCommand::chosen(options.server.as_deref())? },
-        dir: options.dir.clone().unwrap_or_else(|| guard.path().to_owned()),
+        server,
+        dir,
         silent_count: options.silent,
         slow_count: options.slow,
         reader_count: options.readers,
         commit_count: options.commits,
         storm_count: options.storm,
-        measured: Duration::from_secs(options.measured),
+        measured,
         handshake_timeout: Duration::from_secs(options.handshake_timeout),
     };
     let parts = run(&plan)?;
@@ -77,9 +90,14 @@ fn siege(options: &Options) -> Result<bool, Box<dyn std::error::Error>> {
         println!("{part}");
         findings.extend(part.findings());
     }
-    match findings.as_slice() {
+    Ok(judge(&findings))
+}
+
+/// Says what is wrong, if anything is.
+fn judge(findings: &[String]) -> bool {
+    match findings {
         [] => println!("the server is rid of all of them, and kept nothing"),
         findings => findings.iter().for_each(|finding| println!("{finding}")),
     }
-    Ok(findings.is_empty())
+    findings.is_empty()
 }

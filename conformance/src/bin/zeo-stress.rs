@@ -29,8 +29,9 @@ struct Options {
     /// How often the server is stopped (SIGTERM) and started again.
     #[arg(long, default_value_t = 0)]
     restarts: u64,
-    /// Instead of a number of commits: so many minutes at half load, with a pack each minute, and a look at the memory
-    /// and the descriptors of the server twice a second. Nothing is recorded.
+    /// Instead of a number of commits: so many minutes at half load, with a pack each minute and nine restarts and kills of
+    /// the server in the first half, and a look at its memory and its descriptors twice a second in the second one. Nothing
+    /// is recorded; the file is read in the end.
     #[arg(long, conflicts_with_all = ["commits", "kills", "restarts", "packs"])]
     minutes: Option<f64>,
     /// How often the database is packed.
@@ -148,6 +149,7 @@ fn soak(
         time: Duration::try_from_secs_f64(minutes * 60.0)?,
         look_interval: Duration::from_millis(500),
         pack_interval: Duration::from_secs(60),
+        restart_count: 9,
         seed,
     })?;
     let findings = soak.findings();

@@ -17,7 +17,7 @@ use crate::stress::record::{Serials, Value};
 /// How many load at the same time.
 const GUEST_COUNT: usize = 2;
 /// Objects that they load.
-const OBJECT_COUNT: u64 = 100;
+pub(super) const OBJECT_COUNT: u64 = 100;
 
 /// How long something took.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -30,27 +30,43 @@ pub struct Latency {
     pub count: u64,
 }
 
-impl fmt::Display for Latency {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.0?} and {:.0?} ({} loads)", self.median, self.p99, self.count)
+impl Latency {
+    /// Of microseconds.
+    pub(super) fn of(micros: &Histogram<u64>) -> Self {
+        Self {
+            median: Duration::from_micros(micros.value_at_quantile(0.5)),
+            p99: Duration::from_micros(micros.value_at_quantile(0.99)),
+            count: micros.len(),
+        }
     }
 }
 
-/// Commits the objects `from` to `to`, in one transaction.
-pub(super) fn commit(
-    connection: &mut Connection,
-    id: u64,
-    oids: impl Iterator<Item = Oid>,
-) -> Result<(), SiegeError> {
-    let id = TxnId(id);
-    connection.send(&Call::TpcBegin(TpcBegin {
+impl fmt::Display for Latency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.0?} and {:.0?} ({} of them)", self.median, self.p99, self.count)
+    }
+}
+
+/// Begins a transaction.
+pub(super) fn begin(id: TxnId) -> Call<'static> {
+    Call::TpcBegin(TpcBegin {
         id,
         user: (&b"siege"[..]).into(),
         description: (&b""[..]).into(),
         extension: zeo_codec::Value::Dict(Vec::new()),
         tid: None,
         status: " ".into(),
-    }))?;
+    })
+}
+
+/// Commits objects in one transaction; its tid.
+pub(super) fn commit(
+    connection: &mut Connection,
+    id: u64,
+    oids: impl Iterator<Item = Oid>,
+) -> Result<Tid, SiegeError> {
+    let id = TxnId(id);
+    connection.send(&begin(id))?;
     for oid in oids {
         let serial = connection.serials.get(&oid).copied().unwrap_or(Tid::ZERO);
         let data = record_of(Value(oid.to_u64())).into();
@@ -61,14 +77,17 @@ pub(super) fn commit(
         Answer::Voted(conflicts) if conflicts.is_empty() => {}
         other => return Err(Lost::Wrong(format!("the vote answered {other:?}")).into()),
     }
-    connection.call(&Call::Transaction(Method::TpcFinish, transaction))?;
-    Ok(())
+    match connection.call(&Call::Transaction(Method::TpcFinish, transaction))? {
+        Answer::Tid(tid) => Ok(tid),
+        other => Err(Lost::Wrong(format!("tpc_finish answered {other:?}")).into()),
+    }
 }
 
 /// Makes the objects that are loaded.
 pub(super) fn set_up(address: SocketAddr) -> Result<(), SiegeError> {
     let mut connection = Connection::open(address, None, Serials::new())?;
-    commit(&mut connection, 1, (0..OBJECT_COUNT).map(Oid::from_u64))
+    commit(&mut connection, 1, (0..OBJECT_COUNT).map(Oid::from_u64))?;
+    Ok(())
 }
 
 /// Loads for this time.
@@ -95,8 +114,7 @@ fn measure_while(address: SocketAddr, goes_on: impl Fn() -> bool + Sync) -> Resu
         }
         Ok(micros)
     };
-    let mut all = Histogram::<u64>::new_with_bounds(1, 60_000_000, 3)
-        .map_err(|error| std::io::Error::other(error.to_string()))?;
+    let mut all = histogram()?;
     std::thread::scope(|scope| {
         let guests: Vec<_> = (0..GUEST_COUNT).map(|_| scope.spawn(loads)).collect();
         for guest in guests {
@@ -105,9 +123,11 @@ fn measure_while(address: SocketAddr, goes_on: impl Fn() -> bool + Sync) -> Resu
         }
         Ok::<_, SiegeError>(())
     })?;
-    Ok(Latency {
-        median: Duration::from_micros(all.value_at_quantile(0.5)),
-        p99: Duration::from_micros(all.value_at_quantile(0.99)),
-        count: all.len(),
-    })
+    Ok(Latency::of(&all))
+}
+
+/// For microseconds, up to a minute.
+pub(super) fn histogram() -> Result<Histogram<u64>, SiegeError> {
+    let histogram = Histogram::new_with_bounds(1, 60_000_000, 3);
+    Ok(histogram.map_err(|error| std::io::Error::other(error.to_string()))?)
 }

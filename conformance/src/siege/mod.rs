@@ -2,16 +2,18 @@
 //!
 //! Each part of a [`run`] lets one kind of them loose on a server of its own, as many as the plan says, and looks at three
 //! things: whether the server gets rid of them, what memory and descriptors they cost, and how long the loads of
-//! others take meanwhile (`guarantees.md` 2, points 11 to 13).
+//! others take meanwhile (`guarantees.md` 2, points 11 to 13). [`together`] lets all kinds come at once.
 
 mod guests;
+mod kinds;
 mod parts;
+pub mod together;
 
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use self::guests::Latency;
+pub use self::guests::Latency;
 use crate::process::ProcessError;
 use crate::server::ServerCommand;
 use crate::stress::connection::Lost;

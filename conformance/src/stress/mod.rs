@@ -16,6 +16,7 @@ pub mod connection;
 pub mod data;
 pub mod record;
 pub mod soak;
+pub mod verify;
 pub mod worker;
 
 use std::net::SocketAddr;
@@ -94,6 +95,9 @@ pub enum StressError {
     /// A client cannot go on.
     #[error("{0}")]
     Lost(#[from] Lost),
+    /// The server's file is damaged.
+    #[error("the file that is left: {0}")]
+    Damaged(#[from] zeo_server::storage::StorageError),
     /// A thread of ours panicked.
     #[error("a client's thread panicked")]
     Panicked,
@@ -227,7 +231,7 @@ pub(crate) fn set_up(address: SocketAddr, layout: Layout) -> Result<Record, Lost
 }
 
 /// Loads the last state of every object, as a client that comes afterwards.
-fn look_back(address: SocketAddr, layout: Layout) -> Result<(Record, Tid), Lost> {
+pub(crate) fn look_back(address: SocketAddr, layout: Layout) -> Result<(Record, Tid), Lost> {
     let mut connection = Connection::open(address, None, Serials::new())?;
     for oid in layout.oids() {
         connection.send(&Call::LoadBefore(LoadBefore { oid, before: Tid::MAX }))?;

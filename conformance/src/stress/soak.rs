@@ -1,9 +1,10 @@
 //! A long run at half load, and whether the server's memory or descriptors grow with it (`guarantees.md` 2, point 29).
 //!
 //! The clients are those of the other runs, with everything that they do, hanging up included; they only rest as long
-//! as they work. Now and then the database is packed, so that the file does not grow either. What the server
-//! has in use is looked at all the time, and a straight line put through it, from the second quarter of the run on:
-//! before that caches and queues fill.
+//! as they work. Now and then the database is packed, so that the file does not grow either. In the first half of the
+//! run the server is killed, or ended in order, and started again; afterwards it is left alone, and looked at all the time:
+//! a straight line is put through what it has in use, from the second quarter of that life on, as caches and queues fill
+//! before. In the end the file is read from its beginning.
 
 use std::fmt;
 use std::io;
@@ -12,17 +13,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use zeo_codec::Call;
 use zeo_codec::call::Pack;
+use zeo_codec::{Call, Tid};
 
 use super::connection::{Answer, Connection};
 use super::record::{Layout, Serials};
+use super::verify::{Verified, verify};
 use super::worker::Worker;
-use super::{StressError, set_up};
+use super::{StressError, look_back, set_up};
 use crate::bench::usage::{descriptor_count, memory};
 use crate::config::{Framing, ServerConfig};
 use crate::process::ProcessError;
-use crate::server::{Server, ServerCommand};
+use crate::server::{Server, ServerCommand, free_port};
 
 /// Growth of memory over the run beyond which it is a finding: what the allocator may do with pages that are free.
 const GROWTH_KIB_MAX: f64 = 8.0 * 1024.0;
@@ -50,6 +52,8 @@ pub struct Plan {
     pub look_interval: Duration,
     /// The time between two packs.
     pub pack_interval: Duration,
+    /// How often the server is killed, or ended, in the first half, one after the other.
+    pub restart_count: u32,
     /// The same number gives the same dice, though not the same run.
     pub seed: u64,
 }
@@ -68,12 +72,18 @@ pub struct Sample {
 /// What came of a run.
 #[derive(Debug)]
 pub struct Soak {
-    /// What the server had in use.
+    /// What the server had in use in its last life.
     pub samples: Vec<Sample>,
     /// Transactions that were committed.
     pub commit_count: u64,
     /// Packs that went through.
     pub pack_count: u64,
+    /// How often the server was started again.
+    pub restart_count: u32,
+    /// What is on the disk afterwards.
+    pub verified: Verified,
+    /// The last transaction as the server named it before its end.
+    pub last_tid: Tid,
 }
 
 /// What the lines through the samples gain from their first to their last.
@@ -114,6 +124,10 @@ impl Soak {
         if descriptors > GROWTH_DESCRIPTORS_MAX {
             findings.push(format!("descriptors grew by {descriptors:.1}"));
         }
+        let found = self.verified.last_tid;
+        if found != self.last_tid {
+            findings.push(format!("the last transaction in the file is {found}, and was {}", self.last_tid));
+        }
         findings
     }
 }
@@ -126,9 +140,14 @@ impl fmt::Display for Soak {
         let Growth { resident_kib, descriptors } = self.growth();
         write!(
             f,
-            "{seconds:.0} s: {} commits, {} packs; memory {least} to {most} KiB, slope {resident_kib:+.0} KiB and \
-             {descriptors:+.1} descriptors over the last three quarters",
-            self.commit_count, self.pack_count
+            "{} commits, {} packs, {} restarts; in the last {seconds:.0} s memory {least} to {most} KiB, slope {resident_kib:+.0} KiB and \
+             {descriptors:+.1} descriptors over three quarters of that; the file is \
+             whole: {} transactions, {} records",
+            self.commit_count,
+            self.pack_count,
+            self.restart_count,
+            self.verified.transaction_count,
+            self.verified.record_count,
         )
     }
 }
@@ -154,15 +173,17 @@ fn growth(points: impl Iterator<Item = (f64, f64)> + Clone) -> f64 {
 pub fn run(plan: &Plan) -> Result<Soak, StressError> {
     let config = ServerConfig {
         invalidation_queue_size: Some(1_000),
+        port: Some(free_port()),
         ..ServerConfig::new(plan.framing, plan.dir.join("Data.fs"))
     };
-    let server = Server::start("server", &plan.server, &config, &plan.dir)?;
+    let start = |number: u32| Server::start(&format!("server-{number}"), &plan.server, &config, &plan.dir);
+    let mut server = start(0)?;
     let address = server.address();
     let layout = Layout { client_count: plan.client_count, shared_count: plan.object_count };
     set_up(address, layout)?;
     let commit_count = Arc::new(AtomicU64::new(0));
     let is_over = AtomicBool::new(false);
-    let (samples, pack_count) = std::thread::scope(|scope| {
+    let (samples, pack_count, server) = std::thread::scope(|scope| {
         let workers: Vec<_> = (1..=plan.client_count)
             .map(|number| {
                 let mut worker = Worker::new(number, layout, address, plan.seed, Arc::clone(&commit_count));
@@ -170,41 +191,77 @@ pub fn run(plan: &Plan) -> Result<Soak, StressError> {
                 scope.spawn(move || worker.work_at_half_load(is_over))
             })
             .collect();
-        let watched = watch(plan, &server);
+        let watched = (|| {
+            let life = plan.time / 2 / (plan.restart_count + 1);
+            let (mut packs, mut samples) = (Packs::default(), Vec::new());
+            for number in 1..=plan.restart_count {
+                watch(plan, life, &server, &mut packs)?;
+                // The next one needs its port. Dropping kills.
+                if number % 2 == 0 {
+                    server.stop()?
+                } else {
+                    drop(server)
+                }
+                server = start(number)?;
+            }
+            let rest = if plan.restart_count == 0 { plan.time } else { plan.time / 2 };
+            samples.extend(watch(plan, rest, &server, &mut packs)?);
+            Ok::<_, StressError>((samples, packs.count, server))
+        })();
         is_over.store(true, Ordering::Relaxed);
         for worker in workers {
             worker.join().map_err(|_| StressError::Panicked)??;
         }
         watched
-            .map_err(|source| ProcessError::Io { name: "server".to_owned(), source }.into())
-            .map_err(|error: StressError| error)
     })?;
+    let (_, last_tid) = look_back(address, layout)?;
     server.stop()?;
-    Ok(Soak { samples, commit_count: commit_count.load(Ordering::Relaxed), pack_count })
+    let (commit_count, restart_count) = (commit_count.load(Ordering::Relaxed), plan.restart_count);
+    let verified = verify(&config.storage_path)?;
+    Ok(Soak { samples, commit_count, pack_count, restart_count, verified, last_tid })
 }
 
-/// Looks at the server until the time is over, and packs now and then; the samples, and how many packs went through.
-fn watch(plan: &Plan, server: &Server) -> io::Result<(Vec<Sample>, u64)> {
+/// Packs of a run.
+struct Packs {
+    last: Instant,
+    /// Those that went through.
+    count: u64,
+}
+
+impl Default for Packs {
+    fn default() -> Self {
+        Self { last: Instant::now(), count: 0 }
+    }
+}
+
+/// Looks at the server for this time, and packs now and then.
+fn watch(
+    plan: &Plan,
+    time: Duration,
+    server: &Server,
+    packs: &mut Packs,
+) -> Result<Vec<Sample>, StressError> {
+    let io = |source: io::Error| ProcessError::Io { name: "server".to_owned(), source };
     let began = Instant::now();
-    let (mut samples, mut pack_count, mut packed) = (Vec::new(), 0, began);
-    while began.elapsed() < plan.time {
+    let mut samples = Vec::new();
+    while began.elapsed() < time {
         samples.push(Sample {
             seconds: began.elapsed().as_secs_f64(),
-            resident_kib: memory(server.id())?.resident_kib,
-            descriptor_count: descriptor_count(server.id())?,
+            resident_kib: memory(server.id()).map_err(io)?.resident_kib,
+            descriptor_count: descriptor_count(server.id()).map_err(io)?,
         });
-        if packed.elapsed() >= plan.pack_interval {
-            packed = Instant::now();
+        if packs.last.elapsed() >= plan.pack_interval {
+            packs.last = Instant::now();
             let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
             let call = Call::Pack(Pack { time, wait: Some(true.into()) });
             let answer = Connection::open(server.address(), None, Serials::new())
                 .and_then(|mut connection| connection.call(&call));
             // One that somebody has got in the way of by an undo is tried again the next time.
-            pack_count += u64::from(matches!(answer, Ok(Answer::Done)));
+            packs.count += u64::from(matches!(answer, Ok(Answer::Done)));
         }
         std::thread::sleep(plan.look_interval);
     }
-    Ok((samples, pack_count))
+    Ok(samples)
 }
 
 #[cfg(test)]
@@ -223,6 +280,9 @@ mod tests {
                 .collect(),
             commit_count: 0,
             pack_count: 0,
+            restart_count: 0,
+            verified: Verified::default(),
+            last_tid: Tid::ZERO,
         };
         // Filling at first, and going up and down afterwards.
         let steady = soak(|number| number.min(50) * 1000 + number * 7919 % 2000, |number| 20 + number % 3);

@@ -57,14 +57,16 @@ fn soaked() -> Result<(), Failed> {
         dir: dir.path().to_owned(),
         client_count: 4,
         object_count: 12,
-        time: Duration::from_secs(2),
+        time: Duration::from_secs(4),
         look_interval: Duration::from_millis(50),
         pack_interval: Duration::from_millis(500),
+        restart_count: 2,
         seed: 1,
     })?;
     assert!(soak.commit_count > 20 && soak.pack_count > 0, "{soak:?}");
     assert!(soak.samples.len() > 10 && soak.samples.iter().all(|sample| sample.resident_kib > 0), "{soak:?}");
     assert!(soak.growth().descriptors < 5.0, "{soak:?}");
+    assert!(soak.verified.transaction_count > 0 && soak.verified.last_tid == soak.last_tid, "{soak:?}");
     Ok(())
 }
 

@@ -4,19 +4,20 @@
 //! after it starts behind it. There is no third case in which a connection would neither know a commit nor hear of
 //! it. Readers and connections that catch up do not take this lock.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
 
 use super::PeerId;
 use super::journal::{Commit, Cursor, Event, Journal, Lag};
 use super::mailbox::Mailbox;
+use super::sync::{Mutex, MutexGuard};
 use crate::storage::View;
 
 /// A journal that rings when it grows.
 #[derive(Debug)]
 pub(crate) struct Broadcast {
     journal: Journal,
-    listeners: Mutex<HashMap<PeerId, Arc<Mailbox>>>,
+    listeners: Mutex<BTreeMap<PeerId, Arc<Mailbox>>>,
 }
 
 impl Broadcast {
@@ -25,7 +26,7 @@ impl Broadcast {
         Self { journal: Journal::new(view), listeners: Mutex::default() }
     }
 
-    fn listeners(&self) -> MutexGuard<'_, HashMap<PeerId, Arc<Mailbox>>> {
+    fn listeners(&self) -> MutexGuard<'_, BTreeMap<PeerId, Arc<Mailbox>>> {
         // Nothing below panics half-way through a change.
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -87,6 +88,8 @@ impl Broadcast {
     }
 }
 
+#[cfg(test)]
+mod models;
 #[cfg(test)]
 mod tests {
     use super::*;

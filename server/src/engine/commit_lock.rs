@@ -12,13 +12,14 @@
 //! way a connection can end. What becomes free is handed straight to the next in line.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::SystemTime;
 
 use zeo_codec::Oid;
 
 use super::Mailbox;
 use crate::engine::mailbox::Mail;
+use crate::engine::sync::{Mutex, MutexGuard};
 
 /// What a transaction touches.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -324,6 +325,8 @@ impl Drop for Ticket {
 }
 
 #[cfg(test)]
+mod models;
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
@@ -428,7 +431,7 @@ mod tests {
         ]
     }
 
-    fn collide(one: &Scope, other: &Scope) -> bool {
+    pub(super) fn collide(one: &Scope, other: &Scope) -> bool {
         match (one, other) {
             (
                 Scope::Objects { written, read },

@@ -1,9 +1,11 @@
 //! The queue of recent commits behind `getInvalidations` (rule S5).
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
 
 use zeo_codec::{Oid, Tid};
+
+use super::sync::Mutex;
 
 /// How much a storage's queue of recent commits holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,15 +18,15 @@
 //! A commit is freed when the last cursor has passed it. How far a cursor may fall behind is the business
 //! of who owns it ([`Cursor::lag`]).
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use bytes::Bytes;
 use zeo_codec::handshake::Framing;
 use zeo_codec::pickle::PickleFlavor;
 use zeo_codec::{Body, Dialect, EncodeError, Generation, Method, MsgId, Oid, Tid, write_message};
 
 use super::PeerId;
+use super::sync::{ArcSwap, OnceLock};
 use crate::storage::View;
 
 /// A commit as it is told to clients.

@@ -1,9 +1,10 @@
 //! What other threads have to tell a connection.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use super::job::{Answered, Synced};
+use super::sync::Mutex;
 use crate::storage::StorageError;
 
 /// A letter to a connection.

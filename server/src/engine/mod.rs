@@ -20,6 +20,21 @@
 //!   different objects are under way beside each other; which comes first is decided when they are finished, one after
 //!   the other, in the order of their tids (see the `pipeline` module).
 //!
+//! ```text
+//!   peer A: vote --- ticket for its objects (S9) ---- tpc_finish --> commit job --+
+//!   peer B: vote --- ticket for its objects (S9) -- tpc_finish --> commit job ----+--> pipeline: write, one sync (S8)
+//!                                                                                          |
+//!                          one by one, tids rising, under the lock of registrations (S4)   v
+//!   journal:   [T1] --> [T2] --> [T3] ---------------------------------------------------> [T4]
+//!                ^        ^        ^                                                        |
+//!             peer C    peer B   peer A    each reads where its cursor stands (S1, S2) <----+  bells: go and look (S6)
+//!                                          and goes on by telling the next one (S3); the tickets are dropped
+//! ```
+//!
+//! That this holds in whatever order the threads run is tried by the models of the broadcast, the commit lock and the
+//! pipeline (see the `models` module, which is there in tests only), on real connections by `tests/ordering.rs`, and by
+//! `zeo-stress` from outside.
+//!
 //! This module compiles without tokio; deadlines and wake-ups are the driver's, and so is the clock behind them. The
 //! time of day is read where a tid is made and where a lock is taken.
 
@@ -36,6 +51,8 @@ mod job;
 mod journal;
 mod load;
 mod mailbox;
+#[cfg(test)]
+mod models;
 mod pack;
 mod past;
 mod peer;
@@ -46,6 +63,7 @@ mod python2;
 mod relay;
 mod served;
 mod status;
+mod sync;
 #[cfg(test)]
 mod testing;
 mod transaction;

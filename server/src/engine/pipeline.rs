@@ -13,7 +13,7 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use zeo_codec::{Oid, Tid};
@@ -23,6 +23,7 @@ use super::commit_lock::Ticket;
 use super::journal::Commit;
 use super::mailbox::{Mail, Mailbox};
 use super::served::{CommitJob, Served};
+use super::sync::{Mutex, MutexGuard};
 use crate::storage::remote::RemoteVoted;
 use crate::storage::{
     NewTransaction, Reservation, StorageError, TOGETHER_LEN_MAX, TOGETHER_MAX, View, Voted,
@@ -234,5 +235,7 @@ impl Drop for Committer {
     }
 }
 
+#[cfg(test)]
+mod models;
 #[cfg(test)]
 mod tests;
