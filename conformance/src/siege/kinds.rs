@@ -125,25 +125,24 @@ fn oversized(bout: &Bout, kept: &mut VecDeque<TcpStream>) -> Result<(), Lost> {
     Ok(())
 }
 
-fn unread(bout: &Bout, kept: &mut VecDeque<TcpStream>) -> Result<(), Lost> {
+/// Asks the same so many times, reads no answer, and stays.
+fn ask(bout: &Bout, kept: &mut VecDeque<TcpStream>, count: usize, call: &Call<'_>) -> Result<(), Lost> {
     let mut connection = open(bout)?;
-    // 64 MB of answers.
-    for _ in 0..1_000 {
-        connection.send(&Call::LoadBefore(LoadBefore { oid: LARGE, before: Tid::MAX }))?;
+    for _ in 0..count {
+        connection.send(call)?;
     }
     connection.flush()?;
     kept.push_back(connection.into_stream());
     Ok(())
 }
 
+/// 64 MB of answers.
+fn unread(bout: &Bout, kept: &mut VecDeque<TcpStream>) -> Result<(), Lost> {
+    ask(bout, kept, 1_000, &Call::LoadBefore(LoadBefore { oid: LARGE, before: Tid::MAX }))
+}
+
 fn questions(bout: &Bout, kept: &mut VecDeque<TcpStream>) -> Result<(), Lost> {
-    let mut connection = open(bout)?;
-    for _ in 0..500 {
-        connection.send(&Call::UndoLog(UndoLog { first: 0, last: 20 }))?;
-    }
-    connection.flush()?;
-    kept.push_back(connection.into_stream());
-    Ok(())
+    ask(bout, kept, 500, &Call::UndoLog(UndoLog { first: 0, last: 20 }))
 }
 
 /// Begins a transaction that stores `oid`.
@@ -218,11 +217,5 @@ fn uploads(bout: &Bout, kept: &mut VecDeque<TcpStream>) -> Result<(), Lost> {
 }
 
 fn iterators(bout: &Bout, kept: &mut VecDeque<TcpStream>) -> Result<(), Lost> {
-    let mut connection = open(bout)?;
-    for _ in 0..500 {
-        connection.send(&Call::IteratorStart(IteratorStart { start: None, stop: None }))?;
-    }
-    connection.flush()?;
-    kept.push_back(connection.into_stream());
-    Ok(())
+    ask(bout, kept, 500, &Call::IteratorStart(IteratorStart { start: None, stop: None }))
 }

@@ -6,9 +6,8 @@ use std::process::{Command, Stdio};
 
 use libtest_mimic::{Failed, Trial};
 use zeo_conformance::capture::{Metadata, file};
-use zeo_conformance::server::{Server, Startup};
 
-use crate::{SERVE_ARGUMENT, capture, ours};
+use crate::{SERVE_ARGUMENT, capture, served};
 
 type Run = fn() -> Result<(), Failed>;
 
@@ -113,14 +112,7 @@ fn errors_name_what_they_are_about() -> Result<(), Failed> {
 }
 
 fn a_server_is_reached_by_name_and_not_overwritten() -> Result<(), Failed> {
-    let dir = tempfile::tempdir()?;
-    let text = |port| {
-        format!(
-            "<zeo>\n  address 127.0.0.1:{port}\n</zeo>\n<filestorage 1>\n  path Data.fs\n</filestorage>\n"
-        )
-    };
-    let startup = Startup { text: &text, port: None, greeting: None };
-    let server = Server::start_with("server", &ours()?, &startup, dir.path())?;
+    let (_dir, server) = served("1")?;
     let place = format!("localhost:{}", server.address().port());
     let commit = shown(&capture("6.2-6.2-pickle", "commit"));
     let first = conformance(&["replay", "--to", &place, &commit])?;

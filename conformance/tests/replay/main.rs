@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use rustix::process::{Pid, Signal, kill_process_group};
+use tempfile::TempDir;
 use zeo_conformance::check::{Exception, Plan, Target, run as check};
 use zeo_conformance::peers::Peer;
 use zeo_conformance::replay::provider::Provider;
@@ -100,6 +101,19 @@ fn ours() -> Result<ServerCommand, Failed> {
     Ok(ServerCommand { template, ready: Ready::Line, is_python: false })
 }
 
+/// A server with an empty storage of this name, in a directory of its own.
+fn served(storage: &str) -> Result<(TempDir, Server), Failed> {
+    let dir = tempfile::tempdir()?;
+    let text = |port| {
+        format!(
+            "<zeo>\n  address 127.0.0.1:{port}\n</zeo>\n<filestorage {storage}>\n  path Data.fs\n</filestorage>\n"
+        )
+    };
+    let startup = Startup { text: &text, port: None, greeting: None };
+    let server = Server::start_with("server", &ours()?, &startup, dir.path())?;
+    Ok((dir, server))
+}
+
 fn capture(pair: &str, scenario: &str) -> PathBuf {
     fixtures_dir().join(capture_path(pair.parse().unwrap(), scenario))
 }
@@ -151,14 +165,7 @@ fn with_guests(pair: Pair, scenario: &str) -> Result<Completion, Failed> {
 
 /// A storage with another name, behind the example of the codec which rewrites that.
 fn rewritten() -> Result<(), Failed> {
-    let dir = tempfile::tempdir()?;
-    let text = |port| {
-        format!(
-            "<zeo>\n  address 127.0.0.1:{port}\n</zeo>\n<filestorage main>\n  path Data.fs\n</filestorage>\n"
-        )
-    };
-    let startup = Startup { text: &text, port: None, greeting: None };
-    let server = Server::start_with("server", &ours()?, &startup, dir.path())?;
+    let (_dir, server) = served("main")?;
     let mut proxy = Command::new(env!("CARGO"));
     proxy.args(["run", "--quiet", "--package", "zeo-codec", "--example", "proxy", "--", "127.0.0.1:0"]);
     proxy.arg(server.address().to_string()).args(["1", "main"]).stdout(Stdio::piped());
@@ -181,14 +188,7 @@ fn rewritten() -> Result<(), Failed> {
 }
 
 fn running() -> Result<(), Failed> {
-    let dir = tempfile::tempdir()?;
-    let text = |port| {
-        format!(
-            "<zeo>\n  address 127.0.0.1:{port}\n</zeo>\n<filestorage 1>\n  path Data.fs\n</filestorage>\n"
-        )
-    };
-    let startup = Startup { text: &text, port: None, greeting: None };
-    let server = Server::start_with("server", &ours()?, &startup, dir.path())?;
+    let (_dir, server) = served("1")?;
     let check = |scenarios: &[&str], pair: &str, reset: Option<&str>| {
         let plan = Plan {
             server: Target::Running { address: server.address(), reset: reset.map(str::to_owned) },
@@ -219,14 +219,7 @@ fn running() -> Result<(), Failed> {
 fn noticed(scenario: &str, missing: &str) -> Result<(), Failed> {
     let told = ReplayPlan::read(&capture("6.2-6.2-pickle", scenario))?.needs()?;
     assert_eq!(told.lines.storage, [missing]);
-    let dir = tempfile::tempdir()?;
-    let text = |port| {
-        format!(
-            "<zeo>\n  address 127.0.0.1:{port}\n</zeo>\n<filestorage 1>\n  path Data.fs\n</filestorage>\n"
-        )
-    };
-    let startup = Startup { text: &text, port: None, greeting: None };
-    let server = Server::start_with("server", &ours()?, &startup, dir.path())?;
+    let (_dir, server) = served("1")?;
     let Report { differences, .. } =
         play(&capture("6.2-6.2-pickle", scenario), server.address(), IMPATIENCE)?;
     server.stop()?;

@@ -8,9 +8,8 @@ use std::sync::{Arc, Mutex};
 
 use libtest_mimic::{Failed, Trial};
 use zeo_conformance::replay::play;
-use zeo_conformance::server::{Server, Startup};
 
-use crate::{IMPATIENCE, capture, ours};
+use crate::{IMPATIENCE, capture, served};
 
 /// Takes a payload of the server; those that go on in its place.
 type Tamper = Box<dyn FnMut(Vec<u8>) -> Vec<Vec<u8>> + Send>;
@@ -46,14 +45,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 fn noticed(case: &Case) -> Result<(), Failed> {
-    let dir = tempfile::tempdir()?;
-    let text = |port| {
-        format!(
-            "<zeo>\n  address 127.0.0.1:{port}\n</zeo>\n<filestorage 1>\n  path Data.fs\n</filestorage>\n"
-        )
-    };
-    let startup = Startup { text: &text, port: None, greeting: None };
-    let server = Server::start_with("server", &ours()?, &startup, dir.path())?;
+    let (_dir, server) = served("1")?;
     let changes = Arc::new(Mutex::new(0_u32));
     let proxy = start(server.address(), (case.tamper)(), Arc::clone(&changes))?;
     let report = play(&capture("6.2-6.2-pickle", "commit"), proxy, IMPATIENCE)?;
