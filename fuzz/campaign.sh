@@ -25,7 +25,7 @@ run() {
   before=$(find "artifacts/$target" -type f | wc -l)
   # The limit of time of one input is long, since others come first.
   chrt --idle 0 "$programs/$target" "corpus/$target" -dict="$(dictionary "$target")" -artifact_prefix="artifacts/$target/" \
-    -rss_limit_mb=2048 -timeout=120 -reload=0 -print_final_stats=1 >"$log" 2>&1 &
+    -rss_limit_mb=2048 -timeout=120 -report_slow_units=60 -reload=0 -print_final_stats=1 >"$log" 2>&1 &
   pid=$!
   while now=$(ticks $pid) && [ -n "$now" ]; do
     used=$now

@@ -60,6 +60,7 @@ fn together() -> Result<(), Failed> {
         dir: dir.path().to_owned(),
         alone: Duration::from_secs(1),
         siege: Duration::from_secs(10),
+        only: Vec::new(),
     })?;
     let findings = outcome.kept();
     assert!(findings.is_empty(), "{outcome}\n{findings:?}");

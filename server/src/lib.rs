@@ -7,6 +7,7 @@
 //! does not do.
 
 pub mod auth;
+mod background;
 pub mod cli;
 pub mod config;
 pub mod engine;

@@ -1,5 +1,6 @@
 //! A commit that waits for the disk keeps nobody else from reading, not even the other threads of the same
-//! client, which share its connection. A load that waits for the disk keeps its own connection, and no other one.
+//! client, which share its connection. A load that waits for the disk keeps its own connection, and no other one. Nor does a
+//! vote on much data, though it waits for nothing.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
@@ -22,10 +23,11 @@ use zeo_server::storage::{
     Features, NewTransaction, PackHost, PackOutcome, PackRequest, Storage, StorageError, View, Voted, wait,
 };
 
-/// A storage whose commits end when the test says so.
+/// A storage whose votes and commits end when the test says so.
 #[derive(Debug)]
 struct SlowStorage {
     memory: MemoryStorage,
+    votes: Arc<Gate>,
     disk: Arc<Mutex<Receiver<Result<(), ()>>>>,
 }
 
@@ -74,6 +76,7 @@ impl Storage for SlowStorage {
     }
 
     fn vote(&self, transaction: NewTransaction) -> Result<Box<dyn Voted>, StorageError> {
+        self.votes.pass();
         Ok(Box::new(SlowVoted { voted: self.memory.vote(transaction)?, disk: Arc::clone(&self.disk) }))
     }
 
@@ -88,7 +91,11 @@ impl Storage for SlowStorage {
 
 fn start() -> (TestServer, SyncSender<Result<(), ()>>) {
     let (sender, receiver) = sync_channel(10);
-    let storage = SlowStorage { memory: MemoryStorage::new("slow"), disk: Arc::new(Mutex::new(receiver)) };
+    let storage = SlowStorage {
+        memory: MemoryStorage::new("slow"),
+        votes: Arc::default(),
+        disk: Arc::new(Mutex::new(receiver)),
+    };
     (TestServer::serving(Arc::new(storage), EngineOptions::default(), ConnectionOptions::default()), sender)
 }
 
@@ -119,6 +126,30 @@ fn readers_do_not_wait_for_the_disk() {
     assert!(committer.next_reply().starts_with("Tid"));
     assert_eq!(committer.next_reply(), "Voted([])");
     assert!(reader.call(&load(2)).starts_with("Loaded"));
+}
+
+#[test]
+fn readers_do_not_wait_for_a_vote_on_much_data() {
+    let (disk, receiver) = sync_channel(10);
+    let votes = Arc::<Gate>::default();
+    let storage = SlowStorage {
+        memory: MemoryStorage::new("slow"),
+        votes: Arc::clone(&votes),
+        disk: Arc::new(Mutex::new(receiver)),
+    };
+    // The thread that votes is the one that reads.
+    let (options, connections) = (EngineOptions::default(), ConnectionOptions::default());
+    let server = TestServer::on_threads(1, Arc::new(storage), options, connections, None);
+    let (mut committer, mut reader) = (server.register(), server.register());
+    disk.send(Ok(())).unwrap();
+    committer.commit(1, 1);
+    committer.store(2, 2, Tid::ZERO, &[b'x'; 1 << 20]);
+    votes.set_shut(true);
+    committer.send(&transaction(Method::Vote, 2));
+    votes.wait_for_waiting(1);
+    assert!(reader.call(&load(1)).starts_with("Loaded"));
+    votes.set_shut(false);
+    assert_eq!(committer.next_reply(), "Voted([])");
 }
 
 #[test]

@@ -32,6 +32,9 @@ struct Options {
     /// meanwhile.
     #[arg(long, value_name = "SECONDS", conflicts_with_all = ["silent", "slow", "readers", "commits", "storm", "handshake_timeout"])]
     together: Option<u64>,
+    /// With --together: only strangers whose description contains this; may be repeated.
+    #[arg(long, value_name = "TEXT", requires = "together")]
+    only: Vec<String>,
     /// `handshake-timeout` of the server, in seconds.
     #[arg(long, default_value_t = 10)]
     handshake_timeout: u64,
@@ -69,7 +72,13 @@ fn siege(options: &Options) -> Result<bool, Box<dyn std::error::Error>> {
     let measured = Duration::from_secs(options.measured);
     if let Some(seconds) = options.together {
         let siege = Duration::from_secs(seconds);
-        let outcome = together::run(&together::Plan { server, dir, alone: measured, siege })?;
+        let outcome = together::run(&together::Plan {
+            server,
+            dir,
+            alone: measured,
+            siege,
+            only: options.only.clone(),
+        })?;
         println!("{outcome}");
         return Ok(judge(&outcome.findings()));
     }

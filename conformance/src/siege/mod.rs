@@ -108,6 +108,9 @@ pub enum SiegeError {
     /// A thread of ours panicked.
     #[error("a client's thread panicked")]
     Panicked,
+    /// No kind of strangers is called so, but these are.
+    #[error("no strangers {0:?}; there are those who {1}")]
+    Nobody(String, String),
 }
 
 /// Lets each kind of strangers loose on the server, one after the other; those of whom there are none are left out.

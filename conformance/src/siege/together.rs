@@ -33,6 +33,8 @@ const SLOWER_MAX: u32 = 3;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Loads of the one who behaves, for each of its commits.
 const LOADS_PER_COMMIT: u64 = 20;
+/// There is nothing behind it.
+const NICE_MAX: i32 = 19;
 /// Between two of its calls: a client of its kind does something with what it gets.
 const REST: Duration = Duration::from_millis(1);
 
@@ -47,6 +49,24 @@ pub struct Plan {
     pub alone: Duration,
     /// How long the siege lasts.
     pub siege: Duration,
+    /// Only strangers whose description contains one of these; all of them if there is none.
+    pub only: Vec<String>,
+}
+
+impl Plan {
+    /// Who comes.
+    ///
+    /// # Errors
+    /// If nobody is called so.
+    fn kinds(&self) -> Result<Vec<&'static Kind>, SiegeError> {
+        let is_chosen = |kind: &&Kind| self.only.iter().any(|text| kind.name.contains(text.as_str()));
+        let chosen: Vec<_> = KINDS.iter().filter(|kind| self.only.is_empty() || is_chosen(kind)).collect();
+        if chosen.is_empty() {
+            let names: Vec<_> = KINDS.iter().map(|kind| kind.name).collect();
+            return Err(SiegeError::Nobody(self.only.join(", "), names.join("; ")));
+        }
+        Ok(chosen)
+    }
 }
 
 /// What one who behaves has to wait.
@@ -128,6 +148,7 @@ impl fmt::Display for Outcome {
 /// # Errors
 /// If the server cannot be run, or does not serve the client that behaves; slowness is no error.
 pub fn run(plan: &Plan) -> Result<Outcome, SiegeError> {
+    let kinds = plan.kinds()?;
     let data = plan.dir.join("Data.fs");
     let config = ServerConfig {
         storage_section: Some(file_section("1", &data, &blob_dir(&plan.dir.join("blobs")))),
@@ -147,9 +168,9 @@ pub fn run(plan: &Plan) -> Result<Outcome, SiegeError> {
     });
 
     let is_over = AtomicBool::new(false);
-    let counts: Vec<_> = KINDS.iter().map(|_| (AtomicU64::new(0), AtomicU64::new(0))).collect();
+    let counts: Vec<_> = kinds.iter().map(|_| (AtomicU64::new(0), AtomicU64::new(0))).collect();
     let (meanwhile, most) = std::thread::scope(|scope| {
-        for (kind, counts) in KINDS.iter().zip(&counts) {
+        for (kind, counts) in kinds.iter().zip(&counts) {
             let is_over = &is_over;
             scope.spawn(move || besiege(kind, address, is_over, counts));
         }
@@ -168,7 +189,7 @@ pub fn run(plan: &Plan) -> Result<Outcome, SiegeError> {
     // Newcomers are served as before.
     behave(address, Duration::ZERO)?;
     server.stop()?;
-    let bouts = KINDS.iter().zip(&counts).map(|(kind, (count, refused))| {
+    let bouts = kinds.iter().zip(&counts).map(|(kind, (count, refused))| {
         (kind.name, count.load(Ordering::Relaxed), refused.load(Ordering::Relaxed))
     });
     Ok(Outcome {
@@ -199,6 +220,8 @@ fn besiege(
     is_over: &AtomicBool,
     (count, refused): &(AtomicU64, AtomicU64),
 ) {
+    // On another machine they would not take the processors of those who behave.
+    step_back();
     let interval = Duration::from_secs(1).checked_div(kind.rate).unwrap_or_default();
     let mut kept = VecDeque::new();
     while !is_over.load(Ordering::Relaxed) {
@@ -213,6 +236,11 @@ fn besiege(
         }
         std::thread::sleep(interval.saturating_sub(began.elapsed()));
     }
+}
+
+/// This thread goes behind all others, as far as one can. If it may not, the figures are worse than they need to be.
+fn step_back() {
+    let _ = rustix::process::setpriority_process(None, NICE_MAX);
 }
 
 /// The most memory and descriptors that the server takes.

@@ -32,6 +32,9 @@ use crate::storage::{Current, NewRecord, Pending, StorageError, View};
 /// What an operation takes in memory beside its data, roughly.
 pub(crate) const OP_LEN: usize = 128;
 
+/// What a transaction takes in memory, roughly, beyond which whatever is done with all of it takes a millisecond or more.
+const LARGE_LEN: u64 = 512 * 1024;
+
 /// What the client wants to be done.
 #[derive(Debug, Clone)]
 pub(crate) enum Op {
@@ -160,6 +163,11 @@ impl Transaction {
             }
         }
         Scope::Objects { written, read }
+    }
+
+    /// Whether others would notice if their thread had to vote on it, or to free it, in between.
+    pub(crate) const fn is_large(&self) -> bool {
+        self.data_len > LARGE_LEN
     }
 
     /// The vote will fail with the first error; nothing that has been collected is needed any more.

@@ -102,8 +102,12 @@ const READ_LEN: usize = 64 * 1024;
 const READ_LEN_MAX: usize = 4 * 1024 * 1024;
 /// Room that an idle connection keeps.
 const READ_LEN_KEPT: usize = 256 * 1024;
-/// Messages of one connection that are handled in a row while others may be waiting: about a tenth of a millisecond.
-const TURN_LEN: u32 = 64;
+/// Work that is done for one connection in a row while others may be waiting, a message and what it brings being one piece at
+/// least: about a tenth of a millisecond. After that a thread that has nothing to do looks for the input of others; before
+/// that perhaps nobody does.
+const TURN_LEN: usize = 64;
+/// Bytes that are read, or make an answer, beyond which they are another piece of work.
+const PIECE_LEN: usize = 8 * 1024;
 /// Output beyond which is written before more input is handled.
 const WRITE_LEN: usize = 1024 * 1024;
 /// How often pieces of blobs are produced before others get their turn.
@@ -150,8 +154,8 @@ struct Core<S> {
     began: Instant,
     /// A message that waits for the commit under way. Nothing is read until it is handled.
     blocked: Option<Message>,
-    /// How many messages may be handled before others have their turn.
-    turn_left: u32,
+    /// How many pieces of work may be done before others have their turn.
+    turn_left: usize,
     read_len: usize,
     /// All that is left is to write the output.
     is_over: bool,
@@ -325,7 +329,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
                 match self.poll_read(context)? {
                     Poll::Ready(0) => return Poll::Ready(Ok(())),
                     Poll::Pending if !is_sending => return Poll::Pending,
-                    Poll::Ready(_) | Poll::Pending => {}
+                    Poll::Ready(len) => self.work(len / PIECE_LEN),
+                    Poll::Pending => {}
                 }
             } else if !is_sending {
                 // The commit task rings.
@@ -352,6 +357,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
             return Ok(true);
         }
         while let Some(event) = self.session.poll_event()? {
+            let output_len = self.session.output_len();
             match event {
                 ServerEvent::Message(message) => {
                     if self.handle(message)? == Flow::Blocked {
@@ -368,12 +374,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
                     return Ok(true);
                 }
             }
-            self.turn_left = self.turn_left.saturating_sub(1);
+            self.work(1 + self.session.output_len().saturating_sub(output_len) / PIECE_LEN);
             if self.session.output_len() > WRITE_LEN || self.turn_left == 0 {
                 return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    /// Counts pieces of work.
+    const fn work(&mut self, count: usize) {
+        self.turn_left = self.turn_left.saturating_sub(count);
     }
 
     fn handle(&mut self, message: Message) -> Result<Flow, End> {

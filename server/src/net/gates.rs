@@ -2,11 +2,17 @@
 
 use std::sync::Arc;
 
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::ConnectionOptions;
+use crate::background::Crew;
 use crate::engine::Engine;
 use crate::limits::Limit;
+
+/// As many as tokio has at most for what blocks.
+const THREAD_COUNT_MAX: usize = 512;
 
 /// Places that are taken by turns.
 #[derive(Debug)]
@@ -15,6 +21,8 @@ pub(super) struct Gates {
     /// Long questions (`undoLog`, `history`, ...). There are 512 threads for what blocks, and files that have to be made
     /// durable, and loads that wait for the disk, need some of them, too.
     questions: Arc<Semaphore>,
+    /// Who answers them: loads and commits go first. None if it cannot be had.
+    answerers: Option<Crew>,
     packs: Arc<Semaphore>,
 }
 
@@ -25,6 +33,7 @@ impl Gates {
         Arc::new(Self {
             connections: places(options.connection_count),
             questions: places(options.question_count),
+            answerers: Crew::new("question", options.question_count.min(THREAD_COUNT_MAX)).ok(),
             packs: places(options.pack_count),
         })
     }
@@ -39,17 +48,35 @@ impl Gates {
     }
 
     /// Answers a long question when it is its turn.
-    pub(super) fn ask(&self, engine: &Engine, job: impl FnOnce() + Send + 'static) {
-        run(&self.questions, engine, Limit::AllQuestions, job);
+    pub(super) fn ask(self: &Arc<Self>, engine: &Engine, job: impl FnOnce() + Send + 'static) {
+        let gates = Arc::clone(self);
+        let answer = move |job| gates.spawn_behind(job);
+        run(&self.questions, engine, Limit::AllQuestions, job, answer);
+    }
+
+    /// Does it behind everything else. Not in simulated time, which would not wait for the threads of somebody else.
+    fn spawn_behind(&self, job: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+        match &self.answerers {
+            Some(crew) if Handle::current().runtime_flavor() != RuntimeFlavor::CurrentThread => {
+                crew.spawn(job)
+            }
+            Some(_) | None => spawn_blocking(job),
+        }
     }
 
     /// Packs when it is its turn.
     pub(super) fn pack(&self, engine: &Engine, job: impl FnOnce() + Send + 'static) {
-        run(&self.packs, engine, Limit::Packs, job);
+        run(&self.packs, engine, Limit::Packs, job, spawn_blocking);
     }
 }
 
-fn run(places: &Arc<Semaphore>, engine: &Engine, limit: Limit, job: impl FnOnce() + Send + 'static) {
+fn run<J: FnOnce() + Send + 'static>(
+    places: &Arc<Semaphore>,
+    engine: &Engine,
+    limit: Limit,
+    job: J,
+    spawn: impl FnOnce(J) -> JoinHandle<()> + Send + 'static,
+) {
     let place = Arc::clone(places).try_acquire_owned();
     if place.is_err() {
         engine.reached().count(limit);
@@ -62,7 +89,7 @@ fn run(places: &Arc<Semaphore>, engine: &Engine, limit: Limit, job: impl FnOnce(
             Err(_) => places.acquire_owned().await,
         };
         // A panic is told by the hook, and its connection waits for an answer that does not come.
-        let _ended = tokio::task::spawn_blocking(job).await;
+        let _ended = spawn(job).await;
     }));
 }
 
@@ -77,7 +104,7 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(10);
 
     /// Two jobs where one may run: the second runs when the first has ended, and is counted.
-    fn one_after_the_other(limit: Limit, run: fn(&Gates, &Engine, Box<dyn FnOnce() + Send>)) {
+    fn one_after_the_other(limit: Limit, run: fn(&Arc<Gates>, &Engine, Box<dyn FnOnce() + Send>)) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
         let engine = Engine::new([], EngineOptions::default(), "now").unwrap();
         let gates = Gates::new(&ConnectionOptions {

@@ -5,7 +5,6 @@
 //! garbage collection, objects that could not be reached from the root then. Readers go on throughout. The
 //! storage itself decides nothing about connections or locks; its [`PackHost`] does.
 
-pub(crate) mod background;
 pub(crate) mod pace;
 
 use std::sync::Arc;

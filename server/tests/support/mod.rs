@@ -67,11 +67,22 @@ impl TestServer {
         connections: ConnectionOptions,
         scheme: Option<Arc<dyn Scheme>>,
     ) -> Self {
+        Self::on_threads(2, storage, options, connections, scheme)
+    }
+
+    /// One whose runtime has so many threads, beside those for what blocks.
+    pub(crate) fn on_threads(
+        thread_count: usize,
+        storage: Arc<dyn Storage>,
+        options: EngineOptions,
+        connections: ConnectionOptions,
+        scheme: Option<Arc<dyn Scheme>>,
+    ) -> Self {
         let storages = [("1".to_owned(), storage)];
         let engine =
             Engine::with_authentication(storages, options, "Sat Nov 21 00:00:00 2026", scheme).unwrap();
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(thread_count).enable_all().build().unwrap();
         let address = Address::Tcp { host: "127.0.0.1".to_owned(), port: 0 };
         let listener = runtime.block_on(Listener::bind(&address)).unwrap();
         let Some(Bound::Tcp(address)) = listener.bound().unwrap().into_iter().next() else {

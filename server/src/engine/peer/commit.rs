@@ -19,7 +19,7 @@ use crate::engine::pipeline::Ready;
 use crate::engine::served::CommitJob;
 use crate::engine::transaction::{BlobOp, Failure, OP_LEN, OnConflict, Op, Plan, Stage, Transaction, plan};
 use crate::storage::tid::unix_micros_from_tid;
-use crate::storage::{NewBlob, NewRecord, NewTransaction, StorageError};
+use crate::storage::{NewBlob, NewRecord, NewTransaction, StorageError, wait};
 
 impl Peer {
     pub(super) fn tpc_begin(
@@ -246,7 +246,18 @@ impl Peer {
 
     /// Votes with the lock held. If it fails the transaction is forgotten and the lock given up.
     fn run_vote(&mut self, ticket: Ticket) -> Result<Answer, CallError> {
-        let result = self.try_vote(ticket);
+        let result = if self.transaction.as_ref().is_some_and(Transaction::is_large) {
+            // The thread may be the one that looks for everybody's input.
+            let (mut ticket, mut result) = (Some(ticket), Ok(Answer::Sent));
+            wait(&mut || {
+                if let Some(ticket) = ticket.take() {
+                    result = self.try_vote(ticket);
+                }
+            });
+            result
+        } else {
+            self.try_vote(ticket)
+        };
         if let Err(error) = &result
             && let Some(served) = self.attached.as_ref().map(|attached| &attached.served)
         {
@@ -389,6 +400,10 @@ impl Peer {
     fn forget_transaction(&mut self) {
         if let Ok(attached) = self.attached() {
             attached.served.stats.active_transactions.subtract();
+        }
+        if self.transaction.as_ref().is_some_and(Transaction::is_large) {
+            // Giving much memory back takes its time, too.
+            wait(&mut || self.transaction = None);
         }
         self.transaction = None;
         self.lock_deadline = None;

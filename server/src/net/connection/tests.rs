@@ -2,7 +2,9 @@
 //!
 //! The clock stands still while any task has something to do, and jumps to the next deadline when none has.
 
-use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::io::{AsyncWriteExt, DuplexStream, ReadBuf, duplex};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tracing_subscriber::layer::SubscriberExt;
@@ -299,29 +301,75 @@ async fn an_idle_connection_keeps_no_room_of_large_messages() {
     assert!(kept_len <= READ_LEN_KEPT, "{kept_len} bytes");
 }
 
-#[tokio::test]
-async fn a_client_that_asks_without_pause_lets_others_have_their_turn() {
-    const CALL_COUNT: usize = 5_000;
+/// A client with room for everything that is said.
+async fn talkative(engine: &Arc<Engine>) -> (Client, Arc<AtomicUsize>) {
     let (stream, far_end) = duplex(16 << 20);
+    let (far_end, read_len) = Counting::new(far_end);
     let options = ConnectionOptions::default();
-    let connection = Connection::new(
-        far_end,
-        "client".to_owned(),
-        engine(EngineOptions::default()),
-        options,
-        Gates::new(&options),
-    );
+    let gates = Gates::new(&options);
+    let connection = Connection::new(far_end, "client".to_owned(), Arc::clone(engine), options, gates);
     let server = tokio::spawn(async move { connection.run().await });
     let mut client = Client { stream, session: ClientSession::new(Limits::DEFAULT), server };
     while !matches!(client.next_event().await, ClientEvent::Connected(_)) {}
     client.call(&register()).await;
-    for _ in 0..CALL_COUNT {
-        client.session.call(&Call::Plain(Method::Ping)).unwrap();
+    (client, read_len)
+}
+
+/// A stream that counts the bytes that are read from it.
+struct Counting {
+    stream: DuplexStream,
+    read_len: Arc<AtomicUsize>,
+}
+
+impl Counting {
+    fn new(stream: DuplexStream) -> (Self, Arc<AtomicUsize>) {
+        let read_len = Arc::<AtomicUsize>::default();
+        (Self { stream, read_len: Arc::clone(&read_len) }, read_len)
+    }
+}
+
+impl AsyncRead for Counting {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let result = Pin::new(&mut self.stream).poll_read(context, buffer);
+        self.read_len.fetch_add(buffer.filled().len() - before, Ordering::Relaxed);
+        result
+    }
+}
+
+impl AsyncWrite for Counting {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+/// Makes so many calls at once, and tells how many are answered before another task has its turn. The others are answered
+/// all the same.
+async fn answered_in_a_turn(client: Client, call_count: usize, call: &Call<'_>) -> usize {
+    let mut client = client;
+    for _ in 0..call_count {
+        client.session.call(call).unwrap();
     }
     client.flush().await;
     // There is one thread: the server has its turn now, and then this task.
     let reading = tokio::spawn(async move {
-        let mut bytes = vec![0; 1 << 20];
+        let mut bytes = vec![0; 16 << 20];
         let len = client.stream.read(&mut bytes).await.unwrap();
         client.session.receive(&bytes[..len]);
         client
@@ -331,15 +379,51 @@ async fn a_client_that_asks_without_pause_lets_others_have_their_turn() {
     while client.session.poll_event().unwrap().is_some() {
         reply_count += 1;
     }
-    assert!((1..=TURN_LEN as usize).contains(&reply_count), "{reply_count} replies");
-    // And the others come all the same.
-    while reply_count < CALL_COUNT {
+    for _ in reply_count..call_count {
         client.next_event().await;
-        reply_count += 1;
     }
+    reply_count
 }
 
-/// A commit lock may be held for a minute, by whoever has it, counted from when it was got.
+#[tokio::test]
+async fn a_client_that_asks_without_pause_lets_others_have_their_turn() {
+    let (client, _) = talkative(&engine(EngineOptions::default())).await;
+    let reply_count = answered_in_a_turn(client, 5_000, &Call::Plain(Method::Ping)).await;
+    assert!((1..=TURN_LEN).contains(&reply_count), "{reply_count} replies");
+}
+
+#[tokio::test]
+async fn a_client_that_asks_for_much_lets_others_have_their_turn() {
+    const LEN: usize = 128 << 10;
+    let engine = engine(EngineOptions::default());
+    commit(&engine, LARGE, &[0; LEN]);
+    let (client, _) = talkative(&engine).await;
+    let load = Call::LoadBefore(LoadBefore { oid: LARGE, before: Tid::MAX });
+    let reply_count = answered_in_a_turn(client, 40, &load).await;
+    assert!((1..=TURN_LEN * PIECE_LEN / LEN + 1).contains(&reply_count), "{reply_count} replies");
+}
+
+#[tokio::test]
+async fn a_client_that_sends_much_lets_others_have_their_turn() {
+    const COUNT: usize = 8;
+    let (mut client, read_len) = talkative(&engine(EngineOptions::default())).await;
+    let data = vec![0; 1 << 20];
+    let [begin, store, vote] = until_vote(1, LARGE, &data);
+    client.session.call(&begin).unwrap();
+    for _ in 0..COUNT {
+        client.session.call(&store).unwrap();
+    }
+    let before = read_len.load(Ordering::Relaxed);
+    client.flush().await;
+    // As above.
+    let counting = Arc::clone(&read_len);
+    let counted = tokio::spawn(async move { counting.load(Ordering::Relaxed) });
+    let turn_len = counted.await.unwrap() - before;
+    assert!((1..=TURN_LEN * PIECE_LEN + 2 * data.len()).contains(&turn_len), "{turn_len} bytes");
+    client.call(&vote).await;
+    assert!(read_len.load(Ordering::Relaxed) - before > COUNT * data.len());
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_clock_of_the_commit_lock_starts_with_the_lock_and_ends_with_it() {
     let limit = Duration::from_secs(60);

@@ -25,13 +25,13 @@ use tempfile::TempPath;
 use zeo_codec::{Oid, Tid};
 
 use super::super::file::io_error;
-use super::super::pack::background::in_background;
 use super::super::pack::pace::{Pace, Ticker, clock_in};
 use super::super::{CommitsStopped, PackHost, PackOutcome, PackRequest, Storage, StorageError, View};
 use super::directory::BlobDirectory;
 use super::durable::sync;
 use super::layout::MARKER;
 use super::staged::is_committed;
+use crate::background::in_background;
 
 /// How the names of notes begin, in `tmp/`. A line for each revision, 16 hex digits for the oid and 16 for the serial;
 /// before them a line if the files are to be kept in the old directory.

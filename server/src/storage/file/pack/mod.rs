@@ -69,9 +69,9 @@ use self::notes::Notes;
 use self::output::Output;
 use self::progress::Progress;
 use self::walk::Walk;
-use super::super::pack::background::in_background;
 use super::super::{PackHost, PackOutcome, PackReport, PackRequest, StorageError, View};
 use super::storage::Shared;
+use crate::background::in_background;
 use zeo_codec::{Oid, Tid};
 
 /// Bytes that may be left to be copied while commits are stopped. At the speed of a slow disk, 40 ms.
