@@ -12,6 +12,7 @@
 //! - [`client`]: a plain blocking client over the codec's session;
 //! - [`loads`], [`commits`], [`connects`]: the workloads;
 //! - [`limits`], [`echo`]: what the machine does without a server of ours or Python's;
+//! - [`ceiling`]: a server that speaks the protocol without a storage;
 //! - [`target`]: server processes;
 //! - [`pack`]: what a pack costs the others, a run of its own;
 //! - [`cache`], [`clients`]: our client's cache and our client beside Python's, runs of their own;
@@ -21,6 +22,7 @@
 //! its data compared. In the end every object is loaded and compared with what was committed last.
 
 pub mod cache;
+pub mod ceiling;
 pub mod client;
 pub mod clients;
 pub mod commits;

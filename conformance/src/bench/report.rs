@@ -112,11 +112,11 @@ fn write_rates(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
     let Some((base, others)) = names.split_first() else { return Ok(()) };
     write!(text, "| per second, fastest round | {base} |")?;
     for other in others {
-        write!(text, " {other} | x {base} | CPU each, x {base} | share of limit |")?;
+        write!(text, " {other} | x {base} | CPU each, x {base} | share of ceiling | share of limit |")?;
     }
-    writeln!(text, " limit |")?;
-    writeln!(text, "| --- |{}", " ---: |".repeat(2 + 4 * others.len()))?;
-    for Row { workload, figures, limit } in &outcome.rows {
+    writeln!(text, " ceiling | limit |")?;
+    writeln!(text, "| --- |{}", " ---: |".repeat(3 + 5 * others.len()))?;
+    for Row { workload, figures, ceiling, limit } in &outcome.rows {
         let Some((base, others)) = figures.split_first() else { continue };
         write!(text, "| {workload} | {} |", count(base.per_second))?;
         for other in others {
@@ -124,12 +124,17 @@ fn write_rates(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
             let mark = if other.is_generator_bound(outcome.machine.core_count) { " g" } else { "" };
             let cpu = other.server_cpu_us / base.server_cpu_us;
             write!(text, " {}{mark} | **{ratio:.1}** | {cpu:.2} |", count(other.per_second))?;
-            match limit {
-                Some(limit) => write!(text, " {:.0}% |", 100.0 * other.per_second / limit.per_second)?,
-                None => write!(text, " |")?,
+            for most in [ceiling, limit] {
+                match most {
+                    Some(most) => write!(text, " {:.0}% |", 100.0 * other.per_second / most.per_second)?,
+                    None => write!(text, " |")?,
+                }
             }
         }
-        writeln!(text, " {} |", limit.as_ref().map_or_else(String::new, |limit| count(limit.per_second)))?;
+        for most in [ceiling, limit] {
+            write!(text, " {} |", most.as_ref().map_or_else(String::new, |most| count(most.per_second)))?;
+        }
+        writeln!(text)?;
     }
     writeln!(text)
 }
@@ -144,7 +149,9 @@ fn write_details(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
     writeln!(text, "| --- | --- |{}", " ---: |".repeat(7))?;
     for row in &outcome.rows {
         let servers = outcome.servers.iter().map(|server| server.name.as_str()).zip(&row.figures);
-        for (name, figure) in servers.chain(row.limit.iter().map(|limit| ("limit", limit))) {
+        let most = [("ceiling", &row.ceiling), ("limit", &row.limit)];
+        let most = most.into_iter().filter_map(|(name, figure)| Some((name, figure.as_ref()?)));
+        for (name, figure) in servers.chain(most) {
             writeln!(
                 text,
                 "| {} | {name} | {}, {}, {} | {:.2} | {:.2} | {:.2} + {:.2} + {:.2} | {:.0} | {:.0} | {:.0} |",

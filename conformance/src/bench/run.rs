@@ -34,6 +34,8 @@ const PREPARE_LEN: usize = 256 * 1024;
 pub struct Plan {
     /// The servers; ratios are to the first.
     pub servers: Vec<ServerSpec>,
+    /// The server without a storage that they are compared with, if any.
+    pub ceiling: Option<ServerSpec>,
     /// How messages are encoded.
     pub framing: Framing,
     /// Where objects are kept.
@@ -83,6 +85,8 @@ pub struct Row {
     pub workload: String,
     /// One for each server.
     pub figures: Vec<Figure>,
+    /// What a server reaches that has no storage.
+    pub ceiling: Option<Figure>,
     /// What the machine can do.
     pub limit: Option<Figure>,
 }
@@ -103,7 +107,7 @@ pub fn run(plan: &Plan, progress: &mut dyn FnMut(&str)) -> Result<Outcome, Bench
     let scratch = Scratch::new(&plan.dir)?;
     let echo = Echo::start(&plan.echo_program, &scratch.0)?;
     let mut contestants = Vec::new();
-    for (index, spec) in plan.servers.iter().enumerate() {
+    for (index, spec) in plan.servers.iter().chain(&plan.ceiling).enumerate() {
         progress(&format!("preparing {}", spec.name));
         let dir = scratch.0.join(format!("server{index}"));
         let target = Target::new(spec, dir, plan.framing, plan.storage)?;
@@ -123,9 +127,12 @@ pub fn run(plan: &Plan, progress: &mut dyn FnMut(&str)) -> Result<Outcome, Bench
             }
             limits.extend(limit(workload, pace, &echo, &scratch.0)?);
         }
+        let mut figures: Vec<Figure> = samples.iter().map(|samples| Figure::new(samples)).collect();
+        let ceiling = plan.ceiling.as_ref().and_then(|_| figures.pop());
         rows.push(Row {
             workload: workload.to_string(),
-            figures: samples.iter().map(|samples| Figure::new(samples)).collect(),
+            figures,
+            ceiling,
             limit: (!limits.is_empty()).then(|| Figure::new(&limits)),
         });
     }
@@ -134,6 +141,8 @@ pub fn run(plan: &Plan, progress: &mut dyn FnMut(&str)) -> Result<Outcome, Bench
         progress(&format!("verifying {}", contestant.target.name));
         servers.push(contestant.verify()?);
     }
+    // Of the ceiling, neither how it starts nor its memory says anything.
+    servers.truncate(plan.servers.len());
     let machine = Machine::describe(&scratch.0);
     Ok(Outcome { framing: plan.framing.name(), machine, servers, rows, reads })
 }

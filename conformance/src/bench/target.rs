@@ -38,11 +38,23 @@ pub enum StorageKind {
 pub struct ServerSpec {
     /// What the tables call it.
     pub name: String,
-    /// Program and arguments; `{config}` in them stands for the path of the configuration.
+    /// Program and arguments. In them `{config}` stands for the path of the configuration, `{port}` for the port and
+    /// `{data}` for the path of the data file, for servers that read no configuration.
     pub words: Vec<OsString>,
+    /// Whether it has its objects again after a new start, where it keeps them in a file.
+    pub is_lasting: bool,
 }
 
+/// The argument that makes this program the ceiling; the port follows, and the file for commits.
+pub const CEILING_COMMAND: &str = "ceiling-server";
+
 impl ServerSpec {
+    /// A server that reads a configuration.
+    #[must_use]
+    pub fn new(name: &str, words: Vec<OsString>) -> Self {
+        Self { name: name.to_owned(), words, is_lasting: true }
+    }
+
     /// Reads `NAME=COMMAND`, words separated by blanks.
     ///
     /// # Errors
@@ -53,7 +65,17 @@ impl ServerSpec {
             return Err("the command needs {config}, which becomes the configuration's path".to_owned());
         }
         let words = command.split_whitespace().map(OsString::from).collect();
-        Ok(Self { name: name.to_owned(), words })
+        Ok(Self::new(name, words))
+    }
+
+    /// The [ceiling](super::ceiling): a program that is it when called with [`CEILING_COMMAND`].
+    #[must_use]
+    pub fn ceiling(program: &Path, storage: StorageKind) -> Self {
+        let mut words = vec![program.into(), CEILING_COMMAND.into(), "{port}".into()];
+        if storage != StorageKind::Mapping {
+            words.push("{data}".into());
+        }
+        Self { name: "ceiling".to_owned(), words, is_lasting: false }
     }
 }
 
@@ -99,8 +121,17 @@ impl Target {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let config_path = self.dir.join("server.conf");
         fs::write(&config_path, self.config(port))?;
+        let values = [
+            ("{config}", config_path.display().to_string()),
+            ("{port}", port.to_string()),
+            ("{data}", self.file_path().display().to_string()),
+        ];
         let words = self.spec.words.iter().map(|word| match word.to_str() {
-            Some(text) => OsString::from(text.replace("{config}", &config_path.display().to_string())),
+            Some(text) => {
+                let mut text = text.to_owned();
+                values.iter().for_each(|(name, value)| text = text.replace(name, value));
+                OsString::from(text)
+            }
             None => word.clone(),
         });
         let (process, client, elapsed) =
@@ -143,7 +174,7 @@ impl Target {
     /// Whether its objects are there after a new start.
     #[must_use]
     pub fn is_durable(&self) -> bool {
-        self.storage != StorageKind::Mapping
+        self.storage != StorageKind::Mapping && self.spec.is_lasting
     }
 
     /// Where it listens.

@@ -10,8 +10,8 @@ use zeo_conformance::bench::BenchError;
 use zeo_conformance::bench::pack::{self, PackPlan};
 use zeo_conformance::bench::plan::{Schedule, Workload};
 use zeo_conformance::bench::run::{ECHO_COMMAND, Outcome, Plan, run};
-use zeo_conformance::bench::target::{ServerSpec, StorageKind};
-use zeo_conformance::bench::{echo, report};
+use zeo_conformance::bench::target::{CEILING_COMMAND, ServerSpec, StorageKind};
+use zeo_conformance::bench::{ceiling, echo, report};
 use zeo_conformance::config::Framing;
 use zeo_conformance::peers::{Peer, PeerVersion};
 
@@ -40,6 +40,9 @@ struct Options {
     /// Leave Python's server out.
     #[arg(long)]
     no_python: bool,
+    /// Leave out the server without a storage, and the shares of what it reaches.
+    #[arg(long)]
+    no_ceiling: bool,
     /// Another server: NAME=COMMAND, with {config} where the path of the configuration goes; may be repeated.
     #[arg(long = "server", value_name = "NAME=COMMAND", value_parser = ServerSpec::parse)]
     servers: Vec<ServerSpec>,
@@ -69,6 +72,14 @@ enum Other {
         /// Where to listen.
         port: u16,
     },
+    /// Answer as a server of ZEO without a storage does: this program calls itself so.
+    #[command(name = CEILING_COMMAND, hide = true)]
+    CeilingServer {
+        /// Where to listen.
+        port: u16,
+        /// Where the bytes of commits go; they are kept in memory only otherwise.
+        file: Option<PathBuf>,
+    },
     /// Load and commit beside a pack: how much slower that is, and how long commits stop.
     Pack(PackOptions),
 }
@@ -93,6 +104,9 @@ fn main() -> ExitCode {
     let options = Options::parse();
     let result = match &options.command {
         Some(Other::EchoServer { port }) => echo::serve(*port).map_err(BenchError::from),
+        Some(Other::CeilingServer { port, file }) => {
+            ceiling::serve(*port, file.as_deref()).map_err(BenchError::from)
+        }
         Some(Other::Pack(pack)) => beside_a_pack(&options, pack),
         None => benchmark(&options),
     };
@@ -120,6 +134,7 @@ fn benchmark(options: &Options) -> Result<(), BenchError> {
     };
     let mut plan = Plan {
         servers: servers(options, beside)?,
+        ceiling: (!options.no_ceiling).then(|| ServerSpec::ceiling(&program, options.storage)),
         framing: Framing::Pickle,
         storage: options.storage,
         schedule: if options.quick { Schedule::QUICK } else { Schedule::FULL },
@@ -193,5 +208,5 @@ fn servers(options: &Options, beside: &Path) -> Result<Vec<ServerSpec>, BenchErr
 
 fn server(name: &str, words: impl IntoIterator<Item = OsString>) -> ServerSpec {
     let words = words.into_iter().chain(["-C".into(), "{config}".into()]).collect();
-    ServerSpec { name: name.to_owned(), words }
+    ServerSpec::new(name, words)
 }
