@@ -15,12 +15,12 @@ use crate::config::{Framing, blob_dir, file_section};
 use crate::process::{Process, ProcessError};
 use crate::server::free_port;
 
-/// Longest time from the start of a server until it answers.
-const START_LIMIT: Duration = Duration::from_secs(20);
+/// Longest time from the start of a server until it answers: Python's reads ten million objects in some minutes.
+const START_LIMIT: Duration = Duration::from_secs(240);
 /// Pause between two attempts to connect while a server starts. Start-up times are not finer than this.
 const START_PAUSE: Duration = Duration::from_micros(500);
-/// Longest time from SIGTERM until a server has ended.
-const STOP_LIMIT: Duration = Duration::from_secs(10);
+/// Longest time from SIGTERM until a server has ended: it writes an index.
+const STOP_LIMIT: Duration = Duration::from_secs(60);
 
 /// Which kind of storage servers keep the objects in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -117,6 +117,14 @@ impl Target {
     /// # Errors
     /// [`ProcessError::Exit`] and [`ProcessError::Deadline`], with the end of what it said.
     pub fn start(&mut self) -> Result<(Client, Duration), BenchError> {
+        self.start_under(Vec::new())
+    }
+
+    /// The same by another program: `before` is put in front of the server's words.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_under(&mut self, before: Vec<OsString>) -> Result<(Client, Duration), BenchError> {
         let port = free_port();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let config_path = self.dir.join("server.conf");
@@ -135,7 +143,7 @@ impl Target {
             None => word.clone(),
         });
         let (process, client, elapsed) =
-            launch(&self.name, words, &self.dir, || Client::connect(address).ok())?;
+            launch(&self.name, before.into_iter().chain(words), &self.dir, || Client::connect(address).ok())?;
         self.running = Some(Running { process, address });
         Ok((client, elapsed))
     }
@@ -169,6 +177,12 @@ impl Target {
     #[must_use]
     pub fn file_path(&self) -> PathBuf {
         self.dir.join("Data.fs")
+    }
+
+    /// The directory of its files.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// Whether its objects are there after a new start.
