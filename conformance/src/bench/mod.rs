@@ -15,7 +15,8 @@
 //! - [`ceiling`]: a server that speaks the protocol without a storage;
 //! - [`cores`]: everything on one processor;
 //! - [`target`]: server processes; [`syncs`]: how often they sync;
-//! - [`pack`]: what a pack costs the others, a run of its own;
+//! - [`pack`], [`latency`]: what a pack costs the others, and what commits cost those who load; [`start`]: starts with many
+//!   objects; runs of their own;
 //! - [`cache`], [`clients`]: our client's cache and our client beside Python's, runs of their own;
 //! - [`plan`]: which workloads, how long; [`run`]: the whole run; [`report`]: its tables.
 //!
@@ -32,12 +33,14 @@ pub mod connects;
 pub mod cores;
 pub mod data;
 pub mod echo;
+pub mod latency;
 pub mod limits;
 pub mod loads;
 pub mod pack;
 pub mod plan;
 pub mod report;
 pub mod run;
+pub mod start;
 pub mod syncs;
 pub mod target;
 pub mod usage;
