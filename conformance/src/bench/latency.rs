@@ -63,8 +63,8 @@ pub struct Work {
     pub loads: Tally,
     /// Commits.
     pub commits: Tally,
-    /// Processor time of server and clients.
-    pub cpu: Duration,
+    /// Processor time of the server, of the clients, and of everything else on the machine.
+    pub cpu: [Duration; 3],
 }
 
 struct Contestant {
@@ -133,11 +133,13 @@ fn turn(
             Ok(Tally::new())
         }));
     }
-    let Sample { tally, elapsed, server_cpu, own_cpu, .. } = measure(workers, plan.pace, pid)?;
+    let Sample { tally, elapsed, server_cpu, own_cpu, other_cpu } = measure(workers, plan.pace, pid)?;
     work.loads.merge(&tally);
     work.commits.merge(&commits.lock().unwrap_or_else(PoisonError::into_inner));
     work.elapsed += elapsed;
-    work.cpu += server_cpu + own_cpu;
+    for (sum, part) in work.cpu.iter_mut().zip([server_cpu, own_cpu, other_cpu]) {
+        *sum += part;
+    }
     Ok(())
 }
 
@@ -169,25 +171,28 @@ fn load_paced(client: &mut Client, seed: u64, pause: Duration, window: &Window) 
 #[must_use]
 pub fn markdown(figures: &[LatencyFigures]) -> String {
     let mut text = String::from(
-        "| server | | loads/s | p50 µs | p99 µs | p99.9 µs | p99 beside commits / alone | commits/s | busy cores |\n\
+        "| server | | loads/s | p50 µs | p99 µs | p99.9 µs | p99 beside commits / alone | commits/s | cores: server + clients + other |\n\
          | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
     );
     for LatencyFigures { name, alone, beside } in figures {
         let us = |work: &Work, quantile| work.loads.latency_ns.value_at_quantile(quantile) as f64 / 1e3;
         for (what, work) in [("alone", alone), ("beside commits", beside)] {
             let seconds = work.elapsed.as_secs_f64().max(1e-9);
+            let [server, clients, other] = work.cpu.map(|part| part.as_secs_f64());
             let ratio = match what {
                 "alone" => String::new(),
                 _ => format!("**{:.1}**", us(beside, 0.99) / us(alone, 0.99)),
             };
             text += &format!(
-                "| {name} | {what} | {:.0} | {:.0} | {:.0} | {:.0} | {ratio} | {:.0} | {:.2} |\n",
+                "| {name} | {what} | {:.0} | {:.0} | {:.0} | {:.0} | {ratio} | {:.0} | {:.2} + {:.2} + {:.2} |\n",
                 work.loads.op_count as f64 / seconds,
                 us(work, 0.5),
                 us(work, 0.99),
                 us(work, 0.999),
                 work.commits.op_count as f64 / seconds,
-                work.cpu.as_secs_f64() / seconds,
+                server / seconds,
+                clients / seconds,
+                other / seconds,
             );
         }
     }

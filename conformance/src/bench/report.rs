@@ -114,6 +114,9 @@ fn write_all(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
 fn write_rates(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
     let names: Vec<&str> = outcome.servers.iter().map(|server| server.name.as_str()).collect();
     let Some((base, others)) = names.split_first() else { return Ok(()) };
+    if outcome.rows.iter().all(|row| row.is_announcement) {
+        return Ok(());
+    }
     write!(text, "| per second, fastest round | {base} |")?;
     for other in others {
         write!(text, " {other} | x {base} | CPU each, x {base} | share of ceiling | share of limit |")?;
