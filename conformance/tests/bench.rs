@@ -86,7 +86,7 @@ fn workloads(storage: StorageKind, framing: Framing) -> Result<(), Failed> {
         assert!(syncs.into_iter().all(|syncs| syncs > 0.0 && syncs < 2.0), "{row:?}");
     }
     let text = report::markdown(&outcome);
-    assert!(text.contains("share of ceiling") && text.contains("the last of 20 listeners"), "{text}");
+    assert!(text.contains("| ceiling |") && text.contains("the last of 20 listeners"), "{text}");
     Ok(())
 }
 

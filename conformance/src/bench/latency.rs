@@ -61,6 +61,9 @@ pub struct Work {
     pub elapsed: Duration,
     /// Loads.
     pub loads: Tally,
+    /// What 99% of the loads of each turn did not exceed, in nanoseconds. In tables, their median: a turn that other programs
+    /// disturbed does not count then.
+    pub turn_p99_ns: Vec<u64>,
     /// Commits.
     pub commits: Tally,
     /// Processor time of the server, of the clients, and of everything else on the machine.
@@ -134,6 +137,7 @@ fn turn(
         }));
     }
     let Sample { tally, elapsed, server_cpu, own_cpu, other_cpu } = measure(workers, plan.pace, pid)?;
+    work.turn_p99_ns.push(tally.latency_ns.value_at_quantile(0.99));
     work.loads.merge(&tally);
     work.commits.merge(&commits.lock().unwrap_or_else(PoisonError::into_inner));
     work.elapsed += elapsed;
@@ -167,11 +171,23 @@ fn load_paced(client: &mut Client, seed: u64, pause: Duration, window: &Window) 
     }
 }
 
+/// The p99 of each turn, in microseconds, rising.
+fn sorted_turns(work: &Work) -> Vec<f64> {
+    let mut turns: Vec<f64> = work.turn_p99_ns.iter().map(|&ns| ns as f64 / 1e3).collect();
+    turns.sort_by(f64::total_cmp);
+    turns
+}
+
+fn median(work: &Work) -> f64 {
+    let turns = sorted_turns(work);
+    turns.get(turns.len() / 2).copied().unwrap_or_default()
+}
+
 /// The table.
 #[must_use]
 pub fn markdown(figures: &[LatencyFigures]) -> String {
     let mut text = String::from(
-        "| server | | loads/s | p50 µs | p99 µs | p99.9 µs | p99 beside commits / alone | commits/s | cores: server + clients + other |\n\
+        "| server | | loads/s | p50 µs | p99 µs: best, median, worst turn | p99.9 µs | p99 beside commits / alone | commits/s | cores: server + clients + other |\n\
          | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
     );
     for LatencyFigures { name, alone, beside } in figures {
@@ -181,13 +197,15 @@ pub fn markdown(figures: &[LatencyFigures]) -> String {
             let [server, clients, other] = work.cpu.map(|part| part.as_secs_f64());
             let ratio = match what {
                 "alone" => String::new(),
-                _ => format!("**{:.1}**", us(beside, 0.99) / us(alone, 0.99)),
+                _ => format!("**{:.1}**", median(beside) / median(alone)),
             };
+            let turns = sorted_turns(work);
+            let [best, worst] = [turns.first(), turns.last()].map(|turn| turn.copied().unwrap_or_default());
             text += &format!(
-                "| {name} | {what} | {:.0} | {:.0} | {:.0} | {:.0} | {ratio} | {:.0} | {:.2} + {:.2} + {:.2} |\n",
+                "| {name} | {what} | {:.0} | {:.0} | {best:.0}, {:.0}, {worst:.0} | {:.0} | {ratio} | {:.0} | {:.2} + {:.2} + {:.2} |\n",
                 work.loads.op_count as f64 / seconds,
                 us(work, 0.5),
-                us(work, 0.99),
+                median(work),
                 us(work, 0.999),
                 work.commits.op_count as f64 / seconds,
                 server / seconds,
