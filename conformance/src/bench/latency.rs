@@ -202,7 +202,8 @@ pub fn markdown(figures: &[LatencyFigures]) -> String {
             let turns = sorted_turns(work);
             let [best, worst] = [turns.first(), turns.last()].map(|turn| turn.copied().unwrap_or_default());
             text += &format!(
-                "| {name} | {what} | {:.0} | {:.0} | {best:.0}, {:.0}, {worst:.0} | {:.0} | {ratio} | {:.0} | {:.2} + {:.2} + {:.2} |\n",
+                "| {name} | {what} | {:.0} | {:.0} | {best:.0}, {:.0}, {worst:.0} | {:.0} | {ratio} | {:.0} | \
+                 {:.2} + {:.2} + {:.2} |\n",
                 work.loads.op_count as f64 / seconds,
                 us(work, 0.5),
                 median(work),
