@@ -1,12 +1,12 @@
 //! The ceiling: a server that speaks ZEO without a storage, so what a server of ZEO in Rust can reach on this machine.
 //!
 //! Requests are read, and replies written, by the codec, as our server does. Between them is as little as gives the right
-//! answers: the current revision of each object in memory ([`objects`]), and for commits the bytes of each appended to a
-//! plain file that one `fdatasync` makes durable for all that are ready ([`log`]). There is no index and no history, no
+//! answers: the current revision of each object in memory (`objects.rs`), and for commits the bytes of each appended to a
+//! plain file that one `fdatasync` makes durable for all that are ready (`log.rs`). There is no index and no history, no
 //! conflict is looked for, and what a connection loads may be newer than what it was told of (rule S3). Of the file nothing
 //! is read again. With objects in memory only (`--storage mapping`) there is no file either.
 //!
-//! Each connection has a thread that blocks ([`connection`]): everything that has come is answered by one write.
+//! Each connection has a thread that blocks (`connection.rs`): everything that has come is answered by one write.
 //!
 //! ```text
 //!             read                        append, fdatasync
