@@ -218,7 +218,7 @@ struct Stage {
 
 impl Stage {
     fn set(name: &str, words: Vec<OsString>, dir: &Path, exe: &Path) -> Result<Self> {
-        let spec = ServerSpec { name: name.to_owned(), words };
+        let spec = ServerSpec::new(name, words);
         let dir = dir.join(name);
         let mut target = Target::new(&spec, dir.clone(), Framing::Msgpack, StorageKind::File)?;
         let (mut client, _) = target.start()?;

@@ -123,18 +123,40 @@ impl Client {
     ) -> Result<(), BenchError> {
         self.begin()?;
         for entry in &*entries {
-            let data = make(entry.oid, entry.stamp + 1);
-            let Entry { oid, serial, .. } = *entry;
-            self.session.call(&Call::Storea(Storea { oid, serial, data: data.into(), id: TXN_ID }))?;
+            self.store(entry, make(entry.oid, entry.stamp + 1))?;
         }
         let tid = self.finish()?;
-        if entries.iter().any(|entry| tid <= entry.serial) {
-            return Err(BenchError::Wrong(format!("tpc_finish: {tid} does not rise")));
-        }
-        for entry in entries {
-            *entry = Entry { oid: entry.oid, serial: tid, stamp: entry.stamp + 1 };
-        }
-        Ok(())
+        entries.iter_mut().try_for_each(|entry| committed(entry, tid))
+    }
+
+    /// Begins a transaction with a new revision of an object, and votes on it. It is to be [finished](Self::send_finish).
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub fn vote_on(&mut self, entry: &Entry, data_len: usize) -> Result<(), BenchError> {
+        self.begin()?;
+        self.store(entry, record(entry.oid, entry.stamp + 1, data_len))?;
+        self.vote()
+    }
+
+    /// Sends `tpc_finish` for the transaction that was voted on; its reply is to be [awaited](Self::finished).
+    ///
+    /// # Errors
+    /// If the server cannot be reached.
+    pub fn send_finish(&mut self) -> Result<MsgId<'static>, BenchError> {
+        let finish = Call::Transaction(Method::TpcFinish, TransactionRef { id: TXN_ID });
+        let id = self.session.call(&finish)?;
+        self.send()?;
+        Ok(id)
+    }
+
+    /// Waits for the reply to `tpc_finish`, and notes the commit in the entry.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub fn finished(&mut self, id: &MsgId<'_>, entry: &mut Entry) -> Result<(), BenchError> {
+        let tid = self.finish_reply(id)?;
+        committed(entry, tid)
     }
 
     /// Packs to `time`, in seconds since 1970, and waits for the end.
@@ -166,17 +188,31 @@ impl Client {
         Ok(())
     }
 
+    fn store(&mut self, entry: &Entry, data: Vec<u8>) -> Result<(), BenchError> {
+        let Entry { oid, serial, .. } = *entry;
+        self.session.call(&Call::Storea(Storea { oid, serial, data: data.into(), id: TXN_ID }))?;
+        Ok(())
+    }
+
+    fn vote(&mut self) -> Result<(), BenchError> {
+        let vote = Call::Transaction(Method::Vote, TransactionRef { id: TXN_ID });
+        let id = self.session.call(&vote)?;
+        match self.result(&id)? {
+            Reply::Voted(items) if items.is_empty() => Ok(()),
+            Reply::None => Ok(()),
+            other => Err(wrong("vote", &other)),
+        }
+    }
+
     /// Votes on the transaction and finishes it; its tid.
     fn finish(&mut self) -> Result<Tid, BenchError> {
-        let transaction = TransactionRef { id: TXN_ID };
-        let vote = self.session.call(&Call::Transaction(Method::Vote, transaction))?;
-        match self.result(&vote)? {
-            Reply::Voted(items) if items.is_empty() => {}
-            Reply::None => {}
-            other => return Err(wrong("vote", &other)),
-        }
-        let finish = self.session.call(&Call::Transaction(Method::TpcFinish, transaction))?;
-        match self.result(&finish)? {
+        self.vote()?;
+        let finish = self.send_finish()?;
+        self.finish_reply(&finish)
+    }
+
+    fn finish_reply(&mut self, id: &MsgId<'_>) -> Result<Tid, BenchError> {
+        match self.result(id)? {
             Reply::Tid(tid) => Ok(tid),
             other => Err(wrong("tpc_finish", &other)),
         }
@@ -217,6 +253,15 @@ impl Client {
         self.session.receive(self.scratch.get(..read_len).unwrap_or_default());
         Ok(())
     }
+}
+
+/// Notes that a new revision of an object was committed.
+fn committed(entry: &mut Entry, tid: Tid) -> Result<(), BenchError> {
+    if tid <= entry.serial {
+        return Err(BenchError::Wrong(format!("tpc_finish: {tid} does not rise")));
+    }
+    *entry = Entry { oid: entry.oid, serial: tid, stamp: entry.stamp + 1 };
+    Ok(())
 }
 
 /// Copies what is borrowed from the frame. Only what this client asks for need be told apart.

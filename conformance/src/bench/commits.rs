@@ -4,11 +4,26 @@ use std::time::Instant;
 
 use super::BenchError;
 use super::client::Client;
-use super::data::{Entry, Random, SMALL};
+use super::data::{Entry, Random, SMALL, Set};
 use super::window::{Phase, Tally, Window};
 
 /// Of so many operations of the mixture one is a commit.
 const MIXTURE: u64 = 10;
+
+/// Bytes of data in a transaction of the preparation.
+const PREPARE_LEN: usize = 256 * 1024;
+
+/// Commits the first revision of each object of a set.
+///
+/// # Errors
+/// A wrong answer, a hang-up, or silence.
+pub fn commit_set(client: &mut Client, set: Set) -> Result<Vec<Entry>, BenchError> {
+    let mut entries: Vec<Entry> = set.oids().map(Entry::new).collect();
+    for entries in entries.chunks_mut((PREPARE_LEN / set.data_len).max(1)) {
+        client.commit(entries, set.data_len)?;
+    }
+    Ok(entries)
+}
 
 /// Commits of `object_count` objects at a time, going round in `entries`, until the window is over.
 ///

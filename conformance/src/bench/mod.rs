@@ -10,29 +10,38 @@
 //! - [`data`]: the objects, whose bytes can be checked without remembering them;
 //! - [`window`]: starting workers together and counting only while the system is in full swing;
 //! - [`client`]: a plain blocking client over the codec's session;
-//! - [`loads`], [`commits`], [`connects`]: the workloads;
+//! - [`loads`], [`commits`], [`connects`], [`announce`]: the workloads;
 //! - [`limits`], [`echo`]: what the machine does without a server of ours or Python's;
-//! - [`target`]: server processes;
-//! - [`pack`]: what a pack costs the others, a run of its own;
+//! - [`ceiling`]: a server that speaks the protocol without a storage;
+//! - [`cores`]: everything on one processor;
+//! - [`target`]: server processes; [`syncs`]: how often they sync;
+//! - [`pack`], [`latency`]: what a pack costs the others, and what commits cost those who load; [`start`]: starts with many
+//!   objects; runs of their own;
 //! - [`cache`], [`clients`]: our client's cache and our client beside Python's, runs of their own;
 //! - [`plan`]: which workloads, how long; [`run`]: the whole run; [`report`]: its tables.
 //!
 //! A reply counts only if its frame has the right length; one of some hundred is read through the codec and
 //! its data compared. In the end every object is loaded and compared with what was committed last.
 
+pub mod announce;
 pub mod cache;
+pub mod ceiling;
 pub mod client;
 pub mod clients;
 pub mod commits;
 pub mod connects;
+pub mod cores;
 pub mod data;
 pub mod echo;
+pub mod latency;
 pub mod limits;
 pub mod loads;
 pub mod pack;
 pub mod plan;
 pub mod report;
 pub mod run;
+pub mod start;
+pub mod syncs;
 pub mod target;
 pub mod usage;
 pub mod window;

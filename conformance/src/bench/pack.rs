@@ -11,6 +11,7 @@ use zeo_codec::Oid;
 use super::BenchError;
 use super::client::Client;
 use super::data::{Entry, Random};
+use super::run::Scratch;
 use super::target::{ServerSpec, StorageKind, Target};
 use super::window::Tally;
 use crate::config::Framing;
@@ -72,9 +73,10 @@ pub struct Work {
 /// # Errors
 /// The first failure or wrong answer: there are no figures then.
 pub fn run(plan: &PackPlan, progress: &mut dyn FnMut(&str)) -> Result<Vec<PackFigures>, BenchError> {
+    let scratch = Scratch::new(&plan.dir)?;
     let mut figures = Vec::new();
     for (index, spec) in plan.servers.iter().enumerate() {
-        let dir = plan.dir.join(format!("pack{index}"));
+        let dir = scratch.0.join(format!("pack{index}"));
         let result = measure(plan, spec, dir.clone(), progress);
         // What cannot be removed lies below the build's directory and hurts nobody.
         let _ = fs::remove_dir_all(&dir);

@@ -31,6 +31,8 @@ pub struct Figure {
     pub server_cores: f64,
     /// Processors that the load generator kept busy, on average.
     pub generator_cores: f64,
+    /// Syncs of the disk for each commit, where they were counted.
+    pub syncs_each: Option<f64>,
     /// Processors that were busy with neither, on average: what disturbed the measurement.
     pub other_cores: f64,
 }
@@ -60,6 +62,7 @@ impl Figure {
             p999_us: quantile(0.999),
             server_cores: server / seconds,
             generator_cores: own / seconds,
+            syncs_each: None,
             other_cores: total(|sample| sample.other_cpu) / seconds,
         }
     }
@@ -102,6 +105,7 @@ fn write_all(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
         busy / figure_count,
     )?;
     write_rates(text, outcome)?;
+    write_announcements(text, outcome)?;
     write_details(text, outcome)?;
     write_facts(text, outcome)
 }
@@ -110,13 +114,17 @@ fn write_all(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
 fn write_rates(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
     let names: Vec<&str> = outcome.servers.iter().map(|server| server.name.as_str()).collect();
     let Some((base, others)) = names.split_first() else { return Ok(()) };
+    if outcome.rows.iter().all(|row| row.is_announcement) {
+        return Ok(());
+    }
     write!(text, "| per second, fastest round | {base} |")?;
     for other in others {
-        write!(text, " {other} | x {base} | CPU each, x {base} | share of limit |")?;
+        write!(text, " {other} | x {base} | CPU each, x {base} | share of ceiling | share of limit |")?;
     }
-    writeln!(text, " limit |")?;
-    writeln!(text, "| --- |{}", " ---: |".repeat(2 + 4 * others.len()))?;
-    for Row { workload, figures, limit } in &outcome.rows {
+    writeln!(text, " ceiling | limit |")?;
+    writeln!(text, "| --- |{}", " ---: |".repeat(3 + 5 * others.len()))?;
+    for row in outcome.rows.iter().filter(|row| !row.is_announcement) {
+        let Row { workload, figures, ceiling, limit, .. } = row;
         let Some((base, others)) = figures.split_first() else { continue };
         write!(text, "| {workload} | {} |", count(base.per_second))?;
         for other in others {
@@ -124,12 +132,36 @@ fn write_rates(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
             let mark = if other.is_generator_bound(outcome.machine.core_count) { " g" } else { "" };
             let cpu = other.server_cpu_us / base.server_cpu_us;
             write!(text, " {}{mark} | **{ratio:.1}** | {cpu:.2} |", count(other.per_second))?;
-            match limit {
-                Some(limit) => write!(text, " {:.0}% |", 100.0 * other.per_second / limit.per_second)?,
-                None => write!(text, " |")?,
+            for most in [ceiling, limit] {
+                match most {
+                    Some(most) => write!(text, " {:.0}% |", 100.0 * other.per_second / most.per_second)?,
+                    None => write!(text, " |")?,
+                }
             }
         }
-        writeln!(text, " {} |", limit.as_ref().map_or_else(String::new, |limit| count(limit.per_second)))?;
+        for most in [ceiling, limit] {
+            write!(text, " {} |", most.as_ref().map_or_else(String::new, |most| count(most.per_second)))?;
+        }
+        writeln!(text)?;
+    }
+    writeln!(text)
+}
+
+/// How long it takes until everybody knows of a commit, one row for each number of listeners.
+fn write_announcements(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
+    let mut rows = outcome.rows.iter().filter(|row| row.is_announcement).peekable();
+    let Some(first) = rows.peek() else { return Ok(()) };
+    let ceiling = first.ceiling.iter().map(|_| "ceiling");
+    let names: Vec<&str> = outcome.servers.iter().map(|server| server.name.as_str()).chain(ceiling).collect();
+    write!(text, "| milliseconds: p50, p99 |")?;
+    names.iter().try_for_each(|name| write!(text, " {name} |"))?;
+    writeln!(text, "\n| --- |{}", " ---: |".repeat(names.len()))?;
+    for Row { workload, figures, ceiling, .. } in rows {
+        write!(text, "| {workload} |")?;
+        for figure in figures.iter().chain(ceiling) {
+            write!(text, " {:.2}, {:.2} |", figure.p50_us / 1e3, figure.p99_us / 1e3)?;
+        }
+        writeln!(text)?;
     }
     writeln!(text)
 }
@@ -139,15 +171,17 @@ fn write_details(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
     writeln!(
         text,
         "| workload | server | slowest, median, fastest round | server CPU µs | generator CPU µs | cores: server + \
-         generator + other | p50 µs | p99 µs | p99.9 µs |"
+         generator + other | p50 µs | p99 µs | p99.9 µs | syncs each |"
     )?;
-    writeln!(text, "| --- | --- |{}", " ---: |".repeat(7))?;
+    writeln!(text, "| --- | --- |{}", " ---: |".repeat(8))?;
     for row in &outcome.rows {
         let servers = outcome.servers.iter().map(|server| server.name.as_str()).zip(&row.figures);
-        for (name, figure) in servers.chain(row.limit.iter().map(|limit| ("limit", limit))) {
+        let most = [("ceiling", &row.ceiling), ("limit", &row.limit)];
+        let most = most.into_iter().filter_map(|(name, figure)| Some((name, figure.as_ref()?)));
+        for (name, figure) in servers.chain(most) {
             writeln!(
                 text,
-                "| {} | {name} | {}, {}, {} | {:.2} | {:.2} | {:.2} + {:.2} + {:.2} | {:.0} | {:.0} | {:.0} |",
+                "| {} | {name} | {}, {}, {} | {:.2} | {:.2} | {:.2} + {:.2} + {:.2} | {:.0} | {:.0} | {:.0} | {} |",
                 row.workload,
                 count(figure.per_second_min),
                 count(figure.per_second_median),
@@ -160,6 +194,7 @@ fn write_details(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
                 figure.p50_us,
                 figure.p99_us,
                 figure.p999_us,
+                figure.syncs_each.map_or_else(String::new, |syncs| format!("{syncs:.2}")),
             )?;
         }
     }

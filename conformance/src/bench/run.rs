@@ -8,32 +8,37 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::BenchError;
+use super::announce::{Listeners, announce_steadily};
 use super::client::Client;
-use super::commits::{commit_steadily, mix};
+use super::commits::{commit_set, commit_steadily, mix};
 use super::connects::connect_steadily;
+use super::cores::{Pinned, pin_this_thread};
 use super::data::{Entry, LARGE, SMALL};
 use super::echo;
 use super::limits::{Reads, append_steadily, connect_barely, positional_reads};
 use super::loads::{Expect, Pipeline, Requests, reply_frame_len};
 use super::plan::{Schedule, Workload};
 use super::report::Figure;
+use super::syncs::{SyncTrace, can_trace};
 use super::target::{ServerSpec, StorageKind, Target, launch};
-use super::usage::{Machine, Memory};
-use super::window::{Pace, Sample, Window, measure};
+use super::usage::{Machine, Memory, allow_descriptors};
+use super::window::{Pace, Sample, Tally, Window, measure};
 use crate::config::Framing;
 use crate::process::Process;
 use crate::server::free_port;
 
 /// The argument that makes this program the echo server; the port follows.
 pub const ECHO_COMMAND: &str = "echo-server";
-/// Bytes of data in a transaction of the preparation.
-const PREPARE_LEN: usize = 256 * 1024;
+/// Announcements are measured for so many windows in each round.
+const ANNOUNCEMENT_WINDOWS: u32 = 4;
 
 /// What to do.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// The servers; ratios are to the first.
     pub servers: Vec<ServerSpec>,
+    /// The server without a storage that they are compared with, if any.
+    pub ceiling: Option<ServerSpec>,
     /// How messages are encoded.
     pub framing: Framing,
     /// Where objects are kept.
@@ -81,8 +86,12 @@ pub struct ServerFacts {
 pub struct Row {
     /// The workload.
     pub workload: String,
+    /// Whether it is about the time until others hear of a commit, and not about how many there are in a second.
+    pub is_announcement: bool,
     /// One for each server.
     pub figures: Vec<Figure>,
+    /// What a server reaches that has no storage.
+    pub ceiling: Option<Figure>,
     /// What the machine can do.
     pub limit: Option<Figure>,
 }
@@ -100,10 +109,11 @@ struct Contestant {
 /// # Errors
 /// The first failure or wrong answer: there are no figures then.
 pub fn run(plan: &Plan, progress: &mut dyn FnMut(&str)) -> Result<Outcome, BenchError> {
+    allow_descriptors()?;
     let scratch = Scratch::new(&plan.dir)?;
     let echo = Echo::start(&plan.echo_program, &scratch.0)?;
     let mut contestants = Vec::new();
-    for (index, spec) in plan.servers.iter().enumerate() {
+    for (index, spec) in plan.servers.iter().chain(&plan.ceiling).enumerate() {
         progress(&format!("preparing {}", spec.name));
         let dir = scratch.0.join(format!("server{index}"));
         let target = Target::new(spec, dir, plan.framing, plan.storage)?;
@@ -121,19 +131,41 @@ pub fn run(plan: &Plan, progress: &mut dyn FnMut(&str)) -> Result<Outcome, Bench
             for (contestant, samples) in contestants.iter_mut().zip(&mut samples) {
                 samples.push(contestant.measure(workload, pace, round)?);
             }
-            limits.extend(limit(workload, pace, &echo, &scratch.0)?);
+            // Where commits stay in memory, the disk is no limit.
+            let is_limited =
+                plan.storage != StorageKind::Mapping || !matches!(workload, Workload::Commits { .. });
+            if is_limited {
+                limits.extend(limit(workload, pace, &echo, &scratch.0)?);
+            }
         }
+        let mut figures: Vec<Figure> = samples.iter().map(|samples| Figure::new(samples)).collect();
+        let ceiling = plan.ceiling.as_ref().and_then(|_| figures.pop());
         rows.push(Row {
             workload: workload.to_string(),
-            figures: samples.iter().map(|samples| Figure::new(samples)).collect(),
+            is_announcement: matches!(workload, Workload::Announcements { .. }),
+            figures,
+            ceiling,
             limit: (!limits.is_empty()).then(|| Figure::new(&limits)),
         });
     }
+    let can_trace = plan.storage != StorageKind::Mapping && can_trace(&scratch.0);
     let mut servers = Vec::new();
-    for contestant in contestants {
+    for (index, mut contestant) in contestants.into_iter().enumerate() {
         progress(&format!("verifying {}", contestant.target.name));
         servers.push(contestant.verify()?);
+        if can_trace {
+            progress(&format!("counting the syncs of {}", contestant.target.name));
+            let counts = contestant.count_syncs(&plan.workloads, pace)?;
+            for (row, count) in rows.iter_mut().zip(counts) {
+                if let Some(figure) = row.figures.iter_mut().chain(&mut row.ceiling).nth(index) {
+                    figure.syncs_each = count;
+                }
+            }
+        }
+        contestant.target.stop()?;
     }
+    // Of the ceiling, neither how it starts nor its memory says anything.
+    servers.truncate(plan.servers.len());
     let machine = Machine::describe(&scratch.0);
     Ok(Outcome { framing: plan.framing.name(), machine, servers, rows, reads })
 }
@@ -142,13 +174,8 @@ impl Contestant {
     /// Starts the server, commits all objects, and times starts with them.
     fn prepare(mut target: Target, start_count: usize) -> Result<Self, BenchError> {
         let (mut client, first_start) = target.start()?;
-        let mut book: Vec<Entry> = SMALL.oids().map(Entry::new).collect();
-        let mut large: Vec<Entry> = LARGE.oids().map(Entry::new).collect();
-        for (entries, set) in [(&mut book, SMALL), (&mut large, LARGE)] {
-            for entries in entries.chunks_mut(PREPARE_LEN / set.data_len) {
-                client.commit(entries, set.data_len)?;
-            }
-        }
+        let book = commit_set(&mut client, SMALL)?;
+        commit_set(&mut client, LARGE)?;
         drop(client);
         let mut starts = vec![first_start];
         if target.is_durable() {
@@ -170,7 +197,7 @@ impl Contestant {
         let part_len = self.book.len() / workload.connection_count().max(1);
         let clients = |count: usize| (0..count).map(|_| Client::connect(address));
         match workload {
-            Workload::Loads { connection_count, depth, set } => {
+            Workload::Loads { connection_count, depth, set, is_on_one_core } => {
                 let mut workers = Vec::new();
                 for (index, client) in clients(connection_count).enumerate() {
                     let client = client?;
@@ -178,8 +205,9 @@ impl Contestant {
                     let requests = Requests::new(protocol, set, seed(round, index))?;
                     let expect = Expect::Revisions(set, protocol.dialect());
                     let pipeline = Pipeline::new(client.into_stream(), requests, expect);
-                    workers.push(move |window: &Window| pipeline.run(depth, window));
+                    workers.push(load_worker(pipeline, depth, is_on_one_core));
                 }
+                let _pinned = is_on_one_core.then(|| Pinned::new(pid)).transpose()?;
                 measure(workers, pace, pid)
             }
             Workload::Commits { client_count, object_count } => {
@@ -198,6 +226,16 @@ impl Contestant {
                 });
                 measure(workers.collect(), pace, pid)
             }
+            Workload::Announcements { listener_count } => {
+                let mut listeners = Listeners::connect(address, listener_count)?;
+                let mut client = Client::connect(address)?;
+                let entries = &mut self.book;
+                let worker =
+                    |window: &Window| announce_steadily(&mut client, &mut listeners, entries, window);
+                // Python's server takes so long for each that there are few of them.
+                let pace = Pace { window: pace.window * ANNOUNCEMENT_WINDOWS, ..pace };
+                measure(vec![worker], pace, pid)
+            }
             Workload::Connects { client_count } => {
                 let worker = move |window: &Window| connect_steadily(address, window);
                 measure(vec![worker; client_count], pace, pid)
@@ -205,8 +243,34 @@ impl Contestant {
         }
     }
 
-    /// Compares every object with what was committed last, and ends the server.
-    fn verify(mut self) -> Result<ServerFacts, BenchError> {
+    /// Syncs for each commit of the workloads that commit, with a server that is started anew for that.
+    fn count_syncs(&mut self, workloads: &[Workload], pace: Pace) -> Result<Vec<Option<f64>>, BenchError> {
+        let trace = SyncTrace::new(self.target.dir());
+        self.target.stop()?;
+        self.target.start_under(trace.words())?;
+        let mut counts = Vec::new();
+        for &workload in workloads {
+            let object_count = match workload {
+                Workload::Commits { object_count, .. } => object_count,
+                // Of a server that has no longer its objects, none can be loaded.
+                Workload::Mixture { .. } if self.target.is_durable() => 1,
+                _ => {
+                    counts.push(None);
+                    continue;
+                }
+            };
+            let stored_count = |book: &[Entry]| book.iter().map(|entry| entry.stamp).sum::<u64>();
+            let (stored_before, syncs_before) = (stored_count(&self.book), trace.count()?);
+            self.measure(workload, pace, 0)?;
+            let commit_count = (stored_count(&self.book) - stored_before) / object_count as u64;
+            let sync_count = trace.count()? - syncs_before;
+            counts.push(Some(sync_count as f64 / commit_count.max(1) as f64));
+        }
+        Ok(counts)
+    }
+
+    /// Compares every object with what was committed last.
+    fn verify(&self) -> Result<ServerFacts, BenchError> {
         let memory_at_end = self.target.memory()?;
         let mut client = Client::connect(self.target.address()?)?;
         for entry in &self.book {
@@ -218,8 +282,6 @@ impl Contestant {
         for oid in LARGE.oids() {
             client.load_entry(oid, LARGE.data_len)?;
         }
-        drop(client);
-        self.target.stop()?;
         Ok(ServerFacts {
             name: self.target.name.clone(),
             start_ms: self.start_ms,
@@ -229,11 +291,24 @@ impl Contestant {
     }
 }
 
+fn load_worker(
+    pipeline: Pipeline,
+    depth: usize,
+    is_on_one_core: bool,
+) -> impl FnOnce(&Window) -> Result<Tally, BenchError> + Send {
+    move |window| {
+        if is_on_one_core {
+            pin_this_thread()?;
+        }
+        pipeline.run(depth, window)
+    }
+}
+
 /// One turn of the machine itself.
 fn limit(workload: Workload, pace: Pace, echo: &Echo, dir: &Path) -> Result<Option<Sample>, BenchError> {
     let (address, pid) = (echo.address, echo.process.id());
     let sample = match workload {
-        Workload::Loads { connection_count, depth, set } => {
+        Workload::Loads { connection_count, depth, set, is_on_one_core } => {
             let protocol = zeo_codec::handshake::Protocol::Z5;
             let reply_len = reply_frame_len(protocol, set)?;
             let mut workers = Vec::new();
@@ -241,8 +316,9 @@ fn limit(workload: Workload, pace: Pace, echo: &Echo, dir: &Path) -> Result<Opti
                 let requests = Requests::new(protocol, set, seed(0, index))?;
                 let stream = echo::connect(address, requests.frame_len(), reply_len)?;
                 let pipeline = Pipeline::new(stream, requests, Expect::Frames(reply_len));
-                workers.push(move |window: &Window| pipeline.run(depth, window));
+                workers.push(load_worker(pipeline, depth, is_on_one_core));
             }
+            let _pinned = is_on_one_core.then(|| Pinned::new(pid)).transpose()?;
             measure(workers, pace, pid)?
         }
         Workload::Commits { object_count, .. } => {
@@ -253,7 +329,7 @@ fn limit(workload: Workload, pace: Pace, echo: &Echo, dir: &Path) -> Result<Opti
             let worker = move |window: &Window| connect_barely(address, window);
             measure(vec![worker; client_count], pace, pid)?
         }
-        Workload::Mixture { .. } => return Ok(None),
+        Workload::Mixture { .. } | Workload::Announcements { .. } => return Ok(None),
     };
     Ok(Some(sample))
 }

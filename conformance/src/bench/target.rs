@@ -15,12 +15,12 @@ use crate::config::{Framing, blob_dir, file_section};
 use crate::process::{Process, ProcessError};
 use crate::server::free_port;
 
-/// Longest time from the start of a server until it answers.
-const START_LIMIT: Duration = Duration::from_secs(20);
+/// Longest time from the start of a server until it answers: Python's reads ten million objects in some minutes.
+const START_LIMIT: Duration = Duration::from_secs(240);
 /// Pause between two attempts to connect while a server starts. Start-up times are not finer than this.
 const START_PAUSE: Duration = Duration::from_micros(500);
-/// Longest time from SIGTERM until a server has ended.
-const STOP_LIMIT: Duration = Duration::from_secs(10);
+/// Longest time from SIGTERM until a server has ended: it writes an index.
+const STOP_LIMIT: Duration = Duration::from_secs(60);
 
 /// Which kind of storage servers keep the objects in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -38,11 +38,23 @@ pub enum StorageKind {
 pub struct ServerSpec {
     /// What the tables call it.
     pub name: String,
-    /// Program and arguments; `{config}` in them stands for the path of the configuration.
+    /// Program and arguments. In them `{config}` stands for the path of the configuration, `{port}` for the port and
+    /// `{data}` for the path of the data file, for servers that read no configuration.
     pub words: Vec<OsString>,
+    /// Whether it has its objects again after a new start, where it keeps them in a file.
+    pub is_lasting: bool,
 }
 
+/// The argument that makes this program the ceiling; the port follows, and the file for commits.
+pub const CEILING_COMMAND: &str = "ceiling-server";
+
 impl ServerSpec {
+    /// A server that reads a configuration.
+    #[must_use]
+    pub fn new(name: &str, words: Vec<OsString>) -> Self {
+        Self { name: name.to_owned(), words, is_lasting: true }
+    }
+
     /// Reads `NAME=COMMAND`, words separated by blanks.
     ///
     /// # Errors
@@ -53,7 +65,17 @@ impl ServerSpec {
             return Err("the command needs {config}, which becomes the configuration's path".to_owned());
         }
         let words = command.split_whitespace().map(OsString::from).collect();
-        Ok(Self { name: name.to_owned(), words })
+        Ok(Self::new(name, words))
+    }
+
+    /// The [ceiling](super::ceiling): a program that is it when called with [`CEILING_COMMAND`].
+    #[must_use]
+    pub fn ceiling(program: &Path, storage: StorageKind) -> Self {
+        let mut words = vec![program.into(), CEILING_COMMAND.into(), "{port}".into()];
+        if storage != StorageKind::Mapping {
+            words.push("{data}".into());
+        }
+        Self { name: "ceiling".to_owned(), words, is_lasting: false }
     }
 }
 
@@ -95,16 +117,33 @@ impl Target {
     /// # Errors
     /// [`ProcessError::Exit`] and [`ProcessError::Deadline`], with the end of what it said.
     pub fn start(&mut self) -> Result<(Client, Duration), BenchError> {
+        self.start_under(Vec::new())
+    }
+
+    /// The same by another program: `before` is put in front of the server's words.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_under(&mut self, before: Vec<OsString>) -> Result<(Client, Duration), BenchError> {
         let port = free_port();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let config_path = self.dir.join("server.conf");
         fs::write(&config_path, self.config(port))?;
+        let values = [
+            ("{config}", config_path.display().to_string()),
+            ("{port}", port.to_string()),
+            ("{data}", self.file_path().display().to_string()),
+        ];
         let words = self.spec.words.iter().map(|word| match word.to_str() {
-            Some(text) => OsString::from(text.replace("{config}", &config_path.display().to_string())),
+            Some(text) => {
+                let mut text = text.to_owned();
+                values.iter().for_each(|(name, value)| text = text.replace(name, value));
+                OsString::from(text)
+            }
             None => word.clone(),
         });
         let (process, client, elapsed) =
-            launch(&self.name, words, &self.dir, || Client::connect(address).ok())?;
+            launch(&self.name, before.into_iter().chain(words), &self.dir, || Client::connect(address).ok())?;
         self.running = Some(Running { process, address });
         Ok((client, elapsed))
     }
@@ -140,10 +179,16 @@ impl Target {
         self.dir.join("Data.fs")
     }
 
+    /// The directory of its files.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Whether its objects are there after a new start.
     #[must_use]
     pub fn is_durable(&self) -> bool {
-        self.storage != StorageKind::Mapping
+        self.storage != StorageKind::Mapping && self.spec.is_lasting
     }
 
     /// Where it listens.

@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
@@ -74,6 +75,16 @@ pub fn memory(pid: u32) -> io::Result<Memory> {
 /// If there is no such process.
 pub fn descriptor_count(pid: u32) -> io::Result<usize> {
     Ok(std::fs::read_dir(format!("/proc/{pid}/fd"))?.count())
+}
+
+/// Lets this process, and the servers that it starts, have as many descriptors as the system allows: a thousand connections
+/// are more than many systems allow at first.
+///
+/// # Errors
+/// What the system says.
+pub fn allow_descriptors() -> io::Result<()> {
+    let limits = getrlimit(Resource::Nofile);
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: limits.maximum, maximum: limits.maximum })?)
 }
 
 /// What the run took place on.

@@ -91,5 +91,5 @@ fn ours() -> Result<ServerSpec, BenchError> {
         return Err(BenchError::Missing(format!("{} is not there; {how}", runzeo.display())));
     }
     let words = vec![runzeo.into(), "-C".into(), "{config}".into()];
-    Ok(ServerSpec { name: "runzeo".to_owned(), words })
+    Ok(ServerSpec::new("runzeo", words))
 }

@@ -82,7 +82,7 @@ fn measure(options: &Options) -> Result<(), BenchError> {
         |name: &str| options.only.is_empty() || options.only.iter().any(|text| name.contains(text.as_str()));
     let words = vec![runzeo.into(), "-C".into(), "{config}".into()];
     let plan = ClientPlan {
-        server: ServerSpec { name: "ours".to_owned(), words },
+        server: ServerSpec::new("ours", words),
         python: python.map_err(|error| BenchError::Missing(format!("Python's ZEO: {error}")))?,
         framing: if options.msgpack { Framing::Msgpack } else { Framing::Pickle },
         workloads: Workload::ALL.into_iter().filter(|workload| is_chosen(&workload.to_string())).collect(),
