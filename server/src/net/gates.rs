@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::spawn_blocking;
 
 use super::ConnectionOptions;
 use crate::background::Crew;
@@ -13,6 +13,9 @@ use crate::limits::Limit;
 
 /// As many as tokio has at most for what blocks.
 const THREAD_COUNT_MAX: usize = 512;
+
+/// What takes long.
+type Job = Box<dyn FnOnce() + Send>;
 
 /// Places that are taken by turns.
 #[derive(Debug)]
@@ -50,47 +53,53 @@ impl Gates {
     /// Answers a long question when it is its turn.
     pub(super) fn ask(self: &Arc<Self>, engine: &Engine, job: impl FnOnce() + Send + 'static) {
         let gates = Arc::clone(self);
-        let answer = move |job| gates.spawn_behind(job);
-        run(&self.questions, engine, Limit::AllQuestions, job, answer);
+        run(&self.questions, engine, Limit::AllQuestions, job, move |job| gates.spawn_behind(job));
     }
 
     /// Does it behind everything else. Not in simulated time, which would not wait for the threads of somebody else.
-    fn spawn_behind(&self, job: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    fn spawn_behind(&self, job: impl FnOnce() + Send + 'static) {
         match &self.answerers {
             Some(crew) if Handle::current().runtime_flavor() != RuntimeFlavor::CurrentThread => {
-                crew.spawn(job)
+                drop(crew.spawn(job));
             }
-            Some(_) | None => spawn_blocking(job),
+            Some(_) | None => drop(spawn_blocking(job)),
         }
     }
 
     /// Packs when it is its turn.
     pub(super) fn pack(&self, engine: &Engine, job: impl FnOnce() + Send + 'static) {
-        run(&self.packs, engine, Limit::Packs, job, spawn_blocking);
+        run(&self.packs, engine, Limit::Packs, job, |job| drop(spawn_blocking(job)));
     }
 }
 
-fn run<J: FnOnce() + Send + 'static>(
+/// Has it done by `spawn` as soon as there is a place, which it keeps until it has ended.
+fn run(
     places: &Arc<Semaphore>,
     engine: &Engine,
     limit: Limit,
-    job: J,
-    spawn: impl FnOnce(J) -> JoinHandle<()> + Send + 'static,
+    job: impl FnOnce() + Send + 'static,
+    spawn: impl FnOnce(Job) + Send + 'static,
 ) {
-    let place = Arc::clone(places).try_acquire_owned();
-    if place.is_err() {
-        engine.reached().count(limit);
+    let start = |place: OwnedSemaphorePermit| {
+        spawn(Box::new(move || {
+            // A panic is told by the hook, and its connection waits for an answer that does not come.
+            job();
+            drop(place);
+        }));
+    };
+    match Arc::clone(places).try_acquire_owned() {
+        Ok(place) => start(place),
+        Err(_) => {
+            engine.reached().count(limit);
+            let places = Arc::clone(places);
+            drop(tokio::spawn(async move {
+                // Nobody closes it.
+                if let Ok(place) = places.acquire_owned().await {
+                    start(place);
+                }
+            }));
+        }
     }
-    let places = Arc::clone(places);
-    drop(tokio::spawn(async move {
-        let _place = match place {
-            Ok(place) => Ok(place),
-            // Nobody closes it.
-            Err(_) => places.acquire_owned().await,
-        };
-        // A panic is told by the hook, and its connection waits for an answer that does not come.
-        let _ended = spawn(job).await;
-    }));
 }
 
 #[cfg(test)]
@@ -104,7 +113,7 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(10);
 
     /// Two jobs where one may run: the second runs when the first has ended, and is counted.
-    fn one_after_the_other(limit: Limit, run: fn(&Arc<Gates>, &Engine, Box<dyn FnOnce() + Send>)) {
+    fn one_after_the_other(limit: Limit, run: fn(&Arc<Gates>, &Engine, Job)) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
         let engine = Engine::new([], EngineOptions::default(), "now").unwrap();
         let gates = Gates::new(&ConnectionOptions {
@@ -115,7 +124,7 @@ mod tests {
         let (say, heard) = channel();
         let job = |name: &'static str, say: Sender<&'static str>| {
             let (let_go, is_let_go) = channel::<()>();
-            let job: Box<dyn FnOnce() + Send> = Box::new(move || {
+            let job: Job = Box::new(move || {
                 say.send(name).unwrap();
                 is_let_go.recv_timeout(PATIENCE).unwrap();
                 say.send("ended").unwrap();
