@@ -10,6 +10,8 @@ targets=("$@")
 if [ ${#targets[@]} -eq 0 ]; then mapfile -t targets < <(cargo fuzz list); fi
 # Where the programs are; by default they are built here.
 programs=${FUZZ_PROGRAMS:-target/$(rustc -vV | sed -n 's/^host: //p')/release}
+# Seconds after which an input is a finding, on the clock: whoever stops the programs for a while has it longer.
+patience=${FUZZ_PATIENCE:-120}
 ticks_per_second=$(getconf CLK_TCK)
 
 # The target's own, or that of messages.
@@ -23,9 +25,9 @@ run() {
   mkdir -p "corpus/$target" "artifacts/$target"
   local before
   before=$(find "artifacts/$target" -type f | wc -l)
-  # The limit of time of one input is long, since others come first.
+  # An input is given time for all those who come first; its own is in the log as slowest_unit_time_sec.
   chrt --idle 0 "$programs/$target" "corpus/$target" -dict="$(dictionary "$target")" -artifact_prefix="artifacts/$target/" \
-    -rss_limit_mb=2048 -timeout=120 -report_slow_units=60 -reload=0 -print_final_stats=1 >"$log" 2>&1 &
+    -rss_limit_mb=2048 -timeout="$patience" -report_slow_units="$patience" -reload=0 -print_final_stats=1 >"$log" 2>&1 &
   pid=$!
   while now=$(ticks $pid) && [ -n "$now" ]; do
     used=$now
