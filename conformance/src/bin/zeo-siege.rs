@@ -68,7 +68,14 @@ fn siege(options: &Options) -> Result<bool, Box<dyn std::error::Error>> {
     setrlimit(Resource::Nofile, limits)?;
     let guard = tempfile::TempDir::with_prefix("zeo-siege-")?;
     let server = ServerCommand { ready: Ready::Line, ..ServerCommand::chosen(options.server.as_deref())? };
-    let dir = options.dir.clone().unwrap_or_else(|| guard.path().to_owned());
+    let dir = match &options.dir {
+        Some(dir) => {
+            std::fs::create_dir_all(dir)?;
+            // The server has a working directory of its own.
+            std::path::absolute(dir)?
+        }
+        None => guard.path().to_owned(),
+    };
     let measured = Duration::from_secs(options.measured);
     if let Some(seconds) = options.together {
         let siege = Duration::from_secs(seconds);

@@ -77,7 +77,8 @@ fn stress(options: &Options) -> Result<bool, Box<dyn std::error::Error>> {
     let (dir, guard) = match &options.dir {
         Some(dir) => {
             std::fs::create_dir_all(dir)?;
-            (dir.clone(), None)
+            // The server has a working directory of its own.
+            (std::path::absolute(dir)?, None)
         }
         None => {
             let guard = tempfile::TempDir::with_prefix("zeo-stress-")?;
