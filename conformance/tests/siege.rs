@@ -11,6 +11,11 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use zeo_conformance::server::{Ready, ServerCommand};
 use zeo_conformance::siege::{Plan, run, together};
 
+/// That of `runzeo`: what the server keeps is judged, and the allocator decides about most of it.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// The first argument that makes this program the server.
 const SERVE_ARGUMENT: &str = "--serve";
 
@@ -41,13 +46,10 @@ fn main() -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
-/// With what README recommends to operators of hosts with the GNU C library, which otherwise keeps large blocks that were
-/// freed.
+/// This program again.
 fn server() -> Result<ServerCommand, Failed> {
     let program = std::env::current_exe()?;
-    let mut template =
-        vec!["env".into(), "MALLOC_MMAP_THRESHOLD_=131072".into(), "MALLOC_ARENA_MAX=2".into()];
-    template.extend([program.into(), SERVE_ARGUMENT.into(), "-C".into(), "{config}".into()]);
+    let template = vec![program.into(), SERVE_ARGUMENT.into(), "-C".into(), "{config}".into()];
     Ok(ServerCommand { template, ready: Ready::Line, is_python: false })
 }
 
