@@ -41,7 +41,7 @@ impl<'a> Abandoned<'a> {
         Some(Self { bytes })
     }
 
-    /// The attempts in front of a message, as far as its beginning tells.
+    /// The attempts in front of a message, as far as its beginning tells: the last ones may be the message itself.
     pub(crate) fn in_front_of(payload: &'a [u8]) -> Self {
         let mut lexer = Lexer::new(payload);
         let mut len = 0;
@@ -49,6 +49,15 @@ impl<'a> Abandoned<'a> {
             len = lexer.offset();
         }
         Self { bytes: payload.get(..len).unwrap_or_default() }
+    }
+
+    /// So many attempts in front of a message; `None` if it does not begin with them.
+    pub(crate) fn first(payload: &'a [u8], count: usize) -> Option<Self> {
+        let mut lexer = Lexer::new(payload);
+        for _ in 0..count {
+            attempt(&mut lexer)?;
+        }
+        Some(Self { bytes: payload.get(..lexer.offset())? })
     }
 
     /// Whether the message begins as it should.
@@ -146,6 +155,15 @@ mod tests {
         let payload = b"(K\x1dK\x00U\x06.reply(K\x1dK\x00U\x06.other(K\x04K\x00X\x06\x00\x00\x00.replyNt.";
         let envelope = Envelope::parse(payload, Framing::Pickle, &Limits::DEFAULT).unwrap();
         assert_eq!((envelope.id, envelope.abandoned), (MsgId::Int(4), Abandoned::NONE));
+    }
+
+    /// Found by the fuzz target `reply_roundtrip`: a result in the form `( .. o` can look like a message behind an attempt.
+    #[test]
+    fn a_result_that_looks_like_a_message_is_a_result_behind_attempts() {
+        let payload = b"(K\x05K\x00U\x06.reply(K\x06K\x00U\x06.reply(K\x07K\x00U\x04nameot.";
+        let envelope = Envelope::parse(payload, Framing::Pickle, &Limits::DEFAULT).unwrap();
+        assert_eq!(envelope.id, MsgId::Int(6));
+        assert_eq!(envelope.abandoned.as_bytes(), b"(K\x05K\x00U\x06.reply");
     }
 
     #[test]

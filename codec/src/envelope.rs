@@ -175,15 +175,18 @@ impl<'a> Envelope<'a> {
         Self::from_value(value, is_protocol1).ok_or(DecodeError::new(0, DecodeErrorKind::NotAnEnvelope))
     }
 
-    /// A message in protocol 1 with something in front of it. It is a pickle by itself; if what only looks like
-    /// that is a result, the opcodes that end it find too few marks.
+    /// A message in protocol 1 with something in front of it: each attempt leaves its mark and its three values on the stack. The
+    /// beginning alone does not tell, since a result can look like a message.
     fn parse_behind_attempts(payload: &'a [u8], limits: &Limits) -> Option<Self> {
-        let abandoned = Abandoned::in_front_of(payload);
-        if abandoned.is_empty() {
+        if Abandoned::in_front_of(payload).is_empty() {
             return None;
         }
-        let message = payload.strip_prefix(abandoned.as_bytes())?;
-        let envelope = Self::from_value(pickle::decode(message, limits).ok()?, true)?;
+        let (value, [mark_count, value_count]) = pickle::decode_above(payload, limits).ok()?;
+        let abandoned = Abandoned::first(payload, mark_count)?;
+        if abandoned.is_empty() || value_count != mark_count.checked_mul(3)? {
+            return None;
+        }
+        let envelope = Self::from_value(value, true)?;
         // Only a pickler of protocol 1 leaves attempts; a name of any other is from the middle of something strange.
         (envelope.flavor == PickleFlavor::Python2Protocol1).then_some(Self { abandoned, ..envelope })
     }

@@ -21,6 +21,7 @@ pub mod op;
 pub mod write;
 
 pub use lex::Lexer;
+pub(crate) use machine::decode_above;
 pub use machine::{decode, decode_pair, decode_prefix};
 pub use op::Op;
 pub use write::{PickleFlavor, PickleWriter};

@@ -48,6 +48,20 @@ pub fn decode_pair<'a>(pickles: &'a [u8], limits: &Limits) -> Result<[Value<'a>;
     Ok([machine.run(&mut lexer, limits)?, machine.run(&mut lexer, limits)?])
 }
 
+/// Decodes the pickle at the start of `pickle`, and tells how many marks, and how many values, it leaves below its own: those of
+/// pickles that were begun in front of it and never ended.
+///
+/// # Errors
+/// As [`decode`].
+pub(crate) fn decode_above<'a>(
+    pickle: &'a [u8],
+    limits: &Limits,
+) -> Result<(Value<'a>, [usize; 2]), DecodeError> {
+    let mut machine = Machine::new(limits.value_count);
+    let value = machine.run(&mut Lexer::new(pickle), limits)?;
+    Ok((value, [machine.marks.len(), machine.stack.len()]))
+}
+
 type NodeId = u32;
 
 /// A value under construction.
