@@ -89,14 +89,15 @@ impl Storage for SlowStorage {
     }
 }
 
-fn start() -> (TestServer, SyncSender<Result<(), ()>>) {
+fn slow_storage() -> (SlowStorage, SyncSender<Result<(), ()>>) {
     let (sender, receiver) = sync_channel(10);
-    let storage = SlowStorage {
-        memory: MemoryStorage::new("slow"),
-        votes: Arc::default(),
-        disk: Arc::new(Mutex::new(receiver)),
-    };
-    (TestServer::serving(Arc::new(storage), EngineOptions::default(), ConnectionOptions::default()), sender)
+    let disk = Arc::new(Mutex::new(receiver));
+    (SlowStorage { memory: MemoryStorage::new("slow"), votes: Arc::default(), disk }, sender)
+}
+
+fn start() -> (TestServer, SyncSender<Result<(), ()>>) {
+    let (storage, disk) = slow_storage();
+    (TestServer::serving(Arc::new(storage), EngineOptions::default(), ConnectionOptions::default()), disk)
 }
 
 fn load(oid: u64) -> Call<'static> {
@@ -130,13 +131,8 @@ fn readers_do_not_wait_for_the_disk() {
 
 #[test]
 fn readers_do_not_wait_for_a_vote_on_much_data() {
-    let (disk, receiver) = sync_channel(10);
-    let votes = Arc::<Gate>::default();
-    let storage = SlowStorage {
-        memory: MemoryStorage::new("slow"),
-        votes: Arc::clone(&votes),
-        disk: Arc::new(Mutex::new(receiver)),
-    };
+    let (storage, disk) = slow_storage();
+    let votes = Arc::clone(&storage.votes);
     // The thread that votes is the one that reads.
     let (options, connections) = (EngineOptions::default(), ConnectionOptions::default());
     let server = TestServer::on_threads(1, Arc::new(storage), options, connections, None);

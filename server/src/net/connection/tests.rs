@@ -424,6 +424,7 @@ async fn a_client_that_sends_much_lets_others_have_their_turn() {
     assert!(read_len.load(Ordering::Relaxed) - before > COUNT * data.len());
 }
 
+/// A commit lock may be held for a minute, by whoever has it, counted from when it was got.
 #[tokio::test(start_paused = true)]
 async fn the_clock_of_the_commit_lock_starts_with_the_lock_and_ends_with_it() {
     let limit = Duration::from_secs(60);
