@@ -128,6 +128,7 @@ const SCENARIOS: &[Scenario] = &[
     ("tool_zeopack", tools::zeopack),
     ("undo", past::undo),
     ("verification", connecting::verification),
+    ("torn_tail", servers::torn_tail),
     ("unknown_storage", servers::unknown_storage),
 ];
 

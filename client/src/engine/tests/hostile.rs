@@ -55,11 +55,11 @@ fn tids_that_do_not_rise() {
     let found = Invalidations { tid: Tid::from_u64(21), oids: Vec::new() };
     pair.server.reply(&asked, &Reply::Invalidations(found));
     ends(&mut pair, |error| matches!(error, ConnectionError::TidsGoBack { .. }));
-    // A verification that knows less than the registration did.
+    // A verification that knows less than the client does.
     let mut pair = Pair::new(Model::filled(10, &[(1, 7, None)]));
     pair.connect(20).unwrap();
     let asked = pair.asked_one();
-    let found = Invalidations { tid: Tid::from_u64(19), oids: vec![Oid::from_u64(1)] };
+    let found = Invalidations { tid: Tid::from_u64(9), oids: vec![Oid::from_u64(1)] };
     pair.server.reply(&asked, &Reply::Invalidations(found));
     ends(&mut pair, |error| matches!(error, ConnectionError::TidsGoBack { .. }));
 }
