@@ -23,7 +23,7 @@ use zeo_conformance::capture::{Event, Metadata, Record, Writer};
 use zeo_conformance::packets::Options;
 use zeo_conformance::packets::PacketWriter;
 use zeo_conformance::sniff::input::{self, Reading};
-use zeo_conformance::sniff::{Bounds, Sniffer, Stats};
+use zeo_conformance::sniff::{Bounds, Filter, Sniffer, Stats};
 
 const OBJECT_LEN: usize = 4096;
 /// Loads whose answers are read by one `read`.
@@ -150,12 +150,12 @@ fn decode_file(path: &Path) -> Result<u64, Box<dyn Error>> {
 
 fn sniff(path: &Path) -> Result<u64, Box<dyn Error>> {
     let mut sniffer = Sniffer::new(Bounds::default());
-    let mut stats = Stats::default();
+    let (mut stats, filter) = (Stats::default(), Filter::default());
     let mut count = 0;
     let reading = Reading { is_followed: false, options: Options { server_ports: vec![] } };
-    input::read(input::open(path, false)?, &reading, &mut |_| Ok(()), &mut |record| {
+    input::read(input::open(path, None)?, &reading, &mut |_| Ok(()), &mut |record| {
         sniffer.hear(record, &mut |message| {
-            stats.add(message);
+            stats.hear(message, &filter);
             count += 1;
             Ok(())
         })

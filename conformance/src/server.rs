@@ -4,9 +4,12 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::{self, ErrorKind, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
+
+use rustix::process::Signal;
 
 use crate::config::ServerConfig;
 pub use crate::ports::free_port;
@@ -126,6 +129,7 @@ pub struct Server {
     process: Process,
     address: SocketAddr,
     is_python: bool,
+    ready: Ready,
 }
 
 impl Server {
@@ -183,7 +187,8 @@ impl Server {
                     if let Some(greeting) = startup.greeting {
                         expect_greeting(name, address, greeting)?;
                     }
-                    return Ok(Self { process, address, is_python: server_command.is_python });
+                    let ServerCommand { is_python, ready, .. } = *server_command;
+                    return Ok(Self { process, address, is_python, ready });
                 }
                 // Between the choice of the port and its use by the server somebody else took it.
                 Err(ProcessError::Exit { .. })
@@ -215,7 +220,8 @@ impl Server {
     /// Ends it as an operator would, with SIGTERM.
     ///
     /// # Errors
-    /// [`ProcessError::Deadline`] if it goes on, [`ProcessError::Exit`] if its exit status is not 0.
+    /// [`ProcessError::Deadline`] if it goes on, [`ProcessError::Exit`] if its exit status is not 0; a server that is not ours
+    /// may be ended by the signal itself.
     pub fn stop(mut self) -> Result<(), ProcessError> {
         self.process.terminate()?;
         let mut ended = None;
@@ -230,7 +236,9 @@ impl Server {
             Some(status) => status,
             None => self.process.wait(STOP_LIMIT)?,
         };
-        if status.success() {
+        // Others may serve before they catch the signal, as Python's does, and be ended by it.
+        let is_ended_by_it = self.ready == Ready::Greeting && status.signal() == Some(Signal::TERM.as_raw());
+        if status.success() || is_ended_by_it {
             return Ok(());
         }
         let name = self.process.name().to_owned();

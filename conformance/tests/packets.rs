@@ -29,7 +29,7 @@ fn root() -> PathBuf {
 fn sniffed(name: &str) -> (Vec<String>, Vec<String>) {
     let mut sniffer = Sniffer::new(Bounds::default());
     let (mut messages, mut lost) = (Vec::new(), Vec::new());
-    let source = input::open(&root().join("fixtures/pcap").join(name), false).unwrap();
+    let source = input::open(&root().join("fixtures/pcap").join(name), None).unwrap();
     input::read(source, &Reading::default(), &mut |_| Ok(()), &mut |record| {
         sniffer.hear(record, &mut |message| {
             match message.kind {

@@ -16,13 +16,13 @@ pub enum CaptureError {
         source: io::Error,
     },
     /// The file does not begin as a capture does.
-    #[error("not a capture: it begins with {found:02x?}")]
+    #[error("offset 0: not a capture: it begins with {found:02x?}")]
     NotACapture {
         /// Its first bytes.
         found: Vec<u8>,
     },
     /// A capture of another version.
-    #[error("a capture of version {:?}; this program reads version {:?}", char::from(*found), char::from(MAGIC[6]))]
+    #[error("offset 6: a capture of version {:?}; this program reads version {:?}", char::from(*found), char::from(MAGIC[6]))]
     Version {
         /// The digit in its place.
         found: u8,

@@ -94,9 +94,12 @@ fn each_kind_of_damage_is_named_with_its_offset() {
     let end = written.len() - HEADER_LEN;
     assert_eq!(
         error(&|bytes| bytes[0] = b'z'),
-        "not a capture: it begins with [7a, 45, 4f, 43, 41, 50, 31, 0a]"
+        "offset 0: not a capture: it begins with [7a, 45, 4f, 43, 41, 50, 31, 0a]"
     );
-    assert_eq!(error(&|bytes| bytes[6] = b'2'), "a capture of version '2'; this program reads version '1'");
+    assert_eq!(
+        error(&|bytes| bytes[6] = b'2'),
+        "offset 6: a capture of version '2'; this program reads version '1'"
+    );
     assert!(error(&|bytes| bytes[8] = b'N').contains("has to be the metadata"));
     assert!(error(&|bytes| bytes[8 + HEADER_LEN] = b'?').starts_with("offset 8: record 'M': "));
     assert_eq!(
@@ -113,7 +116,7 @@ fn each_kind_of_damage_is_named_with_its_offset() {
         error(&|bytes| bytes.push(0)),
         format!("offset {}: more data after the end of the capture", end + 17)
     );
-    assert_eq!(error(&|bytes| bytes.clear()), "not a capture: it begins with []");
+    assert_eq!(error(&|bytes| bytes.clear()), "offset 0: not a capture: it begins with []");
 }
 
 #[test]

@@ -24,6 +24,9 @@ pub struct Arguments {
     /// NAME.pcapng, NAME.zeocap or NAME.zeocap.gz.
     #[arg(value_name = "TO")]
     to: PathBuf,
+    /// Replaces a file that is there already.
+    #[arg(long)]
+    force: bool,
     /// Of a file of packets, only connections to this port. May be repeated.
     #[arg(long, value_name = "PORT")]
     port: Vec<u16>,
@@ -36,7 +39,13 @@ enum Target {
 }
 
 impl Target {
-    fn create(path: &Path, metadata: &Metadata) -> io::Result<Self> {
+    fn create(path: &Path, may_replace: bool, metadata: &Metadata) -> io::Result<Self> {
+        if !may_replace && path.exists() {
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "it is there already; --force replaces it",
+            ));
+        }
         let is_named = |extension: &str| path.extension() == Some(OsStr::new(extension));
         if is_named("pcapng") {
             let out = BufWriter::with_capacity(256 * 1024, File::create(path)?);
@@ -67,13 +76,13 @@ impl Target {
 /// # Errors
 /// Those of the file that is written.
 pub fn run(arguments: &Arguments) -> Outcome {
-    let Arguments { from, to, port } = arguments;
+    let Arguments { from, to, force, port } = arguments;
     let reading = Reading { is_followed: false, options: Options { server_ports: port.clone() } };
     // Made by the metadata, used by the records that come behind it.
     let target = std::cell::RefCell::new(None);
-    let read = input::open(from, false).map_err(InputError::Open).and_then(|source| {
+    let read = input::open(from, None).map_err(InputError::Open).and_then(|source| {
         let mut begin = |metadata: &Metadata| {
-            *target.borrow_mut() = Some(Target::create(to, metadata)?);
+            *target.borrow_mut() = Some(Target::create(to, *force, metadata)?);
             Ok(())
         };
         input::read(source, &reading, &mut begin, &mut |record| match target.borrow_mut().as_mut() {

@@ -10,13 +10,14 @@ use clap::Args;
 use zeo_codec::session::Direction;
 
 use super::Outcome;
-use crate::capture::file::{self, FileReader};
-use crate::capture::{CaptureError, End, Event};
+use crate::capture::{End, Event, Metadata, Record};
+use crate::sniff::input::{self, InputError, Reading};
+use crate::sniff::printable;
 
 /// Shows what captures say about themselves, and their connections.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// Captures.
+    /// Captures, pcap or pcapng files, compressed or not; "-" for standard input.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 }
@@ -40,46 +41,46 @@ pub fn run(arguments: &Arguments, output: &mut impl Write) -> Outcome {
     let mut status = ExitCode::SUCCESS;
     for path in &arguments.files {
         writeln!(output, "{}", path.display())?;
-        let error = match file::open(path) {
-            Ok(mut reader) => {
-                writeln!(output, "  {}", serde_json::to_string(reader.metadata())?)?;
-                let (connections, error) = survey(&mut reader);
-                for (number, connection) in &connections {
-                    writeln!(output, "  connection {number} {connection}")?;
+        let mut connections = BTreeMap::<u32, Connection>::new();
+        let mut metadata = None;
+        let read = input::open(path, None).map_err(InputError::Open).and_then(|source| {
+            let mut begin = |found: &Metadata| {
+                metadata = Some(serde_json::to_string(found)?);
+                Ok(())
+            };
+            input::read(source, &Reading::default(), &mut begin, &mut |record| {
+                // Number 0 has the notes on the capture as a whole.
+                if record.connection != 0 {
+                    connections.entry(record.connection).or_default().hear(record);
                 }
-                error
-            }
-            Err(error) => Some(error),
-        };
-        if let Some(error) = error {
-            writeln!(output, "  {error}")?;
+                Ok(())
+            })
+        });
+        if let Some(metadata) = metadata {
+            writeln!(output, "  {}", printable(&metadata))?;
+        }
+        for (number, connection) in &connections {
+            writeln!(output, "  connection {number} {}", printable(&connection.to_string()))?;
+        }
+        if let Err(error) = read {
+            output.flush()?;
+            eprintln!("{}: {error}", path.display());
             status = ExitCode::FAILURE;
         }
     }
     Ok(status)
 }
 
-fn survey(reader: &mut FileReader) -> (BTreeMap<u32, Connection>, Option<CaptureError>) {
-    let mut connections = BTreeMap::<u32, Connection>::new();
-    loop {
-        let record = match reader.next_record() {
-            Ok(Some(record)) => record,
-            Ok(None) => return (connections, None),
-            Err(error) => return (connections, Some(error)),
-        };
-        // A note on the capture as a whole.
-        if record.connection == 0 {
-            continue;
-        }
-        let connection = connections.entry(record.connection).or_default();
-        connection.first.get_or_insert(record.time);
-        connection.last = record.time;
-        match record.event {
-            Event::Opened(endpoints) => connection.client = endpoints.client,
+impl Connection {
+    fn hear(&mut self, record: &Record<'_>) {
+        self.first.get_or_insert(record.time);
+        self.last = record.time;
+        match &record.event {
+            Event::Opened(endpoints) => self.client.clone_from(&endpoints.client),
             Event::Bytes { direction, bytes } => {
                 let count = match direction {
-                    Direction::FromClient => &mut connection.client_bytes,
-                    Direction::FromServer => &mut connection.server_bytes,
+                    Direction::FromClient => &mut self.client_bytes,
+                    Direction::FromServer => &mut self.server_bytes,
                 };
                 *count += bytes.len() as u64;
             }
@@ -88,11 +89,11 @@ fn survey(reader: &mut FileReader) -> (BTreeMap<u32, Connection>, Option<Capture
                     Direction::FromClient => "client",
                     Direction::FromServer => "server",
                 };
-                let how = match &end {
+                let how = match end {
                     End::Closed => "closed",
                     other => other.text(),
                 };
-                connection.ends.push(format!("{who} {how}"));
+                self.ends.push(format!("{who} {how}"));
             }
             Event::Note(_) => {}
         }

@@ -11,9 +11,10 @@ use clap::builder::PossibleValuesParser;
 use zeo_codec::{Method, Oid, Tid};
 
 use super::Outcome;
+use super::between::Signals;
 use crate::packets::Options;
 use crate::sniff::filter::parse_id;
-use crate::sniff::input::{self, InputError, Reading};
+use crate::sniff::input::{self, InputError, Reading, Stop};
 use crate::sniff::text::Lines;
 use zeo_server::auth::{DatabaseError, PasswordDatabase};
 
@@ -28,8 +29,8 @@ pub struct Arguments {
     /// What to show, and how.
     #[command(flatten)]
     view: View,
-    /// Goes on at the end of the file, which is still written.
-    #[arg(long, conflicts_with = "stats")]
+    /// Goes on at the end of the file, which is still written; with --stats until SIGINT or SIGTERM.
+    #[arg(long)]
     follow: bool,
     /// Of files of packets, only connections to this port. May be repeated.
     #[arg(long, value_name = "PORT")]
@@ -134,13 +135,14 @@ impl<W: Write> Screen<W> {
     /// # Errors
     /// Those of the output.
     pub fn show(&mut self, message: &Message<'_>) -> io::Result<()> {
+        if let Some(stats) = &mut self.stats {
+            stats.hear(message, &self.filter);
+            return Ok(());
+        }
         if !self.filter.accepts(message) {
             return Ok(());
         }
-        if let Some(stats) = &mut self.stats {
-            stats.add(message);
-            Ok(())
-        } else if self.is_json {
+        if self.is_json {
             json::write(message, self.lines.shown_len, &mut self.out)
         } else {
             self.lines.write(message, &mut self.out)
@@ -187,6 +189,21 @@ impl Found {
     }
 }
 
+/// From now on SIGINT and SIGTERM end what is followed, not the program.
+fn stop_at_a_signal(stop: &Stop) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let mut signals = runtime.block_on(async { Signals::catch() })?;
+    let stop = stop.clone();
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        runtime.block_on(signals.next());
+        stop.tell();
+        // One more does not wait for what is read.
+        runtime.block_on(signals.next());
+        std::process::exit(1);
+    })?;
+    Ok(())
+}
+
 /// Runs the command. The status is a failure if a file cannot be read to its end, or nothing in it is ZEO.
 ///
 /// # Errors
@@ -203,10 +220,15 @@ pub fn run(arguments: &Arguments, output: impl Write) -> Outcome {
     let mut status = ExitCode::SUCCESS;
     let options = Options { server_ports: arguments.port.clone() };
     let reading = Reading { is_followed: arguments.follow, options };
+    let stop = Stop::default();
+    if arguments.follow && arguments.view.stats {
+        stop_at_a_signal(&stop)?;
+    }
+    let until = arguments.follow.then_some(&stop);
     for path in &arguments.files {
         let mut sniffer = arguments.view.sniffer()?;
         let mut found = Found::default();
-        let read = input::open(path, arguments.follow).map_err(InputError::Open).and_then(|source| {
+        let read = input::open(path, until).map_err(InputError::Open).and_then(|source| {
             input::read(source, &reading, &mut |_| Ok(()), &mut |record| {
                 found.byte_count += record.byte_count();
                 sniffer.hear(record, &mut |message| {
@@ -230,8 +252,18 @@ pub fn run(arguments: &Arguments, output: impl Write) -> Outcome {
                 );
                 status = ExitCode::FAILURE;
             }
+            Ok(()) if found.byte_count == 0 && !arguments.port.is_empty() => {
+                screen.flush()?;
+                eprintln!(
+                    "{}: nothing was said on connections to the ports that were asked for",
+                    path.display()
+                );
+                status = ExitCode::FAILURE;
+            }
             Ok(()) => {}
             Err(InputError::Take(error)) => return Err(error.into()),
+            // It ends where it was being written.
+            Err(_) if stop.is_told() => {}
             Err(error) => {
                 // What was read before stands above it.
                 screen.flush()?;

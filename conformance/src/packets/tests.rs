@@ -62,7 +62,7 @@ fn said(file: Vec<u8>) -> (Said, Metadata, Result<(), InputError>) {
 fn packets_of(capture: &Path) -> Vec<u8> {
     let writer = std::cell::RefCell::new(None);
     input::read(
-        input::open(capture, false).unwrap(),
+        input::open(capture, None).unwrap(),
         &Reading::default(),
         &mut |metadata| {
             *writer.borrow_mut() = Some(PacketWriter::new(Vec::new(), metadata)?);

@@ -45,6 +45,8 @@ struct Files {
     metadata: Metadata,
     /// Of all connections as number 0, or of each that is open.
     writers: BTreeMap<u32, FileWriter>,
+    /// Something was written since it was last handed to the system.
+    is_dirty: bool,
 }
 
 impl Recording {
@@ -97,8 +99,8 @@ impl Recording {
         }
     }
 
-    /// Hands what was written to the system, so that others can read it; a compressed file stays as it is, it would
-    /// become larger.
+    /// Hands what was written to the system, so that others can read it, and it is there if this program is killed. A
+    /// compressed file becomes a few bytes larger by it.
     ///
     /// # Errors
     /// The first that there was since the last call, here or in [`write`](Self::write).
@@ -123,7 +125,8 @@ impl Recording {
 
 impl Files {
     fn create(path: &Path, existing: Existing, metadata: Metadata) -> io::Result<Self> {
-        let mut files = Self { path: path.to_owned(), existing, metadata, writers: BTreeMap::new() };
+        let mut files =
+            Self { path: path.to_owned(), existing, metadata, writers: BTreeMap::new(), is_dirty: true };
         if !path.to_string_lossy().contains(CONNECTION) {
             let writer = files.open(path)?;
             files.writers.insert(0, writer);
@@ -151,6 +154,7 @@ impl Files {
     }
 
     fn write(&mut self, record: &Record<'_>) -> io::Result<()> {
+        self.is_dirty = true;
         if let Some(writer) = self.writers.get_mut(&0) {
             return writer.write(record);
         }
@@ -168,10 +172,10 @@ impl Files {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        match self.path.extension().is_some_and(|extension| extension == "gz") {
-            true => Ok(()),
-            false => self.writers.values_mut().try_for_each(FileWriter::flush),
+        if !std::mem::take(&mut self.is_dirty) {
+            return Ok(());
         }
+        self.writers.values_mut().try_for_each(FileWriter::flush)
     }
 
     fn finish(self) -> io::Result<()> {

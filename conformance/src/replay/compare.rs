@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::decode::Names;
 
-use super::translate::Translation;
+use super::translate::{Translation, new_oids};
 
 /// What stands for what.
 #[derive(Debug)]
@@ -30,6 +30,12 @@ impl Default for Comparison {
 }
 
 impl Comparison {
+    /// The captured message with the oids of the live server, after learning those that both hand out here.
+    pub(super) fn with_live_oids(&mut self, captured: &str, live: &str) -> String {
+        self.translation.learn_oids(&new_oids(captured), &new_oids(live));
+        self.translation.apply_oids_to_text(captured).into_owned()
+    }
+
     /// Compares a message with the live one in its place, and learns the tids in both.
     pub(super) fn compare(&mut self, connection: u32, captured: &str, live: &str) -> Result<(), Unequal> {
         let (captured, live) = (json(captured), json(live));
@@ -211,6 +217,40 @@ mod tests {
         assert!(compare("3: a -> h'0400000000000011'", "3: a -> h'0400000000000101'"));
         assert!(!compare("4: a -> h'0400000000000011'", "4: a -> h'0400000000000201'"));
         assert!(!compare("5: a -> h'0400000000000099'", "5: a -> h'0400000000000201'"), "two for one");
+    }
+
+    #[test]
+    fn new_oids_are_mapped_one_to_one() {
+        let mut comparison = Comparison::default();
+        let mut compare = |captured: &str, live: &str| {
+            let captured = comparison.with_live_oids(captured, live);
+            comparison.compare(1, &captured, live).is_ok()
+        };
+        let [first, second, third, fourth] = [1_u64, 2, 101, 102].map(|oid| format!("h'{oid:016x}'"));
+        assert!(compare(
+            &format!("1: new_oids -> [{first}, {second}]"),
+            &format!("1: new_oids -> [{third}, {fourth}]")
+        ));
+        let notice = |oid: &str| format!("invalidateTransaction(h'0400000000000011', [{oid}])");
+        assert!(compare(&notice(&second), &notice(&fourth)));
+        assert!(!compare(&notice(&second), &notice(&second)), "another object");
+        assert!(!compare(&notice(&third), &notice(&fourth)), "two for one");
+        let record = |oid: u64| {
+            format!("2: loadBefore -> [h'80036370434308{oid:016x}7151', h'0400000000000011', None]")
+        };
+        assert!(compare(&record(2), &record(102)), "what a record refers to");
+        assert!(!compare(&record(2), &record(101)));
+        assert!(
+            !compare(
+                &format!("3: new_oids -> [{first}, {second}]"),
+                &format!("3: new_oids -> [h'00000000000000c9', {fourth}]"),
+            ),
+            "handed out for the second time"
+        );
+        assert!(
+            !compare("4: new_oids -> [h'0000000000000005']", &format!("4: new_oids -> [{third}]")),
+            "two for one"
+        );
     }
 
     /// A clock that has not moved on gives the next tid.

@@ -286,8 +286,9 @@ impl Play<'_> {
             Course::Replies => live.answer(course_expected, Some(text), &self.comparison.translation),
         };
         let said = course_expected.get(at);
+        let captured = said.map(|said| self.comparison.with_live_oids(&said.text, text));
         let is_old = self.plan.old.contains(&connection);
-        let taken = is_old.then(|| tolerance::take(said.map(|said| said.text.as_str()), text));
+        let taken = is_old.then(|| tolerance::take(captured.as_deref(), text));
         if taken == Some(Taken::Extra) && broken.is_none() {
             return;
         }
@@ -320,7 +321,7 @@ impl Play<'_> {
         self.report.compared_count += 1;
         let (captured_text, text) = match &taken {
             Some(Taken::Compared(captured, live)) => (captured.as_str(), live.as_str()),
-            Some(Taken::Extra) | None => (said.text.as_str(), text),
+            Some(Taken::Extra) | None => (captured.as_deref().unwrap_or(&said.text), text),
         };
         if let Err(Unequal { field, expected, got }) =
             self.comparison.compare(connection, captured_text, text)

@@ -15,7 +15,9 @@
 //! * Tids are others each time. The first that is met at a place stands for the one that was there, and from then on one
 //!   goes for the other, in what is said and in what is compared: in ids of loads, as tids of undos in base64, and one more
 //!   or less. So they are mapped one to one.
-//! * Oids have to be the same: a storage that is empty gives out the same ones. Records are compared byte for byte.
+//! * New oids may be others: those of an answer to `new_oids` stand for those that were handed out in the same place, one to
+//!   one, in messages and in what records refer to. How many there are has to be the same, and all other oids.
+//! * Records are compared byte for byte.
 //! * Times, dates, names of temporary files and digests count as equal. The time of a pack is put between the same
 //!   transactions.
 //! * JSON in the answer to a probe is compared as JSON.

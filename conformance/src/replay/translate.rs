@@ -1,5 +1,6 @@
-//! From the tids of a capture to those of a live server, in bytes.
+//! From the tids and oids of a capture to those of a live server, in bytes.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
@@ -7,13 +8,21 @@ use base64::prelude::BASE64_STANDARD;
 use jiff::civil::date;
 use jiff::tz::TimeZone;
 
-/// Known tids, the captured ones first. Those beside them, one more or less, are known as well.
+/// What stands in front of an oid, in messages and in the references of records: the opcodes of short strings, of Python 3 and
+/// Python 2, and those of msgpack.
+const OID_PREFIXES: [&[u8]; 4] = [b"C\x08", b"U\x08", b"\xc4\x08", b"\xa8"];
+
+/// Known tids, the captured ones first, and new oids that are others. Tids beside them, one more or less, are known as well.
 #[derive(Debug, Default)]
 pub(super) struct Translation {
     /// By what stands in a message.
     words: BTreeMap<Vec<u8>, Vec<u8>>,
     /// By the captured tid.
     tids: BTreeMap<u64, u64>,
+    /// By the captured oid, those that were handed out anew. All others are the same.
+    oids: BTreeMap<[u8; 8], [u8; 8]>,
+    /// Who they were handed out for, by the live oid.
+    handed_out: BTreeMap<[u8; 8], [u8; 8]>,
 }
 
 impl Translation {
@@ -34,10 +43,22 @@ impl Translation {
         self.words.insert(from, to);
     }
 
-    /// The message with live tids in place of captured ones: of the same length. With `is_pack`, times are between the same
-    /// transactions.
+    /// The live server has handed out these oids where the captured one had handed out those. What either of them had handed
+    /// out before stays what it was.
+    pub(super) fn learn_oids(&mut self, captured: &[[u8; 8]], live: &[[u8; 8]]) {
+        for (captured, live) in captured.iter().zip(live) {
+            if !self.oids.contains_key(captured) && !self.handed_out.contains_key(live) {
+                self.oids.insert(*captured, *live);
+                self.handed_out.insert(*live, *captured);
+            }
+        }
+    }
+
+    /// The message with live tids and oids in place of captured ones: of the same length. With `is_pack`, times are between the
+    /// same transactions.
     pub(super) fn apply(&self, payload: &[u8], is_pack: bool) -> Vec<u8> {
         let mut out = payload.to_vec();
+        self.apply_to_oids(&mut out);
         let mut at = 0;
         while at < out.len() {
             let found = [8, 12].into_iter().find_map(|len| {
@@ -60,16 +81,45 @@ impl Translation {
         out
     }
 
-    /// A text in which byte strings are hexadecimal, with live tids in place of captured ones.
+    /// A text in which byte strings are hexadecimal, with live tids and oids in place of captured ones.
     pub(super) fn apply_to_text(&self, text: &str) -> String {
-        let piece = |piece: &str| {
-            let tid = (piece.len() == 16).then(|| u64::from_str_radix(piece, 16).ok()).flatten()?;
-            let live = self.words.get(&tid.to_be_bytes()[..])?.first_chunk()?;
-            Some(format!("{:016x}", u64::from_be_bytes(*live)))
-        };
-        let pieces: Vec<String> =
-            text.split('\'').map(|text| piece(text).unwrap_or_else(|| text.to_owned())).collect();
-        pieces.join("'")
+        let text = self.apply_oids_to_text(text);
+        replace_bytes(&text, |bytes| {
+            let live = self.words.get(bytes).filter(|_| bytes.len() == 8)?;
+            Some(live.clone())
+        })
+    }
+
+    /// The same for oids only: those that are named, and those that records refer to.
+    pub(super) fn apply_oids_to_text<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        if self.oids.iter().all(|(captured, live)| captured == live) {
+            return Cow::Borrowed(text);
+        }
+        Cow::Owned(replace_bytes(text, |bytes| {
+            if let Ok(oid) = <[u8; 8]>::try_from(bytes) {
+                return self.oids.get(&oid).map(|live| live.to_vec());
+            }
+            let mut record = bytes.to_vec();
+            self.apply_to_oids(&mut record);
+            Some(record)
+        }))
+    }
+
+    fn apply_to_oids(&self, out: &mut [u8]) {
+        let mut at = 0;
+        while at < out.len() {
+            let (head, rest) = out.split_at_mut(at);
+            let is_oid = OID_PREFIXES.iter().any(|prefix| head.ends_with(prefix));
+            if is_oid
+                && let Some(place) = rest.first_chunk_mut()
+                && let Some(live) = self.oids.get(place)
+            {
+                *place = *live;
+                at += place.len();
+            } else {
+                at += 1;
+            }
+        }
     }
 
     /// Times are doubles behind `G`, in a pickle, or `cb`, in msgpack.
@@ -101,6 +151,25 @@ impl Translation {
         }
         before.map(|(from, live)| live + (captured - from))
     }
+}
+
+/// The text with the hexadecimal strings in quotation marks as `replace` has them, if it has.
+fn replace_bytes(text: &str, replace: impl Fn(&[u8]) -> Option<Vec<u8>>) -> String {
+    let piece = |text: &str| {
+        let is_hexadecimal = !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let bytes = is_hexadecimal.then(|| hex::decode(text).ok()).flatten()?;
+        replace(&bytes).map(hex::encode)
+    };
+    let pieces: Vec<String> =
+        text.split('\'').map(|text| piece(text).unwrap_or_else(|| text.to_owned())).collect();
+    pieces.join("'")
+}
+
+/// The oids of an answer to `new_oids`, as the codec renders it; none if it is something else.
+pub(super) fn new_oids(text: &str) -> Vec<[u8; 8]> {
+    let Some((_, answer)) = text.split_once(": new_oids -> ") else { return Vec::new() };
+    let oid = |text: &str| <[u8; 8]>::try_from(hex::decode(text).ok()?).ok();
+    answer.split('\'').filter_map(oid).collect()
 }
 
 /// The time of a tid, in seconds since 1970 (protocol reference 14.3).

@@ -12,6 +12,7 @@ use super::facts::Facts;
 use super::keys::Exchange;
 use super::message::{Kind, Message};
 use super::pending::Pending;
+use super::printable;
 
 /// Takes messages. An error ends everything.
 pub type Show<'s> = dyn FnMut(&Message<'_>) -> std::io::Result<()> + 's;
@@ -274,7 +275,7 @@ impl Conversation {
         show: &mut Show<'_>,
     ) -> std::io::Result<()> {
         self.facts.clear();
-        let text: String = text.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+        let text = printable(text);
         show(&Message {
             remark: Some(&text),
             ..message(self.number, time, direction, kind, offset, &self.facts)
@@ -350,7 +351,7 @@ impl Conversation {
                         let dialect = dialect.unwrap_or(Dialect::Z5);
                         self.facts.add_call(method, envelope, &dialect, &limits);
                     }
-                    None => shown.other_name = Some(printable(&envelope.name)),
+                    None => shown.other_name = Some(printable_name(&envelope.name)),
                 }
                 if !is_one_way && direction == Direction::FromClient {
                     let (oid, txn) = (self.facts.oids.first().copied(), self.facts.txn);
@@ -467,7 +468,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn printable(name: &[u8]) -> String {
-    let text = String::from_utf8_lossy(name);
-    text.chars().take(64).map(|c| if c.is_control() { '?' } else { c }).collect()
+fn printable_name(name: &[u8]) -> String {
+    const SHOWN_COUNT: usize = 64;
+    printable(&String::from_utf8_lossy(name)).chars().take(SHOWN_COUNT).collect()
 }

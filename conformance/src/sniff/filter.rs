@@ -21,11 +21,17 @@ pub struct Filter {
 }
 
 impl Filter {
+    /// Whether anything is shown of a connection.
+    #[must_use]
+    pub fn accepts_connection(&self, connection: u32) -> bool {
+        self.connections.is_empty() || self.connections.contains(&connection)
+    }
+
     /// Whether a message is shown.
     #[must_use]
     pub fn accepts(&self, message: &Message<'_>) -> bool {
-        let Self { methods, oids, tids, connections, is_errors_only } = self;
-        if !connections.is_empty() && !connections.contains(&message.connection) {
+        let Self { methods, oids, tids, connections: _, is_errors_only } = self;
+        if !self.accepts_connection(message.connection) {
             return false;
         }
         match message.kind {

@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io::{self, BufReader, ErrorKind, Read, Stdin};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use flate2::bufread::MultiGzDecoder;
@@ -55,16 +57,36 @@ pub struct Reading {
     pub options: Options,
 }
 
-/// A file, or standard input as `-`.
+/// When a file that is followed has been followed for long enough. Clones are the same.
+#[derive(Debug, Clone, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// From now on it ends where it ends.
+    pub fn tell(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it does.
+    #[must_use]
+    pub fn is_told(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A file, or standard input as `-`; with `until` its end is waited at until then.
 ///
 /// # Errors
 /// Those of the file system.
-pub fn open(path: &Path, is_followed: bool) -> io::Result<Box<dyn Read + Send>> {
+pub fn open(path: &Path, until: Option<&Stop>) -> io::Result<Box<dyn Read + Send>> {
     if path.as_os_str() == "-" {
         return Ok(Box::new(StdinReader(io::stdin())));
     }
     let file = File::open(path)?;
-    Ok(if is_followed { Box::new(Followed(file)) } else { Box::new(file) })
+    Ok(match until {
+        Some(stop) => Box::new(Followed(file, stop.clone())),
+        None => Box::new(file),
+    })
 }
 
 struct StdinReader(Stdin);
@@ -76,14 +98,14 @@ impl Read for StdinReader {
 }
 
 /// A file that somebody still writes: its end is waited at.
-struct Followed(File);
+struct Followed(File, Stop);
 
 impl Read for Followed {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             match self.0.read(buffer)? {
                 // There is no portable way to be told.
-                0 if !buffer.is_empty() => std::thread::sleep(FOLLOW_TIME),
+                0 if !buffer.is_empty() && !self.1.is_told() => std::thread::sleep(FOLLOW_TIME),
                 len => return Ok(len),
             }
         }

@@ -1,6 +1,7 @@
 //! Messages as lines of JSON, for programs. What does not apply is left out.
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use serde::Serialize;
 use zeo_codec::MsgId;
@@ -46,6 +47,12 @@ struct Line<'a> {
     text: Option<String>,
 }
 
+/// So many nanoseconds of these. One division gives the number that is written with the fewest digits.
+#[expect(clippy::cast_precision_loss, reason = "a hundred days are below 2^53")]
+fn quotient(time: Duration, unit: f64) -> f64 {
+    time.as_nanos() as f64 / unit
+}
+
 /// Writes one line. With `shown_len` contents are shown, cut after so many bytes and items.
 ///
 /// # Errors
@@ -53,7 +60,7 @@ struct Line<'a> {
 pub fn write(message: &Message<'_>, shown_len: Option<usize>, out: &mut impl Write) -> io::Result<()> {
     let facts = message.facts;
     let line = Line {
-        time: message.time.as_secs_f64(),
+        time: quotient(message.time, 1e9),
         connection: message.connection,
         from: message.direction.map(|direction| match direction {
             Direction::FromClient => "client",
@@ -68,7 +75,7 @@ pub fn write(message: &Message<'_>, shown_len: Option<usize>, out: &mut impl Wri
         method: message.name(),
         offset: message.offset,
         bytes: message.len,
-        latency_us: message.latency.map(|latency| latency.as_secs_f64() * 1e6),
+        latency_us: message.latency.map(|latency| quotient(latency, 1e3)),
         oids: facts.oids.iter().map(ToString::to_string).collect(),
         tids: facts.tids.iter().map(|(role, tid)| (role.name().to_owned(), tid.to_string().into())).collect(),
         data_bytes: facts.data_len,

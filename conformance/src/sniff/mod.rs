@@ -31,5 +31,11 @@ pub use message::{Kind, Message, MissingNote};
 pub use sniffer::{Bounds, Sniffer};
 pub use stats::Stats;
 
+/// Text of strangers, as a terminal may be given it: without control characters.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
 #[cfg(test)]
 mod tests;

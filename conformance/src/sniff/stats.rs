@@ -9,13 +9,14 @@ use serde_json::{Value, json};
 use zeo_codec::Method;
 use zeo_codec::session::Direction;
 
+use super::filter::Filter;
 use super::lock::{Lock, Locks};
 use super::message::{Kind, Message};
 
 /// Latencies beyond an hour count as one.
 const LATENCY_MAX_NS: u64 = 3_600_000_000_000;
 
-/// Figures of all messages that it was shown. The memory that it takes does not grow with their number.
+/// Figures of messages. The memory that it takes does not grow with their number.
 #[derive(Debug, Default)]
 pub struct Stats {
     methods: BTreeMap<Option<Method>, Figures>,
@@ -70,8 +71,23 @@ impl Times {
 }
 
 impl Stats {
-    /// Counts a message.
-    pub fn add(&mut self, message: &Message<'_>) {
+    /// Hears any message, and counts those that the filter accepts.
+    ///
+    /// Who waits for whom shows only when all is heard that anybody says. So the commit lock's figures are those of the chosen
+    /// connections, whatever else the filter leaves out.
+    pub fn hear(&mut self, message: &Message<'_>, filter: &Filter) {
+        if filter.accepts(message) {
+            self.add(message);
+        }
+        let lock = self.locks.hear(message).filter(|_| filter.accepts_connection(message.connection));
+        match lock {
+            Some(Lock::Got(waited)) => self.waits.add(waited),
+            Some(Lock::Released(held)) => self.holds.add(held),
+            None => {}
+        }
+    }
+
+    fn add(&mut self, message: &Message<'_>) {
         let Message { time, direction, kind, method, len, latency, .. } = message;
         self.first.get_or_insert(*time);
         self.last = self.last.max(*time);
@@ -99,11 +115,6 @@ impl Stats {
             Kind::Hello | Kind::KeepAlive | Kind::Note | Kind::Ended => {}
         }
         self.message_count += u64::from(*len > 0);
-        match self.locks.hear(message) {
-            Some(Lock::Got(waited)) => self.waits.add(waited),
-            Some(Lock::Released(held)) => self.holds.add(held),
-            None => {}
-        }
     }
 
     /// The figures as an object.

@@ -150,8 +150,6 @@ fn waiting_for_the_commit_lock_is_what_lies_before_the_others_release() {
     };
     let reply =
         |id: u8, result: &[u8]| framed(&[&[0x94, id, 0, 0xa6], b".reply".as_slice(), result].concat());
-    let mut stats = Stats::default();
-    let mut sniffer = Sniffer::new(Bounds::default());
     let mut records = Vec::new();
     for connection in [1, 2] {
         records.push(opened(0, connection));
@@ -172,20 +170,36 @@ fn waiting_for_the_commit_lock_is_what_lies_before_the_others_release() {
     ] {
         records.push(owned(time_us, connection, direction, message));
     }
-    for record in &records {
-        sniffer
-            .hear(record, &mut |message| {
-                stats.add(message);
-                Ok(())
-            })
-            .unwrap();
-    }
+    let stats_with = |filter: &Filter| {
+        let mut stats = Stats::default();
+        let mut sniffer = Sniffer::new(Bounds::default());
+        for record in &records {
+            sniffer
+                .hear(record, &mut |message| {
+                    stats.hear(message, filter);
+                    Ok(())
+                })
+                .unwrap();
+        }
+        stats
+    };
+    let stats = stats_with(&Filter::default());
     let json = stats.json();
-    let us = |lock: &str, what: &str| json["commit_lock"][lock][what].as_f64().unwrap();
-    assert_eq!(us("waited", "count"), 2.0);
-    assert!((us("waited", "max_us") - 8000.0).abs() < 10.0, "{json}");
-    assert!(us("waited", "p50_us") < 1.0, "{json}");
-    assert!((us("held", "max_us") - 9000.0).abs() < 10.0, "{json}");
+    let us =
+        |json: &serde_json::Value, lock: &str, what: &str| json["commit_lock"][lock][what].as_f64().unwrap();
+    let votes = Filter { methods: vec!["vote".to_owned()], ..Filter::default() };
+    let votes = stats_with(&votes).json();
+    for json in [&json, &votes] {
+        assert_eq!(us(json, "waited", "count"), 2.0);
+        assert!((us(json, "waited", "max_us") - 8000.0).abs() < 10.0, "{json}");
+        assert!(us(json, "waited", "p50_us") < 1.0, "{json}");
+        assert!((us(json, "held", "max_us") - 9000.0).abs() < 10.0, "{json}");
+    }
+    assert_eq!(votes["methods"].as_object().unwrap().len(), 1, "{votes}");
+    // It waited for one that is left out.
+    let second = stats_with(&Filter { connections: vec![2], ..Filter::default() }).json();
+    assert_eq!(us(&second, "waited", "count"), 1.0);
+    assert!((us(&second, "waited", "max_us") - 8000.0).abs() < 10.0, "{second}");
     assert!((json["methods"]["vote"]["latency"]["max_us"].as_f64().unwrap() - 9000.0).abs() < 10.0, "{json}");
     assert!(stats.to_string().contains("waiting for the commit lock"), "{stats}");
 }
@@ -239,7 +253,7 @@ fn every_message_of_pythons_peers_is_read_and_every_reply_has_its_call() {
             }
             Ok(())
         };
-        let source = input::open(&path, false).unwrap();
+        let source = input::open(&path, None).unwrap();
         let mut take = |record: &Record<'_>| sniffer.hear(record, &mut show);
         input::read(source, &input::Reading::default(), &mut |_| Ok(()), &mut take).unwrap();
     }

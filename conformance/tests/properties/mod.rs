@@ -55,7 +55,7 @@ pub fn packets(input: &[u8]) {
     let source = Box::new(Cursor::new(input.to_vec()));
     let mut show = |message: &Message<'_>| {
         assert!(filter.accepts(message));
-        stats.add(message);
+        stats.hear(message, &filter);
         shown.clear();
         json::write(message, Some(16), &mut shown)?;
         let value: serde_json::Value = serde_json::from_slice(&shown).unwrap();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use zeo_codec::session::Direction;
-use zeo_conformance::capture::{Event, Metadata, Record, file};
+use zeo_conformance::capture::{Endpoints, Event, Metadata, Record, file};
 
 use crate::world::{Result, World};
 
@@ -55,6 +55,38 @@ pub(crate) fn a_capture_is_not_overwritten() -> Result {
     let metadata = file::open(&world.path("a.zeocap"))?.metadata().clone();
     assert_eq!(metadata.client, "ZEO 6.2 python=3.13".parse().ok());
     assert_eq!(metadata.server, "zeo-server 0.1".parse().ok());
+    Ok(())
+}
+
+pub(crate) fn converting_overwrites_nothing() -> Result {
+    let world = World::new()?;
+    capture(&world.path("a.zeocap"), true, b"\0\0\0\x02M5")?;
+    for target in ["b.pcapng", "b.zeocap", "b.zeocap.gz"] {
+        let path = world.path(target);
+        std::fs::write(&path, "mine")?;
+        let said = world.run(&["convert", "a.zeocap", target])?;
+        assert!(!said.is_good && said.complaint.contains("--force replaces it"), "{}", said.complaint);
+        assert_eq!(std::fs::read_to_string(&path)?, "mine");
+        world.printed(&["convert", "--force", "a.zeocap", target])?;
+        assert!(world.printed(&["info", target])?.contains("6 bytes of the client"), "{target}");
+    }
+    Ok(())
+}
+
+/// A capture may come from anybody.
+pub(crate) fn what_is_shown_of_strangers() -> Result {
+    let world = World::new()?;
+    let mut writer = file::create(&world.path("a.zeocap"), &Metadata::default())?;
+    let client = "\u{1b}[2J\u{7f}\u{9b}2J".to_owned();
+    let endpoints = Endpoints { client, ..Endpoints::default() };
+    let event = Event::Opened(Box::new(endpoints));
+    writer.write(&Record { time: Duration::ZERO, connection: 1, event })?;
+    writer.finish()?.close()?;
+    for command in ["info", "sniff"] {
+        let text = world.printed(&[command, "a.zeocap"])?;
+        assert!(text.contains("from ?[2J??2J"), "{text}");
+        assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text}");
+    }
     Ok(())
 }
 

@@ -102,6 +102,45 @@ pub(crate) fn a_recording_is_followed() -> Result {
     Ok(server.stop()?)
 }
 
+/// Until somebody has seen enough.
+pub(crate) fn figures_of_what_is_followed() -> Result {
+    let world = World::new()?;
+    let bytes = fixture("6.2-6.2-msgpack/commit.zeocap.gz")?;
+    let path = world.path("a.zeocap");
+    // It ends within a record, as what is still written may.
+    let len = bytes.len() - 30;
+    std::fs::write(&path, &bytes[..len])?;
+    let mut tool = world.tool(&["sniff", "--follow", "--stats", "--json", "a.zeocap"])?;
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(tool.process.try_wait()?.is_none(), "more may come: {}", tool.process.log_text());
+    assert!(tool.stop(Signal::INT)?.success(), "{}", tool.process.log_text());
+    let said = world.run(&["sniff", "--stats", "--json", "a.zeocap"])?;
+    assert!(said.complaint.contains("the capture ends here") && !said.is_good, "{}", said.complaint);
+    assert_eq!(tool.text(), said.out);
+    assert!(said.out.contains("\"tpc_finish\""), "{}", said.out);
+    Ok(())
+}
+
+/// It is killed after a moment.
+pub(crate) fn a_compressed_recording_survives() -> Result {
+    let world = World::new()?;
+    let server = world.server(&world.config())?;
+    let to = server.address().to_string();
+    let mut recorder = world.tool(&["record", "127.0.0.1:0", &to, "-o", "a.zeocap.gz"])?;
+    let address = recorder.address(true)?;
+    run(visit(builder(&address)?))?;
+    let is_written = || {
+        let said = world.run(&["sniff", "a.zeocap.gz"]).ok()?;
+        said.out.contains(" 1 < #5     tpc_finish").then_some(())
+    };
+    zeo_conformance::process::poll_until(crate::world::SOON, is_written).ok_or("nothing is written")?;
+    recorder.stop(Signal::KILL)?;
+    let said = world.run(&["sniff", "a.zeocap.gz"])?;
+    assert!(said.out.contains(" 1 < #5     tpc_finish"), "{}", said.out);
+    assert!(said.complaint.contains("the capture ends here"), "{}", said.complaint);
+    Ok(server.stop()?)
+}
+
 /// Two servers, each with a client that greets.
 fn two_servers(path: &Path) -> Result {
     let mut out = PacketWriter::new(File::create(path)?, &Metadata::default())?;
@@ -137,7 +176,6 @@ pub(crate) fn of_packets_only_one_port() -> Result {
         (&["8200"], &["8200"]),
         (&["8100"], &["8100"]),
         (&["8100", "8200"], &["8100", "8200"]),
-        (&["8300"], &[]),
     ] {
         let options = ports.iter().flat_map(|port| ["--port", port]);
         let args: Vec<&str> = ["sniff"].into_iter().chain(options).chain([path.as_str()]).collect();
@@ -150,5 +188,8 @@ pub(crate) fn of_packets_only_one_port() -> Result {
         assert_eq!(servers, expected, "{ports:?}: {text}");
         assert_eq!(text.matches("hello").count(), 2 * expected.len(), "{ports:?}: {text}");
     }
+    let said = world.run(&["sniff", "--port", "8300", &path])?;
+    assert!(!said.is_good && said.out.is_empty(), "{}", said.out);
+    assert!(said.complaint.contains("nothing was said on connections to the ports"), "{}", said.complaint);
     Ok(())
 }
