@@ -292,6 +292,9 @@ pub enum ConnectionError {
     /// A result is `None` where the method always has one.
     #[error("the server answers {0} with None")]
     NoResult(Method),
+    /// A result is something else where the method always has a dict.
+    #[error("the server answers {0} with something that is no dict")]
+    NotADict(Method),
     /// A revision that is not the one that was asked for.
     #[error("object {oid} before {before}: the server answers with serial {serial}, superseded by {end:?}")]
     BadRevision {

@@ -9,6 +9,7 @@ mod runtime;
 mod transaction;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use methods::{Invalidations, Prefetch, RecordIteration, TransactionIterator};
 pub use transaction::{Transaction, Vote};
@@ -35,6 +36,17 @@ pub struct Client {
     /// Goes first: it tells the tasks to end.
     client: crate::Client,
     runtime: Arc<Runtime>,
+}
+
+impl Client {
+    /// Waits for what the async client does, for so long at most: `None` if it takes longer.
+    pub(crate) fn within<'c, R, F: Future<Output = R>>(
+        &'c self,
+        limit: Duration,
+        work: impl FnOnce(&'c crate::Client) -> F,
+    ) -> Option<R> {
+        self.runtime.block_on(async { tokio::time::timeout(limit, work(&self.client)).await.ok() })
+    }
 }
 
 impl Builder {

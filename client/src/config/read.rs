@@ -31,7 +31,7 @@ const COMMON: [&str; 11] = [
     "client-label",
 ];
 /// The keys of `<clientstorage>` alone.
-const OF_CLIENTSTORAGE: [&str; 3] = ["cache-path", "server-sync", "wait-timeout"];
+const OF_CLIENTSTORAGE: [&str; 4] = ["cache-path", "disconnect-poll", "server-sync", "wait-timeout"];
 /// The keys of `<zeoclient>` alone.
 const OF_ZEOCLIENT: [&str; 9] = [
     "client",
@@ -102,7 +102,7 @@ pub(super) fn section(section: &Section, environment: &dyn Environment) -> Resul
         server_sync: fields.convert("server-sync", boolean)?.unwrap_or(default.server_sync),
         wait_timeout: seconds("wait-timeout")?.unwrap_or(default.wait_timeout),
         waits: fields.convert("wait", boolean)?.unwrap_or(default.waits),
-        disconnect_poll: seconds("min-disconnect-poll")?,
+        disconnect_poll: seconds("min-disconnect-poll")?.or(seconds("disconnect-poll")?),
         disconnect_poll_max: seconds("max-disconnect-poll")?,
         label: fields.text("client-label"),
         tls: tls(section, is_zeoclient, environment)?,

@@ -20,8 +20,9 @@ pub struct ServerInfo {
 }
 
 impl ServerInfo {
-    pub(super) fn from_reply(reply: &Reply<'_>) -> Self {
-        let Reply::Value(info) = reply else { return Self::default() };
+    /// `None` if it is no dict.
+    pub(super) fn from_reply(reply: &Reply<'_>) -> Option<Self> {
+        let Reply::Value(info @ Value::Dict(_)) = reply else { return None };
         let name = |name| info.get(name).and_then(text).unwrap_or_default().to_owned();
         let truth = |name| info.get(name).and_then(Value::as_int).is_some_and(|number| number != 0);
         let interfaces = info.get("interfaces").and_then(Value::as_sequence).unwrap_or_default();
@@ -33,7 +34,7 @@ impl ServerInfo {
             ..Self::default()
         };
         found.change(info);
-        found
+        Some(found)
     }
 
     /// Takes over the numbers that a commit has changed.
@@ -78,7 +79,7 @@ mod tests {
                 Value::List(vec![Value::List(vec![bytes("ZODB.interfaces"), bytes("IBlobStorage")])]),
             ),
         ]));
-        let info = ServerInfo::from_reply(&info);
+        let info = ServerInfo::from_reply(&info).unwrap();
         assert_eq!((&*info.name, info.object_count, info.supports_undo), ("Data.fs", 7, true));
         assert!(info.provides("IBlobStorage"));
     }

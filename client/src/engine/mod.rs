@@ -337,7 +337,8 @@ impl<T> Engine<T> {
         match to {
             Waiting::Nobody => Ok(()),
             Waiting::Info => {
-                self.info = ServerInfo::from_reply(&result.map_err(ConnectionError::Refused)?);
+                let info = ServerInfo::from_reply(&result.map_err(ConnectionError::Refused)?);
+                self.info = info.ok_or(ConnectionError::NotADict(Method::GetInfo))?;
                 self.stage = Stage::Ready;
                 Ok(())
             }

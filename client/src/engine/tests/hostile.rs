@@ -102,6 +102,15 @@ fn results_of_the_wrong_type() {
     let asked = pair.asked_one();
     pair.server.reply(&asked, &Value::from("data"));
     ends(&mut pair, |error| matches!(error, ConnectionError::Malformed { what: "loadBefore", .. }));
+    // What the server says about itself.
+    for wrong in [Value::Int(7), Value::List(Vec::new())] {
+        let mut pair = Pair::new(Model::default());
+        pair.connect(10).unwrap();
+        let asked = pair.asked_one();
+        assert_eq!(asked.method, Method::GetInfo);
+        pair.server.reply(&asked, &wrong);
+        ends(&mut pair, |error| matches!(error, ConnectionError::NotADict(Method::GetInfo)));
+    }
 }
 
 #[test]

@@ -63,11 +63,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 
 fn load(arguments: &Arguments, client: &Client) -> Result<Revision, Failure> {
     let oid = arguments.oid;
-    let load_before = |before: Tid| match client.load_before(oid, before) {
-        Err(error) if error.is_no_such_object() => {
+    let timeout = arguments.server.timeout();
+    let load_before = |before: Tid| match client.within(timeout, |client| client.load_before(oid, before)) {
+        None => Err(Failure::from(format!("the server has not answered within {timeout:?}"))),
+        Some(Err(error)) if error.is_no_such_object() => {
             Err(Failure::from(format!("there is no object {oid}, or no more: {error}")))
         }
-        found => Ok(found?),
+        Some(found) => Ok(found?),
     };
     if let Some(serial) = arguments.serial {
         let before = serial.next().ok_or("there is no such transaction")?;

@@ -14,6 +14,9 @@ use crate::{Access, Address, Builder, ClientConfig};
 const PAUSE: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
+/// The only storage of most servers.
+const STORAGE: &str = "1";
+
 /// The options of a server.
 #[derive(Debug, Args)]
 pub(super) struct ServerOptions {
@@ -21,9 +24,9 @@ pub(super) struct ServerOptions {
     #[arg(short, long, value_name = "ADDRESS", default_value = "127.0.0.1:8100")]
     address: Address,
 
-    /// Which of its storages
-    #[arg(short = 'S', long, value_name = "NAME", default_value = "1")]
-    storage: String,
+    /// Which of its storages, 1 by default; status shows all by default
+    #[arg(short = 'S', long, value_name = "NAME")]
+    storage: Option<String>,
 
     /// Take server, storage and TLS from the section clientstorage or zeoclient of this file
     #[arg(short = 'C', long, value_name = "FILE", conflicts_with_all = ["address", "storage"])]
@@ -54,8 +57,16 @@ impl ServerOptions {
     pub(super) fn place(&self) -> Result<Place, Failure> {
         Ok(match &self.config {
             Some(path) => Place::new(ClientConfig::load(path)?),
-            None => Place::at(self.address.clone(), &self.storage, self.timeout),
+            None => {
+                let storage = self.storage.as_deref().unwrap_or(STORAGE);
+                Place::at(self.address.clone(), storage, self.timeout)
+            }
         })
+    }
+
+    /// The storage that was asked for, if one was: in a file always.
+    pub(super) fn wanted_storage<'p>(&self, place: &'p Place) -> Option<&'p str> {
+        (self.storage.is_some() || self.config.is_some()).then(|| place.storage())
     }
 
     /// How long to wait for it.

@@ -49,7 +49,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let answer = match place.plain_address() {
         Some(address) => {
             let answer = probe(address, arguments.server.timeout());
-            answer.map_err(|error| format!("{address}: {error}"))?
+            let mut answer = answer.map_err(|error| format!("{address}: {error}"))?;
+            if let Some(wanted) = arguments.server.wanted_storage(&place) {
+                answer.storages.retain(|name, _| name == wanted);
+                if answer.storages.is_empty() {
+                    return Err(format!("{address}: there is no storage {}", Shown(wanted)).into());
+                }
+            }
+            answer
         }
         None => {
             let client = place.connect(Access::ReadOnly, arguments.server.timeout())?;

@@ -1,7 +1,7 @@
 //! `zeo`, on servers of Python and ours.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
@@ -38,6 +38,15 @@ pub(crate) fn status(world: &World) -> Result {
     let last = client.last_transaction().to_string();
     assert_eq!((lines[2][6], lines[2][10]), ("2", &*last));
 
+    let one = zeo(world, &["status", "-a", &address, "-S", "1"])?;
+    assert_eq!((one.code, one.stdout.lines().count()), (Some(0), 3), "{one:?}");
+    for args in
+        [&["status", "-a", &address, "-S", "nope"][..], &["status", "-a", &address, "-S", "nope", "--json"]]
+    {
+        let absent = zeo(world, args)?;
+        assert!(absent.code == Some(1) && absent.stdout.is_empty(), "{absent:?}");
+        assert!(absent.stderr.contains("there is no storage nope"), "{absent:?}");
+    }
     let nowhere = zeo(world, &["status", "-a", &nowhere()?])?;
     assert!(nowhere.code == Some(1) && nowhere.stdout.is_empty(), "{nowhere:?}");
     assert!(nowhere.stderr.contains("Connection refused"), "{nowhere:?}");
@@ -171,6 +180,18 @@ pub(crate) fn load(world: &World) -> Result {
         assert!(failed.code == Some(1) && failed.stderr.contains(expected), "{failed:?}");
     }
     assert_eq!(load(&["root"])?.code, Some(2));
+    // A server that never answers: its answer is held back on the way.
+    let mut recorder = Command::new(env!("CARGO_BIN_EXE_zeo-conformance"));
+    recorder.args(["record", "127.0.0.1:0", &address, "--fault", "swap server:loadBefore", "-o"]);
+    let mut recorder = recorder.arg(world.path("held.zeocap")).stdout(Stdio::piped()).spawn()?;
+    let mut line = String::new();
+    BufReader::new(recorder.stdout.take().ok_or("no output")?).read_line(&mut line)?;
+    let held = line.trim().strip_prefix("ready: listening on ").ok_or(line.clone())?;
+    let late = zeo(world, &["load", "0", "--timeout", "0.5", "-a", held]);
+    recorder.kill()?;
+    recorder.wait()?;
+    let late = late?;
+    assert!(late.code == Some(1) && late.stderr.contains("has not answered within 500ms"), "{late:?}");
     client.close();
     Ok(server.stop()?)
 }
