@@ -20,6 +20,11 @@
 //!
 //! `client/README.md` has the same with file names, and the tests that show the promises.
 //!
+//! # Messages
+//!
+//! What no call is the cause of (a damaged cache that is set aside, a lost connection, a server that knows less than the cache)
+//! is told as events of the crate `tracing`; a program that wants to see them has a subscriber.
+//!
 //! # Promises
 //!
 //! The order rules of the protocol (`guarantees.md` C1 to C8) hold by construction: one [`engine::Engine`], behind one

@@ -39,7 +39,7 @@ const TICK: Duration = Duration::from_millis(200);
 /// Transactions keep their ids, metadata and records, and blobs are copied with them. A copy that was broken off, or
 /// whose source has grown, goes on behind the target's last transaction, which has to be one of the source, too; anything
 /// else is refused. Nobody else may write to the target meanwhile. Python's servers do not keep transactions without
-/// records.
+/// records. A blob has as many records as the target's server makes of its upload, two of the same data with a file storage.
 ///
 /// A data file that is copied from may be in use, and is only read. One that is copied to, or is made, is written by a server
 /// of its own, runzeo, which runs as long as the copy does: nobody else may have it.
