@@ -9,7 +9,6 @@ mod runtime;
 mod transaction;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 pub use methods::{Invalidations, Prefetch, RecordIteration, TransactionIterator};
 pub use transaction::{Transaction, Vote};
@@ -38,11 +37,12 @@ pub struct Client {
     runtime: Arc<Runtime>,
 }
 
+#[cfg(feature = "tools")]
 impl Client {
     /// Waits for what the async client does, for so long at most: `None` if it takes longer.
     pub(crate) fn within<'c, R, F: Future<Output = R>>(
         &'c self,
-        limit: Duration,
+        limit: std::time::Duration,
         work: impl FnOnce(&'c crate::Client) -> F,
     ) -> Option<R> {
         self.runtime.block_on(async { tokio::time::timeout(limit, work(&self.client)).await.ok() })
