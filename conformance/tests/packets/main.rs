@@ -7,8 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use libtest_mimic::{Arguments, Completion, Trial};
-use zeo_conformance::sniff::input::{self, Reading};
-use zeo_conformance::sniff::{Bounds, Kind, Sniffer};
+
+use crate::dissected::{difference, dissected};
+
+mod cases;
+mod dissected;
+mod fixtures;
 
 /// If set, a test that cannot take place fails.
 const REQUIRE_VARIABLE: &str = "ZEO_TEST_REQUIRE";
@@ -25,27 +29,16 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
+fn pcap(name: &str) -> PathBuf {
+    root().join("fixtures/pcap").join(name)
+}
+
 /// Kind and method of each message, and what could not be read.
 fn sniffed(name: &str) -> (Vec<String>, Vec<String>) {
-    let mut sniffer = Sniffer::new(Bounds::default());
-    let (mut messages, mut lost) = (Vec::new(), Vec::new());
-    let source = input::open(&root().join("fixtures/pcap").join(name), None).unwrap();
-    input::read(source, &Reading::default(), &mut |_| Ok(()), &mut |record| {
-        sniffer.hear(record, &mut |message| {
-            match message.kind {
-                Kind::Call | Kind::OneWay | Kind::Reply | Kind::Error => {
-                    messages.push(format!("{} {}", message.kind.name(), message.name()));
-                }
-                Kind::Lost | Kind::Undecodable => {
-                    lost.push(message.remark.unwrap_or("undecodable").to_owned())
-                }
-                _ => {}
-            }
-            Ok(())
-        })
-    })
-    .unwrap();
-    (messages, lost)
+    let (messages, lost) = dissected::sniffed(&pcap(name));
+    let messages =
+        messages.iter().filter(|seen| !matches!(&*seen.kind, "hello" | "undecodable" | "keep-alive"));
+    (messages.map(|seen| format!("{} {}", seen.kind, seen.method)).collect(), lost)
 }
 
 fn conversations_are_read_on_every_device_and_in_both_families() {
@@ -79,32 +72,10 @@ fn packets_of_which_only_the_beginning_was_captured_tell_what_is_missing() {
     assert!(messages.iter().any(|message| message == "call tpc_finish"), "{messages:?}");
 }
 
-/// Kind and method of each message, as tshark sees them with the dissector.
-fn dissected(name: &str) -> Vec<String> {
-    let script = format!("lua_script:{}", root().join("conformance/wireshark/zeo.lua").display());
-    let mut command = Command::new("tshark");
-    command.args(["-X", &script, "-r"]).arg(root().join("fixtures/pcap").join(name));
-    command.args(["-Y", "zeo", "-T", "fields", "-E", "aggregator=,"]);
-    command.args(["-e", "zeo.kind", "-e", "zeo.method", "-e", "_ws.expert.message"]);
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout).unwrap();
-    let mut messages = Vec::new();
-    for line in text.lines() {
-        let mut fields = line.split('\t');
-        let (kinds, methods) = (fields.next().unwrap(), fields.next().unwrap());
-        assert!(!line.contains("Cannot be read") && !line.contains("ends within"), "{name}: {line}");
-        let both = kinds.split(',').zip(methods.split(','));
-        messages.extend(
-            both.filter(|(kind, _)| !kind.is_empty()).map(|(kind, method)| format!("{kind} {method}")),
-        );
-    }
-    messages
-}
-
 fn wireshark_sees_the_same_messages_with_the_dissector() {
     for name in WHOLE {
-        assert_eq!(dissected(name), sniffed(name).0, "{name}");
+        let difference = difference(&dissected(&pcap(name), &[]), &dissected::sniffed(&pcap(name)).0);
+        assert_eq!(difference, None, "{name}");
     }
 }
 
@@ -131,17 +102,39 @@ fn main() -> ExitCode {
             })
         })
         .into();
-    trials.push(Trial::ignorable_test("wireshark_sees_the_same_messages_with_the_dissector", || {
-        match Command::new("tshark").arg("--version").output() {
-            Err(error) if std::env::var_os(REQUIRE_VARIABLE).is_none() => {
-                Ok(Completion::ignored_with(format!("tshark: {error}")))
-            }
-            Err(error) => Err(format!("tshark: {error}").into()),
-            Ok(_) => {
-                wireshark_sees_the_same_messages_with_the_dissector();
-                Ok(Completion::Completed)
-            }
-        }
+    let dissecting: [(&str, fn()); 7] = [
+        (
+            "wireshark_sees_the_same_messages_with_the_dissector",
+            wireshark_sees_the_same_messages_with_the_dissector,
+        ),
+        ("a_conversation_is_joined_within_a_message", cases::a_conversation_is_joined_within_a_message),
+        (
+            "a_client_port_of_another_protocol_costs_the_beginning_at_most",
+            cases::a_client_port_of_another_protocol_costs_the_beginning_at_most,
+        ),
+        ("lines_read_well", cases::lines_read_well),
+        ("a_second_pass_shows_what_one_shows", cases::a_second_pass_shows_what_one_shows),
+        ("ports_are_used_again", cases::ports_are_used_again),
+        ("long_lists_and_dicts_of_msgpack_are_read", cases::long_lists_and_dicts_of_msgpack_are_read),
+    ];
+    trials.extend(dissecting.map(|(name, run)| with_tshark(name, run)));
+    trials.extend(fixtures::by_pair().into_iter().map(|(pair, captures)| {
+        with_tshark(&format!("wireshark_tells_what_sniff_tells::{pair}"), move || {
+            fixtures::wireshark_tells_what_sniff_tells(&captures);
+        })
     }));
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+fn with_tshark(name: &str, run: impl FnOnce() + Send + 'static) -> Trial {
+    Trial::ignorable_test(name, || match Command::new("tshark").arg("--version").output() {
+        Err(error) if std::env::var_os(REQUIRE_VARIABLE).is_none() => {
+            Ok(Completion::ignored_with(format!("tshark: {error}")))
+        }
+        Err(error) => Err(format!("tshark: {error}").into()),
+        Ok(_) => {
+            run();
+            Ok(Completion::Completed)
+        }
+    })
 }
