@@ -6,14 +6,15 @@
 //!
 //! Python's client of 6.2 on Python's server, and a client of ours on our server, load and commit objects of 256 bytes: in
 //! turn straight at the server, through a hop that only copies bytes from socket to socket, and through `zeo-conformance
-//! record` with a plain file, a process of its own as users have it. Rates are medians of the rounds; a ratio is the median
-//! of those of single rounds, in which the rest of the machine has disturbed all alike.
+//! record` with a plain file, a process of its own as users have it; and straight at the server while Wireshark's `dumpcap`, if
+//! it is there and may, takes the packets, which `zeo-conformance convert` makes a capture of. Rates are medians of the rounds;
+//! a ratio is the median of those of single rounds, in which the rest of the machine has disturbed all alike.
 
 use std::error::Error;
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ use zeo_conformance::bench::window::{Pace, Window, measure};
 use zeo_conformance::commands::record;
 use zeo_conformance::config::Framing;
 use zeo_conformance::peers::{Peer, PeerVersion};
-use zeo_conformance::process::Process;
+use zeo_conformance::process::{Process, poll_until};
 use zeo_conformance::script::Script;
 
 type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
@@ -41,8 +42,9 @@ const SERVE_ARGUMENT: &str = "--serve";
 const RECORD_ARGUMENT: &str = "record";
 /// The one that makes it the hop.
 const HOP_ARGUMENT: &str = "hop";
-/// How to get to the server.
-const WAYS: [&str; 3] = ["directly", "hop", "recorded"];
+/// How to get to the server; on the wire is directly, with somebody listening.
+const WAYS: [&str; 4] = ["directly", "hop", "recorded", "on the wire"];
+const ON_THE_WIRE: usize = 3;
 const PACE: Pace = Pace { warm_up: Duration::from_millis(50), window: Duration::from_millis(200) };
 /// What Python does in a round.
 const PYTHON_LOADS: usize = 500;
@@ -104,9 +106,9 @@ fn compare(options: &Options) -> Result {
     );
     println!(
         "| per second | directly | through a hop | recorded | recorded / directly | recorded / hop | \
-         CPU µs each of hop, recorder |"
+         CPU µs each of hop, recorder | dumpcap / directly |"
     );
-    println!("|---|---:|---:|---:|---:|---:|---:|");
+    println!("|---|---:|---:|---:|---:|---:|---:|---:|");
     if is_wanted("python") {
         let peer = Peer::ensure(PeerVersion::Zeo62)?;
         let words = vec![peer.runzeo().into(), "-C".into(), "{config}".into()];
@@ -214,6 +216,7 @@ struct Stage {
     hop: Between,
     recorder: Between,
     entries: Vec<Entry>,
+    dir: PathBuf,
 }
 
 impl Stage {
@@ -230,11 +233,12 @@ impl Stage {
         let hop = Between::start(exe, &[HOP_ARGUMENT, &server], &dir)?;
         let capture = dir.join("all.zeocap").display().to_string();
         let recorder = Between::start(exe, &[RECORD_ARGUMENT, "127.0.0.1:0", &server, "-o", &capture], &dir)?;
-        Ok(Self { target, hop, recorder, entries })
+        Ok(Self { target, hop, recorder, entries, dir })
     }
 
     fn addresses(&self) -> Result<[SocketAddr; WAYS.len()]> {
-        Ok([self.target.address()?, self.hop.address, self.recorder.address])
+        let server = self.target.address()?;
+        Ok([server, self.hop.address, self.recorder.address, server])
     }
 
     /// Does something on all ways, each first in its turn, and prints what came of it.
@@ -246,16 +250,20 @@ impl Stage {
     ) -> Result {
         let addresses = self.addresses()?;
         let mut rates = [const { Vec::new() }; WAYS.len()];
-        let (mut to_direct, mut to_hop) = (Vec::new(), Vec::new());
+        let (mut to_direct, mut to_hop, mut on_the_wire) = (Vec::new(), Vec::new(), Vec::new());
         let mut counts = [0.0; WAYS.len()];
         let mut cpu = [Duration::ZERO; WAYS.len()];
-        let pids = [None, Some(self.hop.process.id()), Some(self.recorder.process.id())];
+        let pids = [None, Some(self.hop.process.id()), Some(self.recorder.process.id()), None];
         let spent = |way: usize| pids.get(way).copied().flatten().map_or(Ok(Duration::ZERO), cpu_time);
         // The first is to warm up.
         for round in 0..=count {
             eprintln!("{name}, round {round}");
             let mut found = [0.0; WAYS.len()];
             for way in (0..WAYS.len()).map(|way| (way + round) % WAYS.len()) {
+                let wire = (way == ON_THE_WIRE).then(|| listen(addresses[0].port(), &self.dir));
+                if matches!(wire, Some(None)) {
+                    continue;
+                }
                 let began = spent(way)?;
                 let done = turn(way, *addresses.get(way).ok_or("no way")?, &mut self.entries)?;
                 if let Some((count, cpu)) = counts.get_mut(way).zip(cpu.get_mut(way)).filter(|_| round > 0) {
@@ -263,19 +271,25 @@ impl Stage {
                     *cpu += spent(way)?.saturating_sub(began);
                 }
                 *found.get_mut(way).ok_or("no way")? = done.op_count / done.seconds;
+                if let Some(Some(mut wire)) = wire {
+                    wire.terminate()?;
+                    wire.wait(Duration::from_secs(10))?;
+                }
             }
             if round > 0 {
                 rates.iter_mut().zip(found).for_each(|(rates, rate)| rates.push(rate));
-                let [direct, hop, recorded] = found;
+                let [direct, hop, recorded, wire] = found;
                 to_direct.push(recorded / direct);
                 to_hop.push(recorded / hop);
+                on_the_wire.push(wire / direct);
             }
         }
-        let [direct, hop, recorded] = rates.map(median);
+        let [direct, hop, recorded, wire] = rates.map(median);
+        let wire = if wire > 0.0 { format!("{:.2}", median(on_the_wire)) } else { "-".to_owned() };
         let mut each = cpu.iter().zip(counts).map(|(cpu, count)| cpu.as_secs_f64() * 1e6 / count).skip(1);
         let [hop_cpu, recorder_cpu] = [(); 2].map(|()| each.next().unwrap_or_default());
         println!(
-            "| {name} | {direct:.0} | {hop:.0} | {recorded:.0} | {:.2} | {:.2} | {hop_cpu:.0}, {recorder_cpu:.0} |",
+            "| {name} | {direct:.0} | {hop:.0} | {recorded:.0} | {:.2} | {:.2} | {hop_cpu:.0}, {recorder_cpu:.0} | {wire} |",
             median(to_direct),
             median(to_hop),
         );
@@ -288,6 +302,18 @@ impl Stage {
         self.target.stop()?;
         if status.success() { Ok(()) } else { Err(format!("the recorder: {status}").into()) }
     }
+}
+
+/// Takes the packets of a port, into a file that is not looked at; `None` if that cannot be here.
+fn listen(port: u16, dir: &Path) -> Option<Process> {
+    const READY: &str = "Capturing on";
+    let mut command = Command::new("dumpcap");
+    command.args(["-q", "-i", "lo", "-f", &format!("tcp port {port}"), "-w"]).arg(dir.join("wire.pcapng"));
+    let mut process = Process::spawn("dumpcap", &mut command, dir.join("dumpcap.log")).ok()?;
+    let is_ready =
+        || (process.log_text().contains(READY) || process.try_wait().ok()?.is_some()).then_some(());
+    poll_until(Duration::from_secs(5), is_ready);
+    process.try_wait().ok()?.is_none().then_some(process)
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
