@@ -186,7 +186,7 @@ pub(crate) fn load(world: &World) -> Result {
     let mut recorder = recorder.arg(world.path("held.zeocap")).stdout(Stdio::piped()).spawn()?;
     let mut line = String::new();
     BufReader::new(recorder.stdout.take().ok_or("no output")?).read_line(&mut line)?;
-    let held = line.trim().strip_prefix("ready: listening on ").ok_or(line.clone())?;
+    let held = line.trim().strip_prefix("ready: listening on ").ok_or_else(|| line.clone())?;
     let late = zeo(world, &["load", "0", "--timeout", "0.5", "-a", held]);
     recorder.kill()?;
     recorder.wait()?;
