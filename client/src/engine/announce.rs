@@ -96,10 +96,14 @@ impl<T> Engine<T> {
         // It may be less than the server has registered the client with. Python's server of ZEO 6.2 does that with the tid of
         // a transaction that a crash has cut off, until the next commit; the queue, which is of the file, is right
         // (`ZODB/FileStorage/FileStorage.py:read_index`, 6.4; Python's client takes the queue's, `ZEO/asyncio/client.py`, too).
-        if let Some(last) = self.last
-            && tid < last
-        {
-            return Err(ConnectionError::TidsGoBack { tid, last });
+        if let Some(last) = self.last {
+            if tid < last || (tid == last && !oids.is_empty()) {
+                return Err(ConnectionError::TidsGoBack { tid, last });
+            }
+            if tid == last {
+                // Only what was cut off came after it.
+                return self.in_use();
+            }
         }
         self.with_cache(|cache| oids.iter().try_for_each(|oid| cache.invalidate(*oid, None)));
         self.verified(Invalidation::Changed { tid, oids: oids.into(), origin: Origin::Other })

@@ -55,13 +55,36 @@ fn tids_that_do_not_rise() {
     let found = Invalidations { tid: Tid::from_u64(21), oids: Vec::new() };
     pair.server.reply(&asked, &Reply::Invalidations(found));
     ends(&mut pair, |error| matches!(error, ConnectionError::TidsGoBack { .. }));
-    // A verification that knows less than the client does.
-    let mut pair = Pair::new(Model::filled(10, &[(1, 7, None)]));
-    pair.connect(20).unwrap();
-    let asked = pair.asked_one();
-    let found = Invalidations { tid: Tid::from_u64(9), oids: vec![Oid::from_u64(1)] };
-    pair.server.reply(&asked, &Reply::Invalidations(found));
-    ends(&mut pair, |error| matches!(error, ConnectionError::TidsGoBack { .. }));
+    // A verification that knows less than the client does, or of changes after what it knows up to just that.
+    for (tid, oids) in [(9, vec![]), (9, vec![Oid::from_u64(1)]), (10, vec![Oid::from_u64(1)])] {
+        let mut pair = Pair::new(Model::filled(10, &[(1, 7, None)]));
+        pair.connect(20).unwrap();
+        let asked = pair.asked_one();
+        let found = Invalidations { tid: Tid::from_u64(tid), oids };
+        pair.server.reply(&asked, &Reply::Invalidations(found));
+        ends(&mut pair, |error| matches!(error, ConnectionError::TidsGoBack { .. }));
+    }
+}
+
+/// No misdeed, but looks like one: a server of Python's registers with the tid of a transaction that a crash has cut off.
+#[test]
+fn a_registration_with_what_was_cut_off() {
+    for (tid, oids) in [(10, vec![]), (15, vec![Oid::from_u64(1)])] {
+        let mut pair = Pair::new(Model::filled(10, &[(1, 7, None)]));
+        let mut invalidations = pair.engine.subscribe();
+        pair.connect(20).unwrap();
+        let asked = pair.asked_one();
+        let found = Invalidations { tid: Tid::from_u64(tid), oids: oids.clone() };
+        pair.server.reply(&asked, &Reply::Invalidations(found));
+        pair.deliver().unwrap();
+        pair.describe();
+        assert_eq!(pair.last(), tid);
+        let told = invalidations.try_next();
+        assert_eq!(told.map(|change| change.tid().to_u64()), (tid > 10).then_some(tid));
+        pair.server.invalidate(tid + 1, &[2]);
+        pair.deliver().unwrap();
+        assert_eq!(pair.last(), tid + 1);
+    }
 }
 
 #[test]
