@@ -23,6 +23,8 @@ ticks() { awk '{ print $14 + $15 }' "/proc/$1/stat" 2>/dev/null || true; }
 run() {
   local target=$1 log=artifacts/$1.log used=0 now pid outcome="nothing found"
   mkdir -p "corpus/$target" "artifacts/$target"
+  # It goes on from where the campaigns before it have come to.
+  if [ -f "corpora/$target.tar.gz" ]; then tar --extract --gzip --file "corpora/$target.tar.gz" --directory "corpus/$target"; fi
   local before
   before=$(find "artifacts/$target" -type f | wc -l)
   # An input is given time for all those who come first; its own is in the log as slowest_unit_time_sec.
