@@ -53,7 +53,8 @@ pub struct ClientConfig {
     pub wait_timeout: Duration,
     /// `wait`, default true, a key of `<zeoclient>`: whether to wait for the first connection.
     pub waits: bool,
-    /// `min-disconnect-poll`, a key of `<zeoclient>`, or `disconnect-poll`, one of `<clientstorage>` by the documentation of ZEO 5; without it the default of [`Builder::disconnect_poll`].
+    /// `min-disconnect-poll`, a key of `<zeoclient>`, or `disconnect-poll`, one of `<clientstorage>` by the documentation of
+    /// ZEO 5, in seconds; without it the default of [`Builder::disconnect_poll`].
     pub disconnect_poll: Option<Duration>,
     /// `max-disconnect-poll`, a key of `<zeoclient>`; without it the default of [`Builder::disconnect_poll_max`].
     pub disconnect_poll_max: Option<Duration>,

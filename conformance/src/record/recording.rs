@@ -1,7 +1,7 @@
 //! What becomes of what was said: it is written down, as one capture of all connections or one of each, and told to
 //! whoever listens.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -45,8 +45,8 @@ struct Files {
     metadata: Metadata,
     /// Of all connections as number 0, or of each that is open.
     writers: BTreeMap<u32, FileWriter>,
-    /// Something was written since it was last handed to the system.
-    is_dirty: bool,
+    /// Those to which something was written since it was last handed to the system.
+    dirty: BTreeSet<u32>,
 }
 
 impl Recording {
@@ -125,11 +125,17 @@ impl Recording {
 
 impl Files {
     fn create(path: &Path, existing: Existing, metadata: Metadata) -> io::Result<Self> {
-        let mut files =
-            Self { path: path.to_owned(), existing, metadata, writers: BTreeMap::new(), is_dirty: true };
+        let mut files = Self {
+            path: path.to_owned(),
+            existing,
+            metadata,
+            writers: BTreeMap::new(),
+            dirty: BTreeSet::new(),
+        };
         if !path.to_string_lossy().contains(CONNECTION) {
             let writer = files.open(path)?;
             files.writers.insert(0, writer);
+            files.dirty.insert(0);
         } else if existing == Existing::Kept {
             // Before clients come, who would be told nothing.
             let first = files.path_of(1);
@@ -154,15 +160,13 @@ impl Files {
     }
 
     fn write(&mut self, record: &Record<'_>) -> io::Result<()> {
-        self.is_dirty = true;
-        if let Some(writer) = self.writers.get_mut(&0) {
-            return writer.write(record);
+        let number = if self.writers.contains_key(&0) { 0 } else { record.connection };
+        if !self.writers.contains_key(&number) {
+            let writer = self.open(&self.path_of(number))?;
+            self.writers.insert(number, writer);
         }
-        if !self.writers.contains_key(&record.connection) {
-            let writer = self.open(&self.path_of(record.connection))?;
-            self.writers.insert(record.connection, writer);
-        }
-        self.writers.get_mut(&record.connection).map_or(Ok(()), |writer| writer.write(record))
+        self.dirty.insert(number);
+        self.writers.get_mut(&number).map_or(Ok(()), |writer| writer.write(record))
     }
 
     fn close(&mut self, connection: u32) -> io::Result<()> {
@@ -172,10 +176,10 @@ impl Files {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        if !std::mem::take(&mut self.is_dirty) {
-            return Ok(());
-        }
-        self.writers.values_mut().try_for_each(FileWriter::flush)
+        // A compressed file grows with each flush, whether or not there is something to hand on.
+        let dirty = std::mem::take(&mut self.dirty);
+        let mut written = self.writers.iter_mut().filter(|(number, _)| dirty.contains(number));
+        written.try_for_each(|(_, writer)| writer.flush())
     }
 
     fn finish(self) -> io::Result<()> {

@@ -31,9 +31,9 @@ impl Default for Comparison {
 
 impl Comparison {
     /// The captured message with the oids of the live server, after learning those that both hand out here.
-    pub(super) fn with_live_oids(&mut self, captured: &str, live: &str) -> String {
+    pub(super) fn with_live_oids<'c>(&mut self, captured: &'c str, live: &str) -> Cow<'c, str> {
         self.translation.learn_oids(&new_oids(captured), &new_oids(live));
-        self.translation.apply_oids_to_text(captured).into_owned()
+        self.translation.apply_oids_to_text(captured)
     }
 
     /// Compares a message with the live one in its place, and learns the tids in both.

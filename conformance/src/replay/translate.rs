@@ -1,7 +1,7 @@
 //! From the tids and oids of a capture to those of a live server, in bytes.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -19,10 +19,10 @@ pub(super) struct Translation {
     words: BTreeMap<Vec<u8>, Vec<u8>>,
     /// By the captured tid.
     tids: BTreeMap<u64, u64>,
-    /// By the captured oid, those that were handed out anew. All others are the same.
+    /// New oids that are others, by the captured one.
     oids: BTreeMap<[u8; 8], [u8; 8]>,
-    /// Who they were handed out for, by the live oid.
-    handed_out: BTreeMap<[u8; 8], [u8; 8]>,
+    /// All that were handed out: then, and by the live server.
+    handed_out: [BTreeSet<[u8; 8]>; 2],
 }
 
 impl Translation {
@@ -46,10 +46,11 @@ impl Translation {
     /// The live server has handed out these oids where the captured one had handed out those. What either of them had handed
     /// out before stays what it was.
     pub(super) fn learn_oids(&mut self, captured: &[[u8; 8]], live: &[[u8; 8]]) {
+        let [then, now] = &mut self.handed_out;
         for (captured, live) in captured.iter().zip(live) {
-            if !self.oids.contains_key(captured) && !self.handed_out.contains_key(live) {
+            let are_new = [then.insert(*captured), now.insert(*live)];
+            if are_new == [true, true] && captured != live {
                 self.oids.insert(*captured, *live);
-                self.handed_out.insert(*live, *captured);
             }
         }
     }
@@ -58,7 +59,9 @@ impl Translation {
     /// same transactions.
     pub(super) fn apply(&self, payload: &[u8], is_pack: bool) -> Vec<u8> {
         let mut out = payload.to_vec();
-        self.apply_to_oids(&mut out);
+        if !self.oids.is_empty() {
+            self.apply_to_oids(&mut out);
+        }
         let mut at = 0;
         while at < out.len() {
             let found = [8, 12].into_iter().find_map(|len| {
@@ -92,7 +95,7 @@ impl Translation {
 
     /// The same for oids only: those that are named, and those that records refer to.
     pub(super) fn apply_oids_to_text<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        if self.oids.iter().all(|(captured, live)| captured == live) {
+        if self.oids.is_empty() {
             return Cow::Borrowed(text);
         }
         Cow::Owned(replace_bytes(text, |bytes| {

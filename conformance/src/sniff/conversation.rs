@@ -470,5 +470,6 @@ fn hex(bytes: &[u8]) -> String {
 
 fn printable_name(name: &[u8]) -> String {
     const SHOWN_COUNT: usize = 64;
-    printable(&String::from_utf8_lossy(name)).chars().take(SHOWN_COUNT).collect()
+    let shown: String = String::from_utf8_lossy(name).chars().take(SHOWN_COUNT).collect();
+    printable(&shown)
 }
